@@ -1,0 +1,62 @@
+# `make run` and `make test` are all a fresh Debian or Ubuntu machine needs; it brings Python 3.11, git and make.
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+ARGS ?=
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-fast lint format bench images engine clean
+
+help:
+	@echo 'make run        start the gateway; ARGS="--listen=127.0.0.1:9000" are for it'
+	@echo 'make test       lint and all tests, with a real Docker engine'
+	@echo 'make test-fast  lint and the tests that need no engine'
+	@echo 'make lint       ruff and mypy            make format   let ruff format'
+	@echo 'make images     the sandbox images       make bench    the measurements of docs/performance.md'
+	@echo 'make clean      remove what make made (not the images)'
+
+run: $(VENV)/.run images
+	exec $(BIN)/sandkasten-kernels serve $(ARGS)
+
+test: lint images
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-fast: lint
+	$(BIN)/python -m pytest -m "not docker" $(PYTEST_ARGS)
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.bench images
+	$(BIN)/python bench/start.py $(ARGS)
+
+# The engine is asked every time; an image that is up to date is left alone, which takes a moment.
+images: engine
+	$(BIN)/sandkasten-kernels images build
+
+engine: $(VENV)/.run
+	@scripts/ensure-engine $(VENV)
+
+$(VENV)/.run: setup.cfg pyproject.toml scripts/make-venv
+	scripts/make-venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/.test: $(VENV)/.run
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch $@
+
+$(VENV)/.bench: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --editable '.[test,bench]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,249 @@
+"""The application: reads the configuration, wires the parts, and starts and stops them in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import resource
+import shlex
+import signal
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+from traitlets import Enum, Integer, List, TraitError, Unicode
+from traitlets.config import Application, Config, LoggingConfigurable
+from traitlets.config.loader import ArgumentError
+
+from . import __version__
+from .auth import Authenticator, stored_token
+from .config import Defaults, Limits, check_config, environment_config, is_loopback, load_config, parse_listen
+from .datadir import DataDir, default_data_dir
+from .engines import Engine, SandboxSpec
+from .errors import ConfigError, SandkastenError
+from .handlers.base import Services
+from .handlers.routes import application
+from .images_app import ImagesApp
+from .kernel import Kernel
+from .kernelspec import Kernelspec, Kernelspecs
+from .pool import Pool
+from .run_app import RunApp
+from .sessions import Sessions
+
+__all__ = ["SandkastenApp", "main"]
+
+MAX_BODY_BYTES = 16 * 1024 * 1024
+
+
+class SandkastenApp(Application):
+    """A Jupyter kernel gateway whose kernels are already running, each alone in a locked-down container."""
+
+    name = "sandkasten-kernels"
+    version = __version__
+    description = __doc__ or ""
+    examples = """
+        sandkasten-kernels                                  # serve, with the defaults
+        sandkasten-kernels serve --config=sandkasten.yaml
+        sandkasten-kernels images build                     # the images, once
+    """
+
+    listen = Unicode("127.0.0.1:8080", help="HOST:PORT to serve at; port 0 takes a free one.").tag(config=True)
+    api_key = Unicode(
+        "",
+        help="The token callers need. Empty: one is generated once, kept in data_dir and printed at start.",
+    ).tag(config=True)
+    default_image = Unicode("python", help="The image of a kernel whose kernelspec is not named.").tag(config=True)
+    allowed_images = List(Unicode(), help="Images that may be used, by name. Empty: those that have a kernelspec.").tag(
+        config=True
+    )
+    data_dir = Unicode(help="Where the gateway keeps its state.").tag(config=True)
+    session_ttl_seconds = Integer(
+        1800,
+        min=0,
+        help="A kernel that is idle, with no client attached, ends after so many seconds; 0: never.",
+    ).tag(config=True)
+    env_names = List(Unicode(), help="Variables that a caller may set for its kernel, besides KERNEL_*.").tag(
+        config=True
+    )
+    engine = Unicode("docker", help="Where sandboxes run: a name of the entry points sandkasten_kernels.engines.").tag(
+        config=True
+    )
+    on_stop = Enum(["end"], "end", help="What becomes of sandboxes when the gateway stops: end.").tag(config=True)
+    config_file = Unicode("", help="The YAML file; said on the command line only.").tag(config=True)
+
+    classes: list[type] = [Pool, Defaults, Limits]
+    aliases: dict[str, str] = {
+        "listen": "SandkastenApp.listen",
+        "api-key": "SandkastenApp.api_key",
+        "config": "SandkastenApp.config_file",
+        "engine": "SandkastenApp.engine",
+        "data-dir": "SandkastenApp.data_dir",
+        "log-level": "SandkastenApp.log_level",
+    }
+    flags: dict[str, Any] = {
+        "debug": ({"SandkastenApp": {"log_level": logging.DEBUG}}, "Log all there is to know."),
+    }
+    subcommands: dict[str, Any] = {
+        "images": (ImagesApp, "Build the images of the sandboxes."),
+        "run": (RunApp, "Run a program in a kernel of a gateway."),
+    }
+
+    def _log_level_default(self) -> int:
+        return logging.INFO
+
+    def _data_dir_default(self) -> str:
+        return str(default_data_dir())
+
+    def initialize(self, argv: list[str] | None = None) -> None:
+        """Read command line, environment and file, and check them. Raises `ConfigError`."""
+        argv = list(sys.argv[1:] if argv is None else argv)
+        if argv[:1] == ["serve"]:
+            argv = argv[1:]
+        self._parse_strictly(argv)
+        if isinstance(self.subapp, Application):
+            return
+        if self.extra_args:
+            raise ConfigError(f"unknown argument {self.extra_args[0]!r}: see {self.name} --help")
+        sections: dict[str, type[LoggingConfigurable] | type] = {
+            "": SandkastenApp, "defaults": Defaults, "pool": Pool, "limits": Limits,
+        }  # fmt: skip
+        check_config(self.cli_config, sections)
+        config = Config()
+        if self.config_file:
+            config.merge(load_config(Path(self.config_file), sections))
+            if "config_file" in config.SandkastenApp:
+                raise ConfigError(f"{self.config_file}: config_file: unknown key")
+        config.merge(environment_config(os.environ))
+        config.merge(self.cli_config)
+        self.update_config(config)
+
+    def _parse_strictly(self, argv: list[str]) -> None:
+        """Parse as traitlets does; raise `ConfigError` where it would log the values, keys too, and exit."""
+        self.log.setLevel(logging.ERROR)
+        try:
+            Application.parse_command_line.__wrapped__(self, argv)  # type: ignore[attr-defined]
+        except (ArgumentError, TraitError) as error:
+            option = str(error).removeprefix("Error loading argument ").partition("=")[0]
+            raise ConfigError(f"{option}: given twice, or not an option: see {self.name} --help") from error
+        self.log.setLevel(self.log_level)
+
+    def start(self) -> None:
+        """Run the subcommand, or serve until a signal says to stop."""
+        super().start()
+        if self.subapp is None:
+            asyncio.run(self.serve())
+
+    async def serve(self) -> None:
+        """Start everything, serve, and stop everything in the opposite order."""
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        async with contextlib.AsyncExitStack() as stack:
+            url = await self.setup(stack)
+            self.log.info("serving; this URL opens the gateway:\n\n    %s\n", url)
+            self.log.info("and this line runs code on it:\n\n    %s\n", _line_that_runs_code(url))
+            await stop.wait()
+            self.log.info("stopping: sandboxes are ended")
+
+    async def setup(self, stack: contextlib.AsyncExitStack) -> str:
+        """Start the parts, each with its end on ``stack``; return the URL to open."""
+        host, port = parse_listen(self.listen)
+        if not self.api_key and not is_loopback(host):
+            raise ConfigError(f"listen: {self.listen} can be reached by others; set api_key, or listen on 127.0.0.1")
+        _raise_file_limit()
+        specs = Kernelspecs(allowed_images=self.allowed_images, default_image=self.default_image)
+        data = DataDir(Path(self.data_dir))
+        stack.callback(data.close)
+        token = self.api_key or stored_token(data.token_file)
+        sockets = _bind(host, port)
+        for sock in sockets:
+            stack.callback(sock.close)
+
+        engine = self._engine(instance=data.instance(), run_dir=data.run_dir)
+        stack.push_async_callback(engine.cleanup)
+        defaults, limits = Defaults(parent=self), Limits(parent=self)
+        self.log.info("checking the engine and the images")
+        await engine.setup([_sandbox_spec(spec, defaults) for spec in specs])
+
+        async def start(spec: Kernelspec) -> Kernel:
+            sandbox = await engine.start(_sandbox_spec(spec, defaults))
+            kernel = Kernel(sandbox, spec, self.log)
+            try:
+                await kernel.start()
+            except BaseException:
+                await asyncio.shield(destroy(kernel))
+                raise
+            return kernel
+
+        async def destroy(kernel: Kernel) -> None:
+            kernel.close("its sandbox was ended")
+            await engine.destroy(kernel.sandbox)
+
+        pool = Pool(start, destroy, {spec.name: spec for spec in specs}, limits.max_sandboxes, parent=self)
+        sessions = Sessions(pool, specs, ttl_seconds=self.session_ttl_seconds, env_names=self.env_names, log=self.log)
+        stack.push_async_callback(pool.cleanup)
+        stack.push_async_callback(sessions.cleanup)
+        pool.setup()
+
+        server = HTTPServer(
+            application(Services(Authenticator(token), sessions, specs, pool)), max_body_size=MAX_BODY_BYTES
+        )
+        server.add_sockets(sockets)
+        stack.callback(server.stop)
+        name = f"[{host}]" if ":" in host else host or "localhost"
+        return f"http://{name}:{sockets[0].getsockname()[1]}/?token={token}"
+
+    def _engine(self, **arguments: Any) -> Engine:
+        found = {point.name: point for point in entry_points(group="sandkasten_kernels.engines")}
+        if self.engine not in found:
+            raise ConfigError(f"engine: there is no {self.engine!r}; there are: {', '.join(sorted(found)) or 'none'}")
+        engine_class: type[Engine] = found[self.engine].load()
+        return engine_class(parent=self, **arguments)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the command; exit with 2 for a wrong configuration, 1 for what failed later, each in one line."""
+    app = SandkastenApp.instance()
+    try:
+        app.initialize(argv)
+        app.start()
+    except ConfigError as error:
+        print(f"{app.name}: {error}", file=sys.stderr)
+        sys.exit(2)
+    except SandkastenError as error:
+        print(f"{app.name}: {error.message}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _line_that_runs_code(url: str) -> str:
+    program = shlex.quote(sys.argv[0]) if Path(sys.argv[0]).name == "sandkasten-kernels" else "sandkasten-kernels"
+    return f"echo 'print(6 * 7)' | {program} run --url={shlex.quote(url)} -"
+
+
+def _sandbox_spec(spec: Kernelspec, defaults: Defaults) -> SandboxSpec:
+    return SandboxSpec(
+        image=spec.image,
+        cpu_limit=defaults.cpu_limit,
+        mem_limit_mb=defaults.mem_limit_mb,
+        pids_limit=defaults.pids_limit,
+        network_mode=defaults.network_mode,
+        readonly_rootfs=defaults.readonly_rootfs,
+    )
+
+
+def _bind(host: str, port: int) -> list[Any]:
+    try:
+        return bind_sockets(port, host)
+    except OSError as error:
+        raise ConfigError(f"listen: cannot serve at {host}:{port}: {error.strerror or error}") from error
+
+
+def _raise_file_limit() -> None:
+    """Allow as many descriptors as the system lets us: every sandbox takes about ten."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

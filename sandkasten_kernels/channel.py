@@ -1,0 +1,173 @@
+"""The gateway's end of one socket in a sandbox: an asyncio protocol that speaks ZMTP.
+
+A socket is opened by descriptor, never connected by a name that the sandbox could change in between: the name is
+looked up below the sandbox's own directory without following a link, its type and owner are checked, and the
+connection goes to what was checked (``/proc/self/fd/N``). A lost connection is told, not made again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import stat
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from . import zmtp
+
+__all__ = ["Channel", "ChannelError", "SocketDirectory"]
+
+_CONNECT_RETRY_SECONDS = 0.002
+
+
+class ChannelError(Exception):
+    """A socket of a sandbox cannot be used; the message says which and why."""
+
+
+@dataclass(frozen=True)
+class SocketDirectory:
+    """A sandbox's directory of sockets: an ``O_PATH`` descriptor, and the uid that owns the sockets in it."""
+
+    fd: int
+    uid: int
+
+    def open(self, name: str) -> int:
+        """Return an ``O_PATH`` descriptor of the socket ``name``; the caller closes it.
+
+        Raises `ChannelError` when there is no such name, or when it is a link, no socket, or somebody else's.
+        """
+        if not name or "/" in name:
+            raise ChannelError(f"{name!r} is not the name of a socket")
+        try:
+            fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd)
+        except OSError as error:
+            raise ChannelError(f"socket {name}: {error.strerror}") from error
+        status = os.fstat(fd)
+        if not stat.S_ISSOCK(status.st_mode) or status.st_uid != self.uid:
+            os.close(fd)
+            raise ChannelError(f"socket {name}: not a socket of the sandbox's user")
+        return fd
+
+
+class Channel(asyncio.Protocol):
+    """One ZMTP connection, made by `connect`.
+
+    ``on_message`` is called with the frames of each message, ``on_oversized`` with the rest of one above the limit,
+    ``on_lost`` once when the other side ends the connection (not after `close`).
+    """
+
+    def __init__(
+        self,
+        socket_type: str,
+        on_message: Callable[[list[bytes]], None],
+        on_oversized: Callable[[zmtp.Oversized], None],
+        on_lost: Callable[[], None],
+        *,
+        identity: bytes = b"",
+        max_bytes: int,
+    ) -> None:
+        self._socket_type = socket_type
+        self._identity = identity
+        self._decoder = zmtp.Decoder(max_bytes)
+        self._on_message = on_message
+        self._on_oversized = on_oversized
+        self._on_lost = on_lost
+        self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._transport: asyncio.WriteTransport | None = None
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._closed = False
+
+    async def connect(self, directory: SocketDirectory, name: str, timeout: float) -> None:
+        """Return when the peer has answered the handshake.
+
+        Raises `ChannelError` when that does not happen within ``timeout`` seconds. A refusal in the instant between
+        the other side's ``bind`` and ``listen`` is tried again.
+        """
+        fd = directory.open(name)
+        try:
+            async with asyncio.timeout(timeout):
+                while True:
+                    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+                    try:
+                        sock.connect(f"/proc/self/fd/{fd}")
+                        break
+                    except (ConnectionRefusedError, BlockingIOError):
+                        sock.close()
+                        await asyncio.sleep(_CONNECT_RETRY_SECONDS)
+                    except OSError as error:
+                        sock.close()
+                        raise ChannelError(f"socket {name}: {error.strerror}") from error
+                await asyncio.get_running_loop().create_connection(lambda: self, sock=sock)
+                await self._ready
+        except TimeoutError as error:
+            self.close()
+            raise ChannelError(f"socket {name}: no answer within {timeout:g} s") from error
+        finally:
+            os.close(fd)
+
+    def send(self, frames: Sequence[bytes]) -> None:
+        """Send one message; await `drain` before the next large one. Raises `ChannelError` on a lost connection."""
+        if self._transport is None or self._closed:
+            raise ChannelError("the connection is closed")
+        self._transport.write(zmtp.encode(frames))
+
+    async def drain(self) -> None:
+        """Return when little enough is unsent: this is how a sandbox that does not read slows its own sender."""
+        await self._writable.wait()
+
+    def close(self) -> None:
+        """End the connection, unsent bytes dropped; no callback is made after it."""
+        self._closed = True
+        self._writable.set()
+        if self._transport is not None:
+            self._transport.abort()
+        if not self._ready.done():
+            self._ready.cancel()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.WriteTransport)
+        self._transport = transport
+        transport.write(zmtp.GREETING + zmtp.ready(self._socket_type, self._identity))
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for event in self._decoder.feed(data):
+                if self._closed:
+                    return
+                if isinstance(event, list):
+                    self._on_message(event)
+                elif isinstance(event, zmtp.Oversized):
+                    self._on_oversized(event)
+                else:
+                    self._on_command(event)
+        except zmtp.ProtocolError as error:
+            self._lose(ChannelError(f"the sandbox does not speak ZMTP: {error}"))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lose(ChannelError("the sandbox ended the connection"))
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+
+    def _on_command(self, command: zmtp.Command) -> None:
+        assert self._transport is not None
+        if command.name == b"READY" and not self._ready.done():
+            if self._socket_type == "SUB":
+                self._transport.write(zmtp.encode([b"\x01"]))
+            self._ready.set_result(None)
+        elif command.name == b"PING":
+            self._transport.write(zmtp.encode_command(b"PONG", command.body[2:18]))
+        elif command.name == b"ERROR":
+            raise zmtp.ProtocolError("the peer refused the handshake")
+
+    def _lose(self, error: ChannelError) -> None:
+        if not self._ready.done():
+            self._ready.set_exception(error)
+        if not self._closed:
+            self.close()
+            self._on_lost()

@@ -1,0 +1,60 @@
+"""The gateway's own directory: its instance, its token, its lock, what it needs at run time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import uuid
+from pathlib import Path
+
+from .errors import ConfigError
+
+__all__ = ["DataDir", "default_data_dir"]
+
+
+def default_data_dir() -> Path:
+    """Return where a gateway of this user keeps its state: ``/var/lib/sandkasten`` for root, else the XDG directory."""
+    if os.getuid() == 0:
+        return Path("/var/lib/sandkasten")
+    state = os.environ.get("XDG_STATE_HOME", "")
+    base = Path(state) if state.startswith("/") else Path.home() / ".local" / "state"
+    return base / "sandkasten"
+
+
+class DataDir:
+    """A data directory in use by one gateway at a time.
+
+    Raises `ConfigError` when it cannot be made or written, or is another running gateway's.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self.run_dir = self.path / "run"
+        self.token_file = self.path / "token"
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.run_dir.mkdir(mode=0o700, exist_ok=True)
+            self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise ConfigError(f"data_dir: {self.path}: {error.strerror}; name another with --data-dir") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._lock)
+            raise ConfigError(
+                f"data_dir: {self.path} is another running gateway's; stop it, or choose another --data-dir"
+            ) from None
+
+    def instance(self) -> str:
+        """Return the id of this installation, made once; its sandboxes carry it."""
+        file = self.path / "instance"
+        try:
+            return file.read_text().strip()
+        except FileNotFoundError:
+            instance = uuid.uuid4().hex
+            file.write_text(instance + "\n")
+            return instance
+
+    def close(self) -> None:
+        """Let another gateway use the directory."""
+        os.close(self._lock)

@@ -1,0 +1,120 @@
+"""The door at which a new guest shows itself: a Unix socket mounted into one sandbox, open for one hello."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import shutil
+import socket
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import SandboxFailed
+from ..guest import PROTOCOL
+
+__all__ = ["Arrival", "Door"]
+
+_HELLO_BYTES = 4096
+
+
+@dataclass
+class Arrival:
+    """A guest that has shown itself.
+
+    Attributes
+    ----------
+    directory: ``O_PATH`` descriptor of its directory of sockets.
+    pidfd: descriptor of its process.
+    uid: its user on this host.
+    key: the key it was given.
+    """
+
+    directory: int
+    pidfd: int
+    uid: int
+    key: bytes
+
+    def close(self) -> None:
+        """Give back the descriptors; a second call does nothing."""
+        for fd in (self.directory, self.pidfd):
+            if fd >= 0:
+                os.close(fd)
+        self.directory = self.pidfd = -1
+
+
+class Door:
+    """A directory to mount into a sandbox, with the socket ``hello.sock`` in it.
+
+    The directory is mounted read-only, so that nothing which comes from the sandbox is ever in it.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        directory.mkdir(mode=0o755)
+        directory.chmod(0o755)
+        anchor = os.open(directory, os.O_PATH | os.O_DIRECTORY)
+        try:  # by descriptor: a socket's path is limited to 107 bytes, a data directory's is not
+            self._listener.bind(f"/proc/self/fd/{anchor}/hello.sock")
+        finally:
+            os.close(anchor)
+        (directory / "hello.sock").chmod(0o666)
+        self._listener.listen(1)
+
+    async def hello(self) -> Arrival:
+        """Return the guest that arrives; close the door behind it. Raises `SandboxFailed` for a wrong hello."""
+        loop = asyncio.get_running_loop()
+        connection, _ = await loop.sock_accept(self._listener)
+        self.shut()
+        try:
+            await _readable(connection)
+            data, fds, _, _ = socket.recv_fds(connection, _HELLO_BYTES, 4)
+            pid, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+            arrival = Arrival(fds[0] if fds else -1, -1, uid, secrets.token_bytes(32))
+            try:
+                hello = json.loads(data)
+                if hello["protocol"] != PROTOCOL:
+                    raise SandboxFailed(
+                        f"the image speaks guest protocol {hello['protocol']}, this gateway {PROTOCOL}: "
+                        "run 'sandkasten-kernels images build'"
+                    )
+                if len(fds) != 1 or not pid:
+                    raise SandboxFailed(
+                        "the guest's process cannot be seen from here: run the gateway in the host's pid namespace"
+                    )
+                arrival.pidfd = os.pidfd_open(pid)
+                await loop.sock_sendall(connection, json.dumps({"key": arrival.key.hex()}).encode() + b"\n")
+            except (ValueError, KeyError, TypeError, OSError) as error:
+                arrival.close()
+                raise SandboxFailed(f"the guest's hello was wrong: {error!r}") from error
+            except SandboxFailed:
+                arrival.close()
+                raise
+        finally:
+            connection.close()
+        return arrival
+
+    def shut(self) -> None:
+        """Take no further guest; a second call does nothing."""
+        self._listener.close()
+        (self.directory / "hello.sock").unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Shut the door and remove its directory; a second call does nothing."""
+        self.shut()
+        if self.directory.is_dir():
+            shutil.rmtree(self.directory)
+
+
+async def _readable(connection: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+    connection.setblocking(False)
+    loop.add_reader(connection, lambda: None if ready.done() else ready.set_result(None))
+    try:
+        await ready
+    finally:
+        loop.remove_reader(connection)

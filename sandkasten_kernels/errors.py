@@ -1,0 +1,104 @@
+"""The errors that a user may see, and the one an operator sees before anything has started.
+
+Whatever else is raised is a defect of ours: it is logged with an id and answered as a bare 500.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+__all__ = [
+    "ConfigError",
+    "EngineError",
+    "InvalidRequest",
+    "LimitReached",
+    "NoCapacity",
+    "SandboxFailed",
+    "SandkastenError",
+    "Unauthorized",
+    "UnknownKernel",
+    "UnknownKernelspec",
+]
+
+
+class SandkastenError(Exception):
+    """The public family: `status` is the HTTP status, `code` the machine's word for it, `message` a sentence.
+
+    The message goes to the client as it is: no path of the host, no secret. `retry_after` (seconds) is None
+    where trying again does not help.
+    """
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "INTERNAL"
+
+    def __init__(self, message: str, *, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.retry_after = retry_after
+
+
+class InvalidRequest(SandkastenError):
+    """The request cannot be understood or asks for something that does not exist."""
+
+    status = 400
+    code = "INVALID_REQUEST"
+
+
+class Unauthorized(SandkastenError):
+    """The caller has given no token, or a wrong one."""
+
+    status = 401
+    code = "UNAUTHORIZED"
+
+
+class LimitReached(SandkastenError):
+    """The caller has as many kernels as it may have; ending one helps."""
+
+    status = 403
+    code = "LIMIT_REACHED"
+
+
+class UnknownKernel(SandkastenError):
+    """No kernel of the caller's has this id (any more)."""
+
+    status = 404
+    code = "SESSION_NOT_FOUND"
+
+
+class UnknownKernelspec(SandkastenError):
+    """No offered kernelspec has this name, or it has no such file."""
+
+    status = 404
+    code = "KERNELSPEC_NOT_FOUND"
+
+
+class _Passing(SandkastenError):
+    """A 503: the same request may succeed after `retry_after` seconds, which is always set."""
+
+    status = 503
+    retry_after: int
+
+    def __init__(self, message: str, *, retry_after: int = 5) -> None:
+        super().__init__(message, retry_after=retry_after)
+
+
+class NoCapacity(_Passing):
+    """All sandboxes that may run at once are in use."""
+
+    code = "NO_CAPACITY"
+
+
+class EngineError(_Passing):
+    """The engine does not answer, or an image is missing; the message says what to do."""
+
+    code = "ENGINE_UNAVAILABLE"
+
+
+class SandboxFailed(_Passing):
+    """A sandbox or its kernel did not start."""
+
+    code = "SANDBOX_FAILED"
+
+
+class ConfigError(Exception):
+    """A setting is wrong. The message is one line that names it; the program ends with exit code 2."""

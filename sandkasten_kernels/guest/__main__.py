@@ -1,0 +1,37 @@
+"""PID 1 of a sandbox: ``python -m sandkasten_guest [SOCKETS_DIRECTORY DOOR]``."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+
+from .door import announce
+from .guest import Guest
+
+PR_SET_DUMPABLE = 4
+
+
+def furnish(home: str, skeleton: str = "/etc/skel") -> None:
+    """Copy the image's skeleton into the home directory, which is an empty tmpfs in every new sandbox."""
+    for folder, _, names in os.walk(skeleton):
+        target = os.path.join(home, os.path.relpath(folder, skeleton))
+        os.makedirs(target, exist_ok=True)
+        for name in names:
+            with open(os.path.join(folder, name), "rb") as source:
+                with open(os.path.join(target, name), "wb") as copy:
+                    copy.write(source.read())
+
+
+def main() -> None:
+    """Run the guest until it is told to end."""
+    sockets, door = sys.argv[1:3] if len(sys.argv) > 2 else ("/run/sandkasten", "/run/gateway/hello.sock")
+    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+    if os.getpid() == 1:
+        furnish(os.environ["HOME"])
+    guest = Guest(sockets)
+    guest.run(announce(door, sockets))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,187 @@
+"""The guest's one loop: requests of the gateway's, children that end, a kernel that becomes ready.
+
+Requests arrive on the control socket as Jupyter messages signed with the guest's key:
+
+=========================== ==================================== ==========================================
+request                     content                              reply (``status``: ok or error, ``evalue``)
+=========================== ==================================== ==========================================
+``kernel_info_request``                                          ``protocol``, ``implementation``
+``kernel_start_request``    ``argv env cwd key deadline``        ``pid generation sockets``, once all exist
+``kernel_restart_request``  the same and ``grace``               the same; the old kernel has ``grace`` s
+``kernel_signal_request``   ``signum``
+=========================== ==================================== ==========================================
+
+News goes out on iopub: ``kernel_died`` with the content of a `Death`, unless a restart was asked for.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import signal
+import socket
+import time
+from typing import Any
+
+import zmq
+
+from . import PROTOCOL
+from .supervisor import Death, Kernel, StartFailed
+from .wire import Request, Wire
+
+#: Sockets are waited for by looking: an inotify instance could be denied by another sandbox, which shares our host uid.
+READY_POLL_MS = 5
+MAX_REQUEST_BYTES = 64 * 1024 * 1024
+
+
+class State(enum.Enum):
+    """Of the one kernel; changed by `Guest._enter` alone."""
+
+    NONE = enum.auto()
+    STARTING = enum.auto()
+    RUNNING = enum.auto()
+    STOPPING = enum.auto()
+
+
+class Guest:
+    """Holds the sandbox's kernel, one at a time."""
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+        self._wire: Wire
+        self._state = State.NONE
+        self._kernel: Kernel | None = None
+        self._generation = 0
+        self._asked: Request | None = None
+        self._deadline = 0.0
+        context = zmq.Context()
+        mask = os.umask(0)
+        self._control = self._bind(context, zmq.ROUTER, "guest-control")
+        self._control.router_handover = True
+        self._iopub = self._bind(context, zmq.XPUB, "guest-iopub")
+        os.umask(mask)
+        self._wakeup, self._wakeup_writer = socket.socketpair()
+        self._wakeup.setblocking(False)
+        self._wakeup_writer.setblocking(False)
+        signal.set_wakeup_fd(self._wakeup_writer.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+
+    def run(self, key: bytes) -> None:
+        """Serve for ever."""
+        self._wire = Wire(key)
+        while True:
+            stderr = self._kernel.stderr_fd if self._kernel else -1
+            sources: list[Any] = [
+                self._control,
+                self._iopub,
+                self._wakeup,
+                *([stderr] if stderr >= 0 else []),
+            ]
+            readable, _, _ = zmq.select(sources, [], [], self._patience())
+            if stderr in readable and self._kernel:
+                self._kernel.read_stderr()
+            if self._wakeup in readable:
+                self._wakeup.recv(4096)
+            self._reap()
+            if self._control in readable:
+                self._serve(self._control.recv_multipart())
+            if self._iopub in readable:
+                self._iopub.recv_multipart()
+            self._tick()
+
+    def _bind(self, context: zmq.Context[Any], kind: int, name: str) -> zmq.Socket[bytes]:
+        sock: zmq.Socket[bytes] = context.socket(kind)
+        sock.linger = 0
+        sock.maxmsgsize = MAX_REQUEST_BYTES
+        sock.bind(f"ipc://{self._directory}/{name}")
+        return sock
+
+    def _patience(self) -> float | None:
+        if self._state is State.STARTING:
+            return READY_POLL_MS / 1000
+        if self._state is State.STOPPING:
+            return max(0.001, self._deadline - time.monotonic())
+        return None
+
+    def _serve(self, frames: list[bytes]) -> None:
+        request = self._wire.unpack(frames)
+        if request is None:
+            return
+        if request.msg_type == "kernel_info_request":
+            self._reply(request, {"status": "ok", "protocol": PROTOCOL, "implementation": "sandkasten-guest"})
+        elif request.msg_type == "kernel_signal_request":
+            if self._kernel:
+                self._kernel.signal(request.content["signum"])
+            self._reply(request, {"status": "ok"} if self._kernel else _error("no kernel runs"))
+        elif request.msg_type in ("kernel_start_request", "kernel_restart_request") and self._state is State.NONE:
+            self._start(request)
+        elif request.msg_type == "kernel_restart_request" and self._state is State.RUNNING:
+            self._asked = request
+            self._enter(State.STOPPING, request.content["grace"])
+        else:
+            self._reply(request, _error(f"{request.msg_type} is not possible while {self._state.name}"))
+
+    def _enter(self, state: State, seconds: float = 0.0) -> None:
+        self._state = state
+        self._deadline = time.monotonic() + seconds
+
+    def _start(self, request: Request) -> None:
+        self._asked = request
+        self._generation += 1
+        kernel = Kernel(self._directory, self._generation)
+        content = request.content
+        try:
+            kernel.spawn(content["argv"], {**os.environ, **content["env"]}, content["cwd"], content["key"])
+        except (StartFailed, OSError) as error:
+            self._enter(State.NONE)
+            self._answer(_error(f"the kernel cannot be started: {error}"))
+            return
+        self._kernel = kernel
+        self._enter(State.STARTING, content["deadline"])
+
+    def _tick(self) -> None:
+        late = time.monotonic() >= self._deadline
+        if self._kernel is None:
+            return
+        if self._state is State.STARTING and (sockets := self._kernel.sockets()):
+            self._enter(State.RUNNING)
+            content = {"pid": self._kernel.pid, "generation": self._generation, "sockets": sockets}
+            self._answer({"status": "ok", **content})
+        elif self._state in (State.STARTING, State.STOPPING) and late:
+            self._kernel.signal(signal.SIGKILL)
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            if self._kernel and pid == self._kernel.pid:
+                self._ended(self._kernel.ended(status))
+
+    def _ended(self, death: Death) -> None:
+        state = self._state
+        self._kernel = None
+        self._enter(State.NONE)
+        if state is State.STARTING:
+            self._answer({**_error("the kernel ended while it started"), **death.content()})
+        elif state is State.STOPPING and self._asked:
+            self._start(self._asked)
+        else:
+            self._iopub.send_multipart([b"kernel_died", *self._wire.pack("kernel_died", death.content())])
+
+    def _answer(self, content: dict[str, Any]) -> None:
+        request, self._asked = self._asked, None
+        if request:
+            self._reply(request, content)
+
+    def _reply(self, request: Request, content: dict[str, Any]) -> None:
+        frames = self._wire.pack(request.msg_type.replace("_request", "_reply"), content, request.header)
+        self._control.send_multipart([*request.identities, *frames])
+
+
+def _error(words: str) -> dict[str, Any]:
+    return {"status": "error", "evalue": words}

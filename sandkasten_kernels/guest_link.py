@@ -1,0 +1,93 @@
+"""GuestLink: the gateway's end of one guest."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from . import zmtp
+from .calls import Calls, LinkError
+from .channel import Channel, ChannelError, SocketDirectory
+from .messages import Signer, build, json_object, message_type, parts_of
+
+__all__ = ["GuestLink"]
+
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+CONNECT_SECONDS = 10.0
+
+
+class GuestLink:
+    """Asks the guest of one sandbox, and hears its news.
+
+    Parameters
+    ----------
+    on_news: called with type and content of every message on the guest's iopub.
+    on_lost: called once when the guest ends a connection.
+    """
+
+    def __init__(self, key: bytes, on_news: Callable[[str, dict[str, Any]], None], on_lost: Callable[[], None]) -> None:
+        self._session = uuid.uuid4().hex
+        self._signer = Signer(key)
+        self._calls = Calls()
+        self._on_news = on_news
+        self._on_lost = on_lost
+        identity = uuid.uuid4().hex.encode()
+        limits: dict[str, Any] = {"identity": identity, "max_bytes": MAX_MESSAGE_BYTES}
+        self._control = Channel("DEALER", self._on_control, self._on_oversized, self._lost, **limits)
+        self._iopub = Channel("SUB", self._on_iopub, self._on_oversized, self._lost, **limits)
+
+    async def open(self, directory: SocketDirectory) -> None:
+        """Connect. Raises `LinkError` when the guest does not answer."""
+        try:
+            await asyncio.gather(
+                self._control.connect(directory, "guest-control", CONNECT_SECONDS),
+                self._iopub.connect(directory, "guest-iopub", CONNECT_SECONDS),
+            )
+        except ChannelError as error:
+            self.close()
+            raise LinkError(f"the guest does not answer: {error}") from error
+
+    def close(self) -> None:
+        """End the connections and every call under way; a second call does nothing."""
+        self._control.close()
+        self._iopub.close()
+        self._calls.fail("the guest is gone")
+
+    async def call(self, msg_type: str, content: Mapping[str, Any], timeout: float) -> dict[str, Any]:
+        """Return the content of the guest's reply.
+
+        Raises `LinkError` for a refusal (with the guest's words), after ``timeout`` seconds, and when it is gone.
+        """
+        msg_id, parts = build(msg_type, content, self._session)
+        reply = self._calls.expect(msg_id)
+        try:
+            self._control.send(self._signer.frames(parts))
+            answer = (await asyncio.wait_for(reply, timeout)).content
+        except TimeoutError as error:
+            raise LinkError(f"the guest did not answer {msg_type} within {timeout:g} s") from error
+        except ChannelError as error:
+            reply.cancel()
+            raise LinkError(f"the guest is gone: {error}") from error
+        if answer.get("status") != "ok":
+            words = str(answer.get("evalue"))
+            if last := str(answer.get("stderr") or "").strip().rpartition("\n")[2]:
+                words += f": {last[:300]}"
+            raise LinkError(words)
+        return answer
+
+    def _on_control(self, frames: list[bytes]) -> None:
+        if parts := parts_of(frames):
+            self._calls.answer(str(json_object(parts[1]).get("msg_id")), parts)
+
+    def _on_iopub(self, frames: list[bytes]) -> None:
+        if (parts := parts_of(frames)) and (kind := message_type(parts)):
+            self._on_news(kind, json_object(parts[3]))
+
+    def _on_oversized(self, event: zmtp.Oversized) -> None:
+        self._lost()
+
+    def _lost(self) -> None:
+        self.close()
+        self._on_lost()

@@ -1,0 +1,1 @@
+"""HTTP and WebSocket only: parse, call one method, map one exception to one status."""

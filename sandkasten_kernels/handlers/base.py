@@ -1,0 +1,151 @@
+"""What every handler shares: who may call, JSON in and out, errors in one shape."""
+
+from __future__ import annotations
+
+import http
+import json
+import logging
+import re
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from tornado.web import HTTPError, RequestHandler
+
+from ..auth import Authenticator
+from ..errors import InvalidRequest, SandkastenError, Unauthorized
+from ..kernelspec import Kernelspecs
+from ..pool import Pool
+from ..sessions import Sessions
+
+__all__ = ["Handler", "Services", "log_request"]
+
+log = logging.getLogger("sandkasten_kernels.http")
+_TOKEN = re.compile(r"([?&]token=)[^&\s]*", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Services:
+    """What handlers call; made by the app."""
+
+    authenticator: Authenticator
+    sessions: Sessions
+    specs: Kernelspecs
+    pool: Pool
+
+
+def log_request(handler: RequestHandler) -> None:
+    """Write one line for a finished request: no token is in it."""
+    status = handler.get_status()
+    level = logging.INFO if status < 400 else logging.WARNING if status < 500 else logging.ERROR
+    uri = _TOKEN.sub(r"\1[secret]", handler.request.uri or "")
+    request_id = getattr(handler, "request_id", "-")
+    duration = 1000 * handler.request.request_time()
+    log.log(level, "%d %s %s %.1f ms [%s]", status, handler.request.method, uri[:512], duration, request_id)
+
+
+class Handler(RequestHandler):
+    """A handler whose caller has a key, and whose errors are JSON.
+
+    ``open_to_all`` is set by the few handlers that need no key.
+    """
+
+    open_to_all = False
+
+    def initialize(self, services: Services) -> None:
+        self.services = services
+
+    def set_default_headers(self) -> None:
+        self.request_id = uuid.uuid4().hex[:12]
+        self.set_header("X-Request-Id", self.request_id)
+        self.set_header("X-Content-Type-Options", "nosniff")
+        self.set_header("Cache-Control", "no-store")
+        self.set_header("Server", "sandkasten-kernels")
+
+    def prepare(self) -> None:
+        if self.open_to_all or self.request.method == "OPTIONS":
+            return
+        if not self.services.authenticator.allows(self.request):
+            raise Unauthorized(
+                "a token is needed: send it as 'Authorization: token ...', or open the URL printed at start"
+            )
+
+    def options(self, *args: str) -> None:
+        """Answer what a client may ask before it has a token."""
+        self.set_status(204)
+        self.set_header("Allow", "GET, POST, DELETE, OPTIONS")
+
+    def json_body(self) -> dict[str, Any]:
+        """Return the request's JSON object, and an empty one for no body. Raises `InvalidRequest`."""
+        if not self.request.body.strip():
+            return {}
+        try:
+            body = json.loads(self.request.body)
+        except (ValueError, RecursionError) as error:
+            raise InvalidRequest(f"the body is not JSON: {error}"[:300]) from error
+        if not isinstance(body, dict):
+            raise InvalidRequest("the body must be a JSON object")
+        return body
+
+    def write_json(self, value: Any, status: int = 200) -> None:
+        """Answer with a JSON document."""
+        self.set_status(status)
+        self.set_header("Content-Type", "application/json; charset=UTF-8")
+        self.finish(json.dumps(value))
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Answer an error: a public one in its own words, any other as an id that the log has too."""
+        error = kwargs["exc_info"][1] if "exc_info" in kwargs else None
+        details: dict[str, Any] = {}
+        code = http.HTTPStatus(status_code).name
+        if isinstance(error, SandkastenError):
+            code, message = error.code, error.message
+            self.set_status(error.status)
+            if error.retry_after is not None:
+                self.set_header("Retry-After", str(error.retry_after))
+            if error.status == 401:
+                self.set_header("WWW-Authenticate", 'Bearer realm="sandkasten-kernels"')
+        elif isinstance(error, HTTPError) and status_code < 500:
+            message = error.log_message or http.HTTPStatus(status_code).phrase
+        else:
+            code = "INTERNAL_ERROR"
+            message = f"something went wrong here; the gateway's log has it under {self.request_id}"
+            details = {"request_id": self.request_id}
+        reason = http.HTTPStatus(self.get_status()).phrase
+        body = {
+            "error": message,
+            "error_code": code,
+            "message": message,
+            "reason": reason,
+            "details": details,
+        }
+        self.write_json(body, self.get_status())
+
+    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
+        """Log what is a defect of ours, with the request's id; a public error is in the access log already."""
+        if isinstance(value, SandkastenError | HTTPError):
+            log.debug("%s [%s]", value, self.request_id)
+        else:
+            log.error("request %s failed", self.request_id, exc_info=(typ, value, tb))
+
+    def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
+        error = kwargs["exc_info"][1] if "exc_info" in kwargs else None
+        super().send_error(error.status if isinstance(error, SandkastenError) else status_code, **kwargs)
+
+
+class NotFound(Handler):
+    """Any path there is not: JSON, for everybody, so that a client without a key is told nothing by the difference."""
+
+    open_to_all = True
+
+    def prepare(self) -> None:
+        raise HTTPError(404, "there is nothing at this path")
+
+
+class Health(Handler):
+    """``GET /healthz``: the gateway serves."""
+
+    open_to_all = True
+
+    def get(self) -> None:
+        self.write_json({"status": "ok"})

@@ -1,0 +1,121 @@
+"""``/api/kernels/{id}/channels``: the WebSocket that carries a kernel's messages, in both framings."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Awaitable
+
+from tornado.iostream import StreamBufferFullError
+from tornado.web import HTTPError
+from tornado.websocket import WebSocketClosedError, WebSocketHandler
+
+from ..calls import LinkError
+from ..messages import EMPTY, Parts, build
+from ..relay import V1, MalformedFrame, legacy_decode, legacy_encode, v1_decode, v1_encode
+from ..sessions import Session
+from .base import Handler
+
+__all__ = ["Channels"]
+
+log = logging.getLogger("sandkasten_kernels.channels")
+MAX_UNREAD_BYTES = 64 * 1024 * 1024
+TOO_SLOW = 4000
+GONE_SECONDS = 120
+
+
+class Channels(Handler, WebSocketHandler):
+    """One client of one kernel.
+
+    What the client has not read yet waits here, up to `MAX_UNREAD_BYTES`; a client above that is told so and cut off,
+    and nobody else notices.
+    """
+
+    session: Session
+    _v1 = False
+    _cut = False
+
+    def prepare(self) -> None:
+        super().prepare()
+        if self.request.headers.get("Upgrade", "").lower() != "websocket":
+            raise HTTPError(400, "this path speaks WebSocket only")
+
+    def select_subprotocol(self, subprotocols: list[str]) -> str | None:
+        return V1 if V1 in subprotocols else None
+
+    async def get(self, kernel_id: str) -> None:
+        self.session = self.services.sessions.get(kernel_id)
+        await WebSocketHandler.get(self)
+
+    def open(self, *args: str, **kwargs: str) -> None:
+        self._v1 = self.selected_subprotocol == V1
+        self.set_nodelay(True)  # without it every cell waits 40 ms for the client's delayed acknowledgement
+        self._give_up_after(GONE_SECONDS)
+        self._limit_unread(MAX_UNREAD_BYTES)
+        self.services.sessions.attach(self.session, self)
+
+    async def on_message(self, message: str | bytes) -> None:
+        try:
+            if self._v1 and isinstance(message, bytes):
+                channel, parts = v1_decode(message)
+            else:
+                channel, parts = legacy_decode(message)
+            await self.session.kernel.send(self, channel, parts)
+        except MalformedFrame as error:
+            log.warning("a message to kernel %s was passed over: %s", self.session.id, error)
+            words = f"The gateway passed a message over: {error}.\n"
+            self.deliver("iopub", build("stream", {"name": "stderr", "text": words}, "", EMPTY)[1])
+        except LinkError as error:
+            log.info("a message to kernel %s was not sent: %s", self.session.id, error)
+            self.deliver("iopub", build("status", {"execution_state": "dead"}, "", EMPTY)[1])
+
+    def on_close(self) -> None:
+        if hasattr(self, "session"):
+            self.services.sessions.detach(self.session, self)
+
+    def deliver(self, channel: str, parts: Parts) -> None:
+        """Send one message of the kernel's to the client."""
+        if self._cut:
+            return
+        try:
+            if self._v1:
+                self._write(v1_encode(channel, parts))
+            else:
+                self._write(legacy_encode(channel, parts))
+        except StreamBufferFullError:
+            self._cut_off()
+
+    def _write(self, frame: str | bytes) -> None:
+        try:
+            written: Awaitable[None] = self.write_message(frame, binary=isinstance(frame, bytes))
+        except WebSocketClosedError:
+            return
+        _forget(written)
+
+    def _cut_off(self) -> None:
+        self._cut = True
+        limit = f"{MAX_UNREAD_BYTES // 2**20} MiB"
+        log.warning("a client of kernel %s was cut off: more than %s unread", self.session.id, limit)
+        self._limit_unread(None)
+        words = f"The gateway cut this connection off: more than {limit} of output were not read.\n"
+        parts = build("stream", {"name": "stderr", "text": words}, "", EMPTY)[1]
+        self._write(v1_encode("iopub", parts) if self._v1 else legacy_encode("iopub", parts))
+        self.close(TOO_SLOW, f"more than {limit} unread")
+
+    def _give_up_after(self, seconds: int) -> None:
+        """Let TCP end a connection whose other end acknowledges nothing, pings included, for so long."""
+        stream = getattr(self.ws_connection, "stream", None)
+        if stream is not None and stream.socket is not None:
+            stream.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * seconds)
+
+    def _limit_unread(self, size: int | None) -> None:
+        stream = getattr(self.ws_connection, "stream", None)
+        if stream is not None:
+            stream.max_write_buffer_size = size
+
+
+def _forget(written: Awaitable[None]) -> None:
+    """Let a write finish by itself: a connection that closes meanwhile is told to `Channels.on_close`."""
+    add = getattr(written, "add_done_callback", None)
+    if add is not None:
+        add(lambda future: future.cancelled() or future.exception())

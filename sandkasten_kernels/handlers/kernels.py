@@ -1,0 +1,108 @@
+"""``/api``: kernels and kernelspecs, as Jupyter clients know them.
+
+Source: https://petstore.swagger.io/?url=https://raw.githubusercontent.com/jupyter-server/jupyter_server/main/jupyter_server/services/api/api.yaml
+"""
+
+from __future__ import annotations
+
+import mimetypes
+
+from .. import __version__
+from ..errors import InvalidRequest
+from .base import Handler
+
+__all__ = [
+    "Kernel",
+    "KernelInterrupt",
+    "KernelRestart",
+    "Kernels",
+    "Kernelspec",
+    "KernelspecResource",
+    "Kernelspecs",
+    "Status",
+    "Version",
+]
+
+
+class Version(Handler):
+    """``GET /api``."""
+
+    def get(self) -> None:
+        self.write_json({"version": __version__})
+
+
+class Status(Handler):
+    """``GET /api/status``."""
+
+    def get(self) -> None:
+        self.write_json({**self.services.sessions.status(), "pool": self.services.pool.status()})
+
+
+class Kernelspecs(Handler):
+    """``GET /api/kernelspecs``."""
+
+    def get(self) -> None:
+        self.write_json(self.services.specs.models())
+
+
+class Kernelspec(Handler):
+    """``GET /api/kernelspecs/{name}``."""
+
+    def get(self, name: str) -> None:
+        self.write_json(self.services.specs.get(name).model())
+
+
+class KernelspecResource(Handler):
+    """``GET /kernelspecs/{name}/{file}``: a logo, say. Open to all, because a browser's ``<img>`` sends no token."""
+
+    open_to_all = True
+
+    def get(self, name: str, file: str) -> None:
+        path = self.services.specs.resource(name, file)
+        self.set_header("Content-Type", mimetypes.guess_type(path.name)[0] or "application/octet-stream")
+        self.set_header("Cache-Control", "max-age=3600")
+        self.finish(path.read_bytes())
+
+
+class Kernels(Handler):
+    """``GET`` and ``POST /api/kernels``."""
+
+    def get(self) -> None:
+        self.write_json(self.services.sessions.models())
+
+    async def post(self) -> None:
+        body = self.json_body()
+        name = body.get("name")
+        if not isinstance(name, str | None):
+            raise InvalidRequest("name must be a string")
+        session = await self.services.sessions.create(name, body.get("env"))
+        self.set_header("Location", f"/api/kernels/{session.id}")
+        self.write_json(session.model(), status=201)
+
+
+class Kernel(Handler):
+    """``GET`` and ``DELETE /api/kernels/{id}``."""
+
+    def get(self, kernel_id: str) -> None:
+        self.write_json(self.services.sessions.get(kernel_id).model())
+
+    def delete(self, kernel_id: str) -> None:
+        self.services.sessions.end(kernel_id, "a client deleted it")
+        self.set_status(204)
+
+
+class KernelRestart(Handler):
+    """``POST /api/kernels/{id}/restart``: answered when the new kernel is ready."""
+
+    async def post(self, kernel_id: str) -> None:
+        session = self.services.sessions.get(kernel_id)
+        await session.kernel.restart()
+        self.write_json(session.model())
+
+
+class KernelInterrupt(Handler):
+    """``POST /api/kernels/{id}/interrupt``."""
+
+    async def post(self, kernel_id: str) -> None:
+        await self.services.sessions.get(kernel_id).kernel.interrupt()
+        self.set_status(204)

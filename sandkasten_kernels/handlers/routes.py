@@ -1,0 +1,57 @@
+"""Which path is whose."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tornado.web import Application
+
+from .base import Handler, Health, NotFound, Services, log_request
+from .channels import Channels
+from .kernels import (
+    Kernel,
+    KernelInterrupt,
+    KernelRestart,
+    Kernels,
+    Kernelspec,
+    KernelspecResource,
+    Kernelspecs,
+    Status,
+    Version,
+)
+from .pages import Index, StaticFile
+
+__all__ = ["application"]
+
+PING_SECONDS = 30
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+
+ROUTES: list[tuple[str, type[Handler]]] = [
+    (r"/", Index),
+    (r"/static/([a-z]+\.(?:css|js|svg))", StaticFile),
+    (r"/healthz", Health),
+    (r"/api/?", Version),
+    (r"/api/status", Status),
+    (r"/api/kernelspecs", Kernelspecs),
+    (r"/api/kernelspecs/([^/]+)", Kernelspec),
+    (r"/kernelspecs/([^/]+)/([^/]+)", KernelspecResource),
+    (r"/api/kernels", Kernels),
+    (r"/api/kernels/([^/]+)", Kernel),
+    (r"/api/kernels/([^/]+)/restart", KernelRestart),
+    (r"/api/kernels/([^/]+)/interrupt", KernelInterrupt),
+    (r"/api/kernels/([^/]+)/channels", Channels),
+]
+
+
+def application(services: Services) -> Application:
+    """Return the Tornado application."""
+    arguments: dict[str, Any] = {"services": services}
+    return Application(
+        [(path, handler, arguments) for path, handler in ROUTES],
+        default_handler_class=NotFound,
+        default_handler_args=arguments,
+        log_function=log_request,
+        websocket_ping_interval=PING_SECONDS,
+        websocket_ping_timeout=0,  # a pong waits behind all that a slow reader has not read; TCP knows who is gone
+        websocket_max_message_size=MAX_MESSAGE_BYTES,
+    )

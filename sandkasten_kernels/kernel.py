@@ -1,0 +1,272 @@
+"""Kernel: one sandbox, the guest in it and the kernel process that it watches."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import logging
+import re
+import secrets
+import signal
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .calls import LinkError
+from .engines import Sandbox
+from .errors import SandboxFailed
+from .guest_link import GuestLink
+from .kernelspec import Kernelspec
+from .link import Client, KernelLink
+from .messages import Parts
+
+__all__ = ["Kernel", "KernelState"]
+
+START_SECONDS = 60.0
+RESTART_GRACE_SECONDS = 2.0
+INTERRUPT_SECONDS = 1.0
+NEWS_SECONDS = 2.0
+MAX_DEATHS, DEATHS_WITHIN_SECONDS = 5, 60.0
+WORKSPACE = "/workspace"
+_READ_AT_START = re.compile(r"PYTHON|LD_")
+
+
+class KernelState(enum.Enum):
+    """Where a kernel is in its life; changed by `Kernel._enter` alone."""
+
+    STARTING = "starting"
+    READY = "ready"
+    DEAD = "dead"
+
+
+class Kernel:
+    """A kernel that can be asked, restarted, interrupted and ended.
+
+    A process that ends by itself is started again (at most `MAX_DEATHS` times within `DEATHS_WITHIN_SECONDS`), and the
+    clients are told why; the end of the sandbox is the end of the kernel.
+    """
+
+    def __init__(self, sandbox: Sandbox, spec: Kernelspec, log: logging.Logger) -> None:
+        self.id = str(uuid.uuid4())
+        self.sandbox = sandbox
+        self.spec = spec
+        self.state = KernelState.STARTING
+        self.reason = ""
+        self.link = KernelLink(self._link_lost, log)
+        self._log = log
+        self._env: dict[str, str] = {}
+        self._cwd: str | None = None
+        self._guest = GuestLink(sandbox.guest_key, self._on_news, self._link_lost)
+        self._settled = asyncio.Event()
+        self._deaths: deque[float] = deque(maxlen=MAX_DEATHS)
+        self._on_gone: list[Callable[[], None]] = []
+        self._lock = asyncio.Lock()
+        self._revival: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Kernel {self.id} {self.spec.name} {self.state.value} in {self.sandbox.id}>"
+
+    @property
+    def alive(self) -> bool:
+        """Whether the kernel can be used at this instant: ready, and its sandbox runs."""
+        return self.state is KernelState.READY and self.sandbox.alive
+
+    def on_gone(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` once when the sandbox has ended, and with it all that the kernel was."""
+        self._on_gone.append(callback)
+
+    async def start(self) -> None:
+        """Return when the kernel has answered and its output is subscribed to. Raises `SandboxFailed`."""
+        self.sandbox.on_exit(self._sandbox_exited)
+        try:
+            await self._guest.open(self.sandbox.sockets)
+            await self._run_process("kernel_start_request", {})
+            if self.spec.warm_up:
+                await self.link.call("shell", "execute_request", _silent(self.spec.warm_up), START_SECONDS)
+        except LinkError as error:
+            raise SandboxFailed(f"kernel {self.spec.name} did not start: {error}") from error
+
+    async def prepare(self, env: Mapping[str, str], cwd: str | None) -> str | None:
+        """Give a warm kernel its owner's environment and working directory, ahead of the owner's first request.
+
+        Returns how, when it was not silent: variables that a process reads only at its start, and kernels whose
+        language we cannot speak, make the process start anew. Raises `SandboxFailed`.
+        """
+        self._env, self._cwd = dict(env), cwd
+        if not env and not cwd:
+            return None
+        if self.spec.spec.language != "python" or any(_READ_AT_START.match(name) for name in env):
+            if env:
+                await self.restart()
+            return "the kernel was started anew with its environment" if env else None
+        try:
+            self._set_up(env)
+        except LinkError as error:
+            raise SandboxFailed(f"the kernel ended while it was claimed: {error}") from error
+        return None
+
+    async def send(self, client: Client, channel: str, parts: Parts) -> None:
+        """Send a client's message; while the kernel starts it waits. Raises `LinkError` on a dead kernel."""
+        await self._settled.wait()
+        if self.state is KernelState.DEAD:
+            raise LinkError(self.reason)
+        await self.link.send(client, channel, parts)
+
+    async def restart(self) -> None:
+        """Return when a new process has answered, in the same sandbox. Raises `SandboxFailed`."""
+        async with self._lock:
+            if self.state is KernelState.DEAD and not self.sandbox.alive:
+                raise SandboxFailed(f"this kernel cannot be restarted, its sandbox is gone ({self.reason})")
+            self._enter(KernelState.STARTING)
+            self.link.publish("status", {"execution_state": "restarting"})
+            try:
+                self.link.post("control", "shutdown_request", {"restart": True})
+            except LinkError:
+                self._log.debug("%r has no link to be asked to shut down over", self)
+            self.link.close("the kernel was restarted")
+            self.link.fail_open_requests("KernelRestarted", "The kernel was restarted.")
+            try:
+                await self._run_process("kernel_restart_request", {"grace": RESTART_GRACE_SECONDS})
+            except LinkError as error:
+                self._die(f"the kernel could not be restarted: {error}")
+                raise SandboxFailed(self.reason) from error
+
+    async def interrupt(self) -> None:
+        """Interrupt what runs: a message on the control channel, and a signal when that is not answered in time.
+
+        Raises `SandboxFailed` on a dead kernel.
+        """
+        if self.state is KernelState.DEAD:
+            raise SandboxFailed(f"this kernel is dead: {self.reason}")
+        await self._settled.wait()
+        try:
+            if self.spec.spec.interrupt_mode == "message":
+                await self.link.call("control", "interrupt_request", {}, INTERRUPT_SECONDS)
+                return
+        except LinkError:
+            self._log.info("%r did not answer the interrupt request; it gets a signal", self)
+        try:
+            await self._guest.call("kernel_signal_request", {"signum": int(signal.SIGINT)}, INTERRUPT_SECONDS)
+        except LinkError as error:
+            raise SandboxFailed(f"the kernel could not be interrupted: {error}") from error
+
+    def close(self, reason: str) -> None:
+        """End the connections and tell the clients; the sandbox is the pool's to destroy. Idempotent."""
+        self._die(reason)
+        self.link.close(reason)
+        self._guest.close()
+        if self._revival is not None:
+            self._revival.cancel()
+
+    async def _run_process(self, request: str, extra: Mapping[str, Any]) -> None:
+        key = secrets.token_hex(32)
+        content = {
+            "argv": self.spec.spec.argv,
+            "env": {**self.spec.spec.env, **self._env},
+            "cwd": WORKSPACE,
+            "key": key,
+            "deadline": START_SECONDS,
+            **extra,
+        }
+        answer = await self._guest.call(request, content, START_SECONDS + 5)
+        names = answer.get("sockets")
+        if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
+            raise LinkError("the guest named no sockets")
+        await self.link.open(self.sandbox.sockets, names, key.encode(), START_SECONDS)
+        if self._cwd and self.spec.spec.language == "python":
+            self._set_up({})
+        self._enter(KernelState.READY)
+
+    def _set_up(self, env: Mapping[str, str]) -> None:
+        self.link.post("shell", "execute_request", _silent(_python_setup(env, self._cwd)))
+
+    def _enter(self, state: KernelState) -> None:
+        self.state = state
+        if state is KernelState.STARTING:
+            self._settled.clear()
+        else:
+            self._settled.set()
+
+    def _on_news(self, msg_type: str, content: dict[str, Any]) -> None:
+        if msg_type == "kernel_died":
+            self._revive(_death_in_words(content))
+
+    def _link_lost(self) -> None:
+        """A connection ended. The news of why is on its way; where none comes, the kernel itself hung up."""
+        if self.state is KernelState.READY:
+            self._enter(KernelState.STARTING)
+            asyncio.get_running_loop().call_later(NEWS_SECONDS, self._hung_up)
+
+    def _hung_up(self) -> None:
+        if self.state is KernelState.STARTING and not self._lock.locked():
+            self._revive("it closed its connections")
+
+    def _revive(self, reason: str) -> None:
+        if self._revival is None and self.state is not KernelState.DEAD:
+            self._revival = asyncio.create_task(self._start_again(reason))
+            self._revival.add_done_callback(self._revived)
+
+    def _revived(self, task: asyncio.Task[None]) -> None:
+        self._revival = None
+        if not task.cancelled() and (error := task.exception()):
+            self._log.error("%r could not be revived", self, exc_info=error)
+            self._die("it could not be started again")
+
+    async def _start_again(self, reason: str) -> None:
+        async with self._lock:
+            self._log.warning("kernel %s died: %s", self.id, reason)
+            self._enter(KernelState.STARTING)
+            self.link.close(reason)
+            now = time.monotonic()
+            again = len(self._deaths) < MAX_DEATHS or now - self._deaths[0] > DEATHS_WITHIN_SECONDS
+            self._deaths.append(now)
+            if not again:
+                self._die(f"{reason}, too often to be started again by itself")
+                return
+            words = f"The kernel died: {reason}. It is started again; its variables are lost."
+            if not self.link.fail_open_requests("KernelDied", words):
+                self.link.publish("stream", {"name": "stderr", "text": words + "\n"})
+            self.link.publish("status", {"execution_state": "restarting"})
+            try:
+                await self._run_process("kernel_restart_request", {"grace": 0})
+            except LinkError as error:
+                self._die(f"it could not be started again: {error}")
+
+    def _sandbox_exited(self) -> None:
+        self._die("its sandbox ended")
+        callbacks, self._on_gone = self._on_gone, []
+        for callback in callbacks:
+            callback()
+
+    def _die(self, reason: str) -> None:
+        if self.state is KernelState.DEAD:
+            return
+        self.reason = reason
+        self._enter(KernelState.DEAD)
+        self.link.execution_state = "dead"
+        self.link.fail_open_requests("KernelDied", f"The kernel died: {reason}.")
+        self.link.publish("status", {"execution_state": "dead"})
+
+
+def _silent(code: str) -> dict[str, Any]:
+    return {"code": code, "silent": True, "store_history": False, "allow_stdin": False, "stop_on_error": False}
+
+
+def _python_setup(env: Mapping[str, str], cwd: str | None) -> str:
+    """Return one expression, so that no name is left behind in the owner's namespace."""
+    enter = f"o.path.isdir({cwd!r}) and o.chdir({cwd!r})" if cwd else "None"
+    return f"(lambda o: (o.environ.update({dict(env)!r}), {enter}) and None)(__import__('os'))"
+
+
+def _death_in_words(content: Mapping[str, Any]) -> str:
+    """Return why a kernel ended from the guest's news, whose fields are only believed as far as their types go."""
+    limit, number, code = content.get("memory_limit"), content.get("signal"), content.get("exit_code")
+    if content.get("out_of_memory"):
+        words = "killed, out of memory"
+        return f"{words}, limit {limit // 2**20} MiB" if isinstance(limit, int) else words
+    if isinstance(number, int):
+        name = signal.Signals(number).name if number in set(signal.Signals) else str(number)
+        return f"killed by signal {name}"
+    return f"it ended with exit code {code}" if isinstance(code, int) else "it ended"

@@ -1,0 +1,106 @@
+"""Jupyter messages as their frames: signing, building and taking apart.
+
+Source: https://jupyter-client.readthedocs.io/en/stable/messaging.html#wire-protocol
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+__all__ = [
+    "DELIMITER",
+    "Parts",
+    "Reply",
+    "Signer",
+    "build",
+    "json_object",
+    "message_type",
+    "parts_of",
+    "timestamp",
+]
+
+DELIMITER = b"<IDS|MSG>"
+EMPTY = b"{}"
+
+#: ``header, parent_header, metadata, content, *buffers`` of one message, as bytes.
+Parts = Sequence[bytes]
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer to a request of the gateway's own."""
+
+    msg_type: str
+    content: dict[str, Any]
+
+
+class Signer:
+    """Signs messages with one connection's key (HMAC-SHA256)."""
+
+    def __init__(self, key: bytes) -> None:
+        self._hmac = hmac.new(key, digestmod=hashlib.sha256)
+
+    def frames(self, parts: Parts) -> list[bytes]:
+        """Return the ZMQ frames of a message: delimiter, signature and the parts themselves."""
+        digest = self._hmac.copy()
+        for part in parts[:4]:
+            digest.update(part)
+        return [DELIMITER, digest.hexdigest().encode(), *parts]
+
+
+def timestamp(moment: datetime | None = None) -> str:
+    """Return a moment (default: now) as ``2026-01-31T12:00:00.000000Z``, the one form that every client parses."""
+    return (moment or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def build(
+    msg_type: str, content: Mapping[str, Any], session: str, parent_header: bytes = EMPTY
+) -> tuple[str, list[bytes]]:
+    """Return the id and the parts of a new message of ours."""
+    msg_id = uuid.uuid4().hex
+    header = {
+        "msg_id": msg_id,
+        "msg_type": msg_type,
+        "session": session,
+        "username": "sandkasten",
+        "date": timestamp(),
+        "version": "5.3",
+    }
+    return msg_id, [json.dumps(header).encode(), parent_header, EMPTY, json.dumps(content).encode()]
+
+
+def parts_of(frames: Sequence[bytes]) -> list[bytes] | None:
+    """Return the parts of a message off a SUB socket (behind its topic) or a DEALER socket; None if it is none."""
+    for index in range(min(3, len(frames))):
+        if frames[index] == DELIMITER:
+            parts = list(frames[index + 2 :])
+            return parts if len(parts) >= 4 else None
+    return None
+
+
+def json_object(data: bytes) -> dict[str, Any]:
+    """Return a frame's JSON object, and an empty one for anything else: a sandbox may send what it likes."""
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def message_type(parts: Parts) -> str | None:
+    """Return the type of a message from a sandbox, or None for one that no client should get.
+
+    The header must be an object that names its type; the other three are only looked at from the outside, because they
+    may be large: what does not begin and end as an object does is none.
+    """
+    if not all(part[:1] == b"{" and part[-1:] == b"}" for part in parts[:4]):
+        return None
+    kind = json_object(parts[0]).get("msg_type")
+    return kind if isinstance(kind, str) else None

@@ -1,0 +1,216 @@
+"""The pool of warm kernels."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+from traitlets import Bool, Dict, Float, Integer, Unicode
+from traitlets.config import LoggingConfigurable
+
+from .errors import SandboxFailed, SandkastenError
+from .kernel import Kernel
+from .kernelspec import Kernelspec
+from .ledger import Evict, Ledger, Start
+
+__all__ = ["Acquired", "Pool"]
+
+_BACKOFF_SECONDS = (1.0, 2.0, 5.0, 15.0, 30.0)
+
+
+@dataclass(frozen=True)
+class Acquired:
+    """A claimed kernel: ``pool`` when it was warm already, ``cold`` when the claim waited for its start."""
+
+    kernel: Kernel
+    source: Literal["pool", "cold"]
+
+
+class Pool(LoggingConfigurable):
+    """Keeps warm kernels and hands them out; a used one never returns.
+
+    Parameters
+    ----------
+    start: starts a sandbox with its kernel and returns it ready; raises `SandkastenError`.
+    destroy: ends one, whatever its state.
+    specs: the kernelspecs on offer by name.
+    """
+
+    enabled = Bool(True, help="Whether warm kernels are kept. Without them each kernel is started when asked for.").tag(
+        config=True
+    )
+    images = Dict(
+        key_trait=Unicode(),
+        value_trait=Integer(min=0),
+        default_value={"python": 2},
+        help="How many warm kernels to keep, by image.",
+    ).tag(config=True)
+    max_starting = Integer(2, min=1, help="How many sandboxes start at the same time.").tag(config=True)
+    refill_delay_seconds = Float(
+        0.3,
+        min=0,
+        help="Seconds after a claim in which the pool is not refilled, so that the claimed kernel has the CPU.",
+    ).tag(config=True)
+
+    def __init__(
+        self,
+        start: Callable[[Kernelspec], Awaitable[Kernel]],
+        destroy: Callable[[Kernel], Awaitable[None]],
+        specs: Mapping[str, Kernelspec],
+        max_sandboxes: int,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self._start = start
+        self._destroy = destroy
+        self._specs = specs
+        targets = {name: self._target(spec) for name, spec in specs.items()}
+        self._ledger: Ledger[Kernel] = Ledger(targets, max_sandboxes, self.max_starting)
+        self._waiting: dict[str, deque[asyncio.Future[Kernel]]] = {name: deque() for name in specs}
+        self._starts: set[asyncio.Task[None]] = set()
+        self._removals: set[asyncio.Task[None]] = set()
+        self._failures = 0
+        self._no_refill_before = 0.0
+        self._wakeup: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    def setup(self) -> None:
+        """Begin to fill."""
+        self._work()
+
+    async def cleanup(self) -> None:
+        """End the warm kernels and every start under way; no-op when done."""
+        self._closed = True
+        if self._wakeup:
+            self._wakeup.cancel()
+        for task in self._starts:
+            task.cancel()
+        await asyncio.gather(*self._starts, return_exceptions=True)
+        for name, futures in self._waiting.items():
+            while futures:
+                self._ledger.give_up(name)
+                _settle(futures.popleft(), SandboxFailed("the gateway is stopping", retry_after=5))
+        for kernel in self._ledger.drain():
+            self._spawn(self._remove(kernel), self._removals)
+        await asyncio.gather(*self._removals, return_exceptions=True)
+
+    async def claim(self, spec: Kernelspec) -> Acquired:
+        """Return a live kernel that nobody has used.
+
+        A warm one at once; else the next that becomes ready. Raises `NoCapacity` at the limit, `SandboxFailed` when
+        the start that the claim waited for failed.
+        """
+        while (kernel := self._ledger.claim(spec.name)) is not None:
+            if kernel.alive:
+                self._hold_refills()
+                return Acquired(kernel, "pool")
+            self.release(kernel)
+        future: asyncio.Future[Kernel] = asyncio.get_running_loop().create_future()
+        self._waiting[spec.name].append(future)
+        self._work()
+        try:
+            return Acquired(await future, "cold")
+        except asyncio.CancelledError:
+            if future in self._waiting[spec.name]:
+                self._waiting[spec.name].remove(future)
+                self._ledger.give_up(spec.name)
+            elif not future.cancelled() and not future.exception():
+                self.release(future.result())
+            raise
+
+    def release(self, kernel: Kernel) -> None:
+        """Take a claimed kernel back, to be destroyed; returns at once."""
+        self._ledger.release(kernel.spec.name)
+        self._spawn(self._remove(kernel), self._removals)
+
+    def status(self) -> list[dict[str, Any]]:
+        """Return ``image kernelspec target warm starting claimed hits misses`` of each kernelspec."""
+        return [
+            {"image": spec.image, "kernelspec": name, **self._ledger.counts(name)} for name, spec in self._specs.items()
+        ]
+
+    def _target(self, spec: Kernelspec) -> int:
+        return self.images.get(spec.image, 0) if self.enabled else 0
+
+    def _hold_refills(self) -> None:
+        self._no_refill_before = time.monotonic() + self.refill_delay_seconds
+        self._work()
+
+    def _work(self) -> None:
+        """Do all there is to do now, and come back when the pool may be refilled."""
+        if self._closed:
+            return
+        wait = self._no_refill_before - time.monotonic()
+        while action := self._ledger.next_action(refill=wait <= 0):
+            if isinstance(action, Start):
+                self._spawn(self._add(action.key), self._starts)
+            elif isinstance(action, Evict):
+                self._spawn(self._remove(action.member), self._removals)
+        if self._wakeup:
+            self._wakeup.cancel()
+            self._wakeup = None
+        if wait > 0:
+            self._wakeup = asyncio.get_running_loop().call_later(wait, self._work)
+
+    def _spawn(self, work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:
+        task = asyncio.create_task(work)
+        tasks.add(task)
+        task.add_done_callback(partial(self._finished, tasks))
+
+    def _finished(self, tasks: set[asyncio.Task[None]], task: asyncio.Task[None]) -> None:
+        tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            self.log.error("the pool failed in the background", exc_info=error)
+        self._work()
+
+    async def _add(self, name: str) -> None:
+        try:
+            kernel = await self._start(self._specs[name])
+        except SandkastenError as error:
+            self._start_failed(name, error)
+            return
+        except BaseException:
+            self._start_failed(name, SandboxFailed("the sandbox could not be started", retry_after=5))
+            raise
+        self._failures = 0
+        if self._ledger.arrived(name, kernel):
+            if not _settle(self._waiting[name].popleft(), kernel):
+                self.release(kernel)
+        else:
+            kernel.on_gone(lambda: self._lost(kernel))
+            self.log.debug("%r is warm", kernel)
+
+    def _start_failed(self, name: str, error: SandkastenError) -> None:
+        delay = _BACKOFF_SECONDS[min(self._failures, len(_BACKOFF_SECONDS) - 1)]
+        self._failures += 1
+        self._no_refill_before = time.monotonic() + delay
+        self.log.error("a sandbox for %s could not be started: %s", name, error.message)
+        if self._ledger.failed(name):
+            _settle(self._waiting[name].popleft(), error)
+
+    def _lost(self, kernel: Kernel) -> None:
+        if self._ledger.lost(kernel.spec.name, kernel):
+            self.log.warning("%r died in the pool: %s", kernel, kernel.reason)
+            self._spawn(self._remove(kernel), self._removals)
+
+    async def _remove(self, kernel: Kernel) -> None:
+        try:
+            await self._destroy(kernel)
+        finally:
+            self._ledger.removed()
+
+
+def _settle(future: asyncio.Future[Kernel], outcome: Kernel | Exception) -> bool:
+    """Give a claim its outcome; False when it has gone away in the meantime."""
+    if future.done():
+        return False
+    if isinstance(outcome, Exception):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)
+    return True

@@ -1,0 +1,136 @@
+"""Jupyter messages to WebSocket frames and back: pure functions, both framings.
+
+``v1``: the subprotocol ``v1.kernel.websocket.jupyter.org``, always binary. ``legacy``: a JSON object as text, or, with
+buffers, a binary frame. A message on its way out is spliced, never parsed: only the header is looked into.
+
+Source: https://jupyter-server.readthedocs.io/en/latest/developers/websocket-protocols.html
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import struct
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from .messages import EMPTY, Parts, json_object
+
+__all__ = ["CHANNELS", "V1", "MalformedFrame", "legacy_decode", "legacy_encode", "v1_decode", "v1_encode"]
+
+V1 = "v1.kernel.websocket.jupyter.org"
+CHANNELS = frozenset({"shell", "control", "stdin", "iopub"})
+MAX_BUFFERS = 4096
+
+
+class MalformedFrame(ValueError):
+    """A client's frame cannot be read; the message says why."""
+
+
+def v1_encode(channel: str, parts: Parts) -> bytes:
+    """Return the binary frame of a message: number of offsets, offsets (u64 little-endian), channel, parts."""
+    name = channel.encode()
+    count = len(parts) + 2
+    offset = 8 * (count + 1)
+    offsets = [offset]
+    offset += len(name)
+    offsets.append(offset)
+    for part in parts:
+        offset += len(part)
+        offsets.append(offset)
+    return b"".join((struct.pack(f"<{count + 1}Q", count, *offsets), name, *parts))
+
+
+def v1_decode(frame: bytes) -> tuple[str, list[bytes]]:
+    """Return channel and parts of a binary frame. An empty channel is shell. Raises `MalformedFrame`."""
+    if len(frame) < 8:
+        raise MalformedFrame("a v1 frame has at least 8 bytes")
+    (count,) = struct.unpack_from("<Q", frame)
+    if not 6 <= count <= MAX_BUFFERS + 6 or len(frame) < 8 * (count + 1):
+        raise MalformedFrame(f"a v1 frame cannot have {count} offsets")
+    offsets = struct.unpack_from(f"<{count}Q", frame, 8)
+    if offsets[0] != 8 * (count + 1) or offsets[-1] != len(frame):
+        raise MalformedFrame("the offsets do not span the frame")
+    if any(a > b for a, b in itertools.pairwise(offsets)):
+        raise MalformedFrame("the offsets do not ascend")
+    fields = [frame[a:b] for a, b in itertools.pairwise(offsets)]
+    return _channel(fields[0].decode("ascii", "replace")), fields[1:]
+
+
+def legacy_encode(channel: str, parts: Parts) -> str | bytes:
+    """Return the text frame of a message, or the binary frame of one that has buffers."""
+    header, parent, metadata, content = (_object(part) for part in parts[:4])
+    known = json_object(header)
+    text = b"".join(
+        (
+            b'{"header":', header,
+            b',"msg_id":', json.dumps(known.get("msg_id")).encode(),
+            b',"msg_type":', json.dumps(known.get("msg_type")).encode(),
+            b',"parent_header":', parent,
+            b',"metadata":', metadata,
+            b',"content":', content,
+            b',"buffers":[],"channel":"', channel.encode(), b'"}',
+        )
+    )  # fmt: skip
+    buffers = parts[4:]
+    if not buffers:
+        return text.decode("utf-8", "replace")
+    fields = [text, *buffers]
+    offset = 4 * (len(fields) + 1)
+    offsets = []
+    for field in fields:
+        offsets.append(offset)
+        offset += len(field)
+    return b"".join((struct.pack(f">{len(fields) + 1}I", len(fields), *offsets), *fields))
+
+
+def legacy_decode(frame: str | bytes) -> tuple[str, list[bytes]]:
+    """Return channel and parts of a client's text or binary frame. Raises `MalformedFrame`.
+
+    Tolerant, because real clients differ: no ``channel`` means shell, ``buffers`` is ignored in the JSON, any of
+    ``parent_header``, ``metadata`` and ``content`` may be missing, and a header without ``msg_id`` is given one.
+    """
+    text: str | bytes
+    buffers: Sequence[bytes]
+    text, buffers = (frame, ()) if isinstance(frame, str) else _split_binary(frame)
+    try:
+        message = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise MalformedFrame("the message is not JSON") from error
+    if not isinstance(message, dict) or not isinstance(message.get("header"), dict):
+        raise MalformedFrame("the message has no header")
+    header = message["header"]
+    if not isinstance(header.get("msg_id"), str):
+        header["msg_id"] = uuid.uuid4().hex
+    if not isinstance(header.get("msg_type"), str):
+        raise MalformedFrame("the header has no msg_type")
+    fields = [header, *(message.get(name) or {} for name in ("parent_header", "metadata", "content"))]
+    return _channel(message.get("channel")), [*(json.dumps(field).encode() for field in fields), *buffers]
+
+
+def _channel(value: Any) -> str:
+    if value in (None, ""):
+        return "shell"
+    if value not in CHANNELS:
+        raise MalformedFrame(f"unknown channel {str(value)[:40]!r}")
+    return str(value)
+
+
+def _object(part: bytes) -> bytes:
+    """Return a part that can be spliced into a JSON object: an object's text, or ``{}`` for what is not one."""
+    stripped = part.strip()
+    return stripped if stripped[:1] == b"{" and stripped[-1:] == b"}" else EMPTY
+
+
+def _split_binary(frame: bytes) -> tuple[bytes, list[bytes]]:
+    if len(frame) < 8:
+        raise MalformedFrame("a binary frame has at least 8 bytes")
+    (count,) = struct.unpack_from(">I", frame)
+    if not 1 <= count <= MAX_BUFFERS or len(frame) < 4 * (count + 1):
+        raise MalformedFrame(f"a binary frame cannot have {count} fields")
+    offsets = [*struct.unpack_from(f">{count}I", frame, 4), len(frame)]
+    if offsets[0] != 4 * (count + 1) or any(a > b for a, b in itertools.pairwise(offsets)):
+        raise MalformedFrame("the offsets do not ascend")
+    text, *buffers = (frame[a:b] for a, b in itertools.pairwise(offsets))
+    return text, buffers

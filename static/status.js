@@ -1,0 +1,45 @@
+const REFRESH_MS = 1000;
+const byId = (id) => document.getElementById(id);
+
+function fill(body, rows) {
+  body.replaceChildren(...rows.map((cells) => {
+    const row = document.createElement("tr");
+    row.append(...cells.map((text) => {
+      const cell = document.createElement("td");
+      cell.textContent = text;
+      return cell;
+    }));
+    return row;
+  }));
+}
+
+async function json(path) {
+  const response = await fetch(path, { headers: { Accept: "application/json" } });
+  if (!response.ok) throw new Error(response.status === 401 ? "the token is no longer valid" : `${response.status}`);
+  return response.json();
+}
+
+async function refresh() {
+  try {
+    const [status, kernels] = await Promise.all([json("/api/status"), json("/api/kernels")]);
+    byId("state").textContent = `up since ${new Date(status.started).toLocaleString()}, `
+      + `${status.kernels} kernels, ${status.connections} connections`;
+    fill(byId("pool"), status.pool.map((p) =>
+      [p.kernelspec, p.image, `${p.warm} of ${p.target}`, p.starting, p.claimed, p.hits, p.misses]));
+    fill(byId("kernels"), kernels.map((k) =>
+      [k.id, k.name, k.execution_state, k.connections, new Date(k.last_activity).toLocaleString()]));
+    byId("no-kernels").hidden = kernels.length > 0;
+  } catch (error) {
+    byId("state").textContent = `the gateway does not answer: ${error.message}`;
+  }
+}
+
+async function run() {
+  byId("lab").textContent = `jupyter lab --gateway-url=${location.origin} --GatewayClient.auth_token=TOKEN`;
+  for (;;) {
+    await refresh();
+    await new Promise((resolve) => setTimeout(resolve, document.hidden ? 5 * REFRESH_MS : REFRESH_MS));
+  }
+}
+
+run();

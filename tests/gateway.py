@@ -1,0 +1,102 @@
+"""A real gateway in a process of its own, for the tests and the benchmarks."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+import docker
+
+START_SECONDS = 60
+STOP_SECONDS = 30
+
+
+class Gateway:
+    """Starts ``sandkasten-kernels serve`` on a free port, and stops it by SIGTERM at the end of the ``with`` block.
+
+    Parameters
+    ----------
+    folder: an empty directory; data directory, configuration and log are put there.
+    config: text of the YAML file.
+    env: variables besides those of the test run.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: str = "",
+        env: Mapping[str, str] | None = None,
+        arguments: tuple[str, ...] = (),
+    ) -> None:
+        self.data_dir = folder / "data"
+        self.log = folder / "gateway.log"
+        self._config = folder / "sandkasten.yaml"
+        self._config.write_text(config)
+        self._env = {**os.environ, **(env or {})}
+        self._arguments = arguments
+        self.process: subprocess.Popen[bytes]
+        self.url = self.token = ""
+
+    def __enter__(self) -> Gateway:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Return when the gateway has printed its URL."""
+        command = [
+            sys.executable,
+            "-m",
+            "sandkasten_kernels",
+            "serve",
+            f"--config={self._config}",
+            "--listen=127.0.0.1:0",
+        ]
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [*command, f"--data-dir={self.data_dir}", *self._arguments],
+                env=self._env,
+                stdout=log,
+                stderr=log,
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while not (match := re.search(r"(http://\S+)/\?token=(\S+)", self.log.read_text())):
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError(f"the gateway did not start:\n{self.log.read_text()}")
+            time.sleep(0.05)
+        self.url, self.token = match.groups()
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Signal the gateway and return its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(STOP_SECONDS)
+
+    @property
+    def instance(self) -> str:
+        """The id that the gateway's containers carry."""
+        return (self.data_dir / "instance").read_text().strip()
+
+    def containers(self) -> list[str]:
+        """Return the ids of the gateway's containers, whatever their state."""
+        client = docker.from_env()
+        try:
+            label = f"sandkasten.instance={self.instance}"
+            return [c["Id"] for c in client.api.containers(all=True, filters={"label": label})]
+        finally:
+            client.close()
+
+    def assert_nothing_left(self) -> None:
+        """After a stop: no container, no directory, and a clean exit."""
+        assert self.process.returncode == 0
+        assert self.containers() == []
+        assert list((self.data_dir / "run").iterdir()) == []

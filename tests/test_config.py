@@ -1,0 +1,441 @@
+"""The settings: what is accepted, and the one line that an operator reads when it is not."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from traitlets import Dict, Enum, HasTraits, Int, List, TraitError, Unicode, validate
+from traitlets.config import Application, Config, Configurable
+from traitlets.config.loader import KVArgParseConfigLoader
+
+from sandkasten_kernels.config import (
+    Defaults,
+    Limits,
+    check_config,
+    environment_config,
+    is_loopback,
+    load_config,
+    parse_listen,
+)
+from sandkasten_kernels.errors import ConfigError
+
+
+class Pool(Configurable):
+    """A section with a mapping."""
+
+    images = Dict(key_trait=Unicode(), value_trait=Int(min=0), default_value={"python": 2}).tag(config=True)
+
+
+class SandkastenApp(Application):
+    """The root of the file."""
+
+    listen = Unicode("127.0.0.1:8080").tag(config=True)
+    api_key = Unicode("").tag(config=True)
+    allowed_images = List(Unicode()).tag(config=True)
+    session_ttl_seconds = Int(1800, min=0).tag(config=True)
+    on_stop = Enum(["end"], "end").tag(config=True)
+    not_a_setting = Unicode()
+
+    @validate("api_key")
+    def _check_api_key(self, proposal: dict[str, str]) -> str:
+        if " " in proposal["value"]:
+            raise TraitError(f"no spaces in {proposal['value']}")
+        return proposal["value"]
+
+    @validate("listen")
+    def _check_listen(self, proposal: dict[str, str]) -> str:
+        parse_listen(proposal["value"])
+        return proposal["value"]
+
+
+SECTIONS: dict[str, type[HasTraits]] = {
+    "": SandkastenApp,
+    "pool": Pool,
+    "defaults": Defaults,
+    "limits": Limits,
+}
+
+
+def load(tmp_path: Path, text: str) -> Config:
+    path = tmp_path / "sandkasten.yaml"
+    path.write_text(text)
+    return load_config(path, SECTIONS)
+
+
+def refusal(tmp_path: Path, text: str) -> str:
+    """Return the line with which the file is refused, without the directory."""
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, text)
+    message = str(caught.value)
+    assert message.splitlines() == [message]
+    assert message.startswith(f"{tmp_path}/")
+    return message.removeprefix(f"{tmp_path}/")
+
+
+@contextmanager
+def one_line() -> Iterator[None]:
+    """Let a `ConfigError` pass whose message is one line."""
+    try:
+        yield
+    except ConfigError as error:
+        if len(str(error).splitlines()) != 1:
+            raise
+
+
+def command_line(*argv: str) -> Config:
+    return KVArgParseConfigLoader(
+        list(argv), classes=[SandkastenApp, Pool, Defaults, Limits], log=logging.getLogger("quiet")
+    ).load_config()
+
+
+def test_a_file_sets_the_traits_of_its_sections(tmp_path: Path) -> None:
+    config = load(
+        tmp_path,
+        """
+        listen: :8080
+        allowed_images: [python, base]
+        defaults: {cpu_limit: 2, mem_limit_mb: 1024, network_mode: none, readonly_rootfs: false}
+        pool:
+          images: {python: 3}
+        limits: {max_sandboxes: 8}
+        """,
+    )
+    assert config == {
+        "SandkastenApp": {"listen": ":8080", "allowed_images": ["python", "base"]},
+        "Defaults": {
+            "cpu_limit": 2,
+            "mem_limit_mb": 1024,
+            "network_mode": "none",
+            "readonly_rootfs": False,
+        },
+        "Pool": {"images": {"python": 3}},
+        "Limits": {"max_sandboxes": 8},
+    }
+    check_config(config, SECTIONS)
+    assert Defaults(config=config).cpu_limit == 2.0
+    assert Pool(config=config).images == {"python": 3}
+
+
+@pytest.mark.parametrize("text", ["", "# nothing yet\n", "---\n", "pool:\ndefaults:\n", "{}"])
+def test_what_is_left_empty_sets_nothing(tmp_path: Path, text: str) -> None:
+    assert load(tmp_path, text) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("\n\npool:\n  imges: {}\n", "4: pool.imges: unknown key; did you mean pool.images?"),
+        ("Listen: x", "1: Listen: unknown key; did you mean listen?"),
+        ("max-sandboxes: 3", "1: max-sandboxes: unknown key; did you mean limits.max_sandboxes?"),
+        ("pool: {cpu_limit: 1}", "1: pool.cpu_limit: unknown key; did you mean defaults.cpu_limit?"),
+        ("pool.images: {}", "1: pool.images: unknown key; write images under pool:"),
+        ("pol: {}", "1: pol: unknown key; did you mean pool?"),
+        ("limits: {zzz: 1}", "1: limits.zzz: unknown key; known: max_sandboxes"),
+        ("not_a_setting: x", "1: not_a_setting: unknown key; known: "),
+        ('"a b\\nc": 1', "1: 'a b\\nc': unknown key; known: "),
+        ('"": {}', "1: '': unknown key; known: "),
+        ("workspace: {enabled: true}", "1: workspace: unknown key; known: "),
+        ("defaults: {max_exec_timeout_ms: 1}", "1: defaults.max_exec_timeout_ms: unknown key; known: "),
+    ],
+)
+def test_an_unknown_key_is_refused_with_the_nearest_right_one(tmp_path: Path, text: str, line: str) -> None:
+    assert refusal(tmp_path, text).startswith(f"sandkasten.yaml:{line}")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("defaults:\n  cpu_limit: many", "2: defaults.cpu_limit: expected a number above 0, got 'many'"),
+        ("defaults: {cpu_limit: 0}", "1: defaults.cpu_limit: expected a number above 0, got 0"),
+        ("defaults: {cpu_limit: .inf}", "1: defaults.cpu_limit: expected a number above 0, got inf"),
+        ("defaults: {cpu_limit: .nan}", "1: defaults.cpu_limit: expected a number above 0, got nan"),
+        ("defaults: {cpu_limit: true}", "1: defaults.cpu_limit: expected a number above 0, got true"),
+        (
+            "defaults: {mem_limit_mb: 100}",
+            "1: defaults.mem_limit_mb: expected a whole number of at least 128, got 100",
+        ),
+        (
+            "defaults: {pids_limit: 64.5}",
+            "1: defaults.pids_limit: expected a whole number of at least 32, got 64.5",
+        ),
+        ("defaults: {network_mode: bridge}", "1: defaults.network_mode: expected none, got 'bridge'"),
+        (
+            "defaults: {readonly_rootfs: 1}",
+            "1: defaults.readonly_rootfs: expected true or false, got 1",
+        ),
+        (
+            "limits: {max_sandboxes: 99999999999}",
+            "1: limits.max_sandboxes: expected a number of at most 2147483647, got 99999999999",
+        ),
+        (
+            f"limits: {{max_sandboxes: 0x{'f' * 5000}}}",
+            "1: limits.max_sandboxes: expected a number of at most 2147483647, got a huge number",
+        ),
+        (
+            "limits: {max_sandboxes: -1}",
+            "1: limits.max_sandboxes: expected a whole number of at least 1, got -1",
+        ),
+        (
+            "limits:\n  max_sandboxes:",
+            "2: limits.max_sandboxes: expected a whole number of at least 1, got nothing",
+        ),
+        ("limits: 3", "1: limits: expected a mapping with some of max_sandboxes, got 3"),
+        ("limits: [1]", "1: limits: expected a mapping with some of max_sandboxes, got a list"),
+        ("listen: 8080", "1: listen: expected text, got 8080 (put it in quotes)"),
+        ("listen: 2024-01-02", "1: listen: expected text, got 2024-01-02 (put it in quotes)"),
+        ("listen: {a: b}", "1: listen: expected text, got a mapping"),
+        ("on_stop: keep", "1: on_stop: expected end, got 'keep'"),
+        ("allowed_images: python", "1: allowed_images: expected a list, got 'python'"),
+        ("allowed_images:\n- a\n- 3", "3: allowed_images.1: expected text, got 3 (put it in quotes)"),
+        ("pool: {images: 3}", "1: pool.images: expected a mapping of names to values, got 3"),
+        (
+            "pool:\n  images:\n    python: two",
+            "3: pool.images.python: expected a whole number of at least 0, got 'two'",
+        ),
+        (f"on_stop: {'x' * 99}", f"1: on_stop: expected end, got '{'x' * 60}...'"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_what_was_expected(tmp_path: Path, text: str, line: str) -> None:
+    assert refusal(tmp_path, text) == f"sandkasten.yaml:{line}"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("- a", ":1: expected keys and values, as in `session_ttl_seconds: 1800`"),
+        ("\n\njust text", ":3: expected keys and values, as in `session_ttl_seconds: 1800`"),
+        ("listen: a\n\nlisten: b", ":3: listen: given twice, first on line 1"),
+        ("pool:\n  images: {}\n  images: {}", ":3: pool.images: given twice, first on line 2"),
+        ("pool: {images: {3.11: 1}}", ":1: pool.images.3.11: to YAML this key is not text; put it in quotes"),
+        ("? [a]\n: b", ":1: a key is one word"),
+        ("listen: [", ":1: "),
+        ("a: b: c", ":1: mapping values are not allowed here"),
+        ("a: 1\n---\nb: 2", ":2: but found another document"),
+        ("listen: &x a", ":1: anchors, aliases and tags"),
+        ("pool: &x {images: *x}", ":1: anchors, aliases and tags"),
+        ("api_key: !secret a", ":1: anchors, aliases and tags"),
+        ("listen: 2024-13-45", ":1: looks like a number or a date and is none"),
+        ("listen: 0b_", ":1: looks like a number or a date and is none"),
+        ("a: " + "[" * 3000, ": nested too deeply"),
+        ("a: \x07", ": not a text file in UTF-8"),
+    ],
+)
+def test_what_is_no_plain_yaml_mapping_is_refused(tmp_path: Path, text: str, line: str) -> None:
+    assert refusal(tmp_path, text).startswith(f"sandkasten.yaml{line}")
+
+
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^\S+/missing\.yaml: cannot be read: No such file or directory$"):
+        load_config(tmp_path / "missing.yaml", SECTIONS)
+    with pytest.raises(ConfigError, match=r"cannot be read: Is a directory$"):
+        load_config(tmp_path, SECTIONS)
+    (tmp_path / "latin.yaml").write_bytes(b"listen: \xe4")
+    with pytest.raises(ConfigError, match=r"not a text file in UTF-8$"):
+        load_config(tmp_path / "latin.yaml", SECTIONS)
+
+
+def test_the_validators_of_a_class_are_asked(tmp_path: Path) -> None:
+    assert refusal(tmp_path, "listen: nowhere") == (
+        "sandkasten.yaml:1: listen: listen: expected HOST:PORT as in 127.0.0.1:8080, got 'nowhere'"
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "api_key: [s3cret]",
+        "api_key: {s3cret: x}",
+        "api_key: s3cret x",
+        "api_key: 5355201",
+        "api_kye: s3cret",
+        "api_key: &s3cret x",
+        "api_key: *s3cret",
+        "api_key: !s3cret x",
+        "api_key: 's3cret",
+        'api_key: "s3cret" x',
+        "api_key: s3cret\napi_key: s3cret",
+        "api_key:s3cret",
+        "api_key: s3cret: x",
+    ],
+)
+def test_no_message_shows_a_secret(tmp_path: Path, text: str) -> None:
+    message = refusal(tmp_path, text)
+    assert "s3cret" not in message
+    assert "5355201" not in message
+
+
+@given(st.text())
+def test_any_text_is_settings_or_one_line(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.yaml"
+    path.write_text(text)
+    with one_line():
+        load_config(path, SECTIONS)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.dates(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
+KEYS = [
+    "listen",
+    "api_key",
+    "allowed_images",
+    "on_stop",
+    "pool.images",
+    "defaults.cpu_limit",
+    "limits.max_sandboxes",
+]
+
+
+@given(st.sampled_from(KEYS), VALUES)
+def test_what_is_accepted_is_what_the_traits_take(
+    tmp_path_factory: pytest.TempPathFactory, key: str, value: object
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "values.yaml"
+    section, _, name = key.rpartition(".")
+    path.write_text(yaml.safe_dump({section: {name: value}} if section else {name: value}))
+    with one_line():
+        config = load_config(path, SECTIONS)
+        owner = SECTIONS[section]()
+        setattr(owner, name, config[type(owner).__name__][name])
+
+
+@pytest.mark.parametrize(
+    ("argv", "trait", "value"),
+    [
+        (["--Pool.images=python=2"], "Pool.images", {"python": 2}),
+        (["--Defaults.cpu_limit=0.5"], "Defaults.cpu_limit", 0.5),
+        (["--Defaults.readonly_rootfs=false"], "Defaults.readonly_rootfs", False),
+        (["--SandkastenApp.allowed_images=a"], "SandkastenApp.allowed_images", ["a"]),
+        (["--SandkastenApp.api_key=123"], "SandkastenApp.api_key", "123"),
+        (["--Application.log_level=DEBUG"], "SandkastenApp.log_level", 10),
+    ],
+)
+def test_a_right_command_line_is_accepted(argv: list[str], trait: str, value: object) -> None:
+    config = command_line(*argv)
+    check_config(config, SECTIONS)
+    section, _, name = trait.partition(".")
+    owners = {cls.__name__: cls for cls in SECTIONS.values()}
+    assert getattr(owners[section](config=config), name) == value
+
+
+@pytest.mark.parametrize(
+    ("option", "line"),
+    [
+        ("--Pol.images=3", "--Pol.images: unknown option; did you mean --Pool.images?"),
+        ("--Pool.imges=3", "--Pool.imges: unknown option; did you mean --Pool.images?"),
+        ("--Pool.listen=3", "--Pool.listen: unknown option; did you mean --SandkastenApp.listen?"),
+        ("--lisen=x", "--lisen: unknown option; did you mean --SandkastenApp.listen?"),
+        ("--zzz=x", "--zzz: unknown option"),
+        (
+            "--Limits.max_sandboxes=many",
+            "--Limits.max_sandboxes: expected a whole number of at least 1, got 'many'",
+        ),
+        ("--Limits.max_sandboxes=0", "--Limits.max_sandboxes: expected a whole number of at least 1, got 0"),
+        (
+            "--Defaults.readonly_rootfs=maybe",
+            "--Defaults.readonly_rootfs: expected true or false, got 'maybe'",
+        ),
+        ("--Pool.images=python", "--Pool.images: expected a mapping of names to values, got 'python'"),
+        ("--SandkastenApp.api_key=s3cret x", "--SandkastenApp.api_key: not a valid value"),
+    ],
+)
+def test_a_wrong_command_line_is_refused_in_one_line(option: str, line: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_config(command_line(option), SECTIONS)
+    assert str(caught.value) == line
+
+
+def test_an_attribute_that_was_only_read_is_no_setting() -> None:
+    config = Config()
+    assert config.Pool.images is not None  # traitlets keeps a placeholder from now on
+    check_config(config, SECTIONS)
+
+
+def test_the_environment_sets_key_and_address_unless_empty() -> None:
+    environ = {"SANDKASTEN_API_KEY": "k", "SANDKASTEN_LISTEN": "", "SANDKASTEN_OTHER": "x", "PATH": "/bin"}
+    assert environment_config(environ) == {"SandkastenApp": {"api_key": "k"}}
+    assert environment_config({"SANDKASTEN_LISTEN": ":1"}) == {"SandkastenApp": {"listen": ":1"}}
+    assert environment_config({}) == {}
+
+
+@pytest.mark.parametrize(
+    ("listen", "parsed"),
+    [
+        ("127.0.0.1:8080", ("127.0.0.1", 8080)),
+        (":8080", ("", 8080)),
+        ("[::1]:8080", ("::1", 8080)),
+        ("[fe80::1%eth0]:1", ("fe80::1%eth0", 1)),
+        ("localhost:0", ("localhost", 0)),
+        ("my-host.example:65535", ("my-host.example", 65535)),
+    ],
+)
+def test_listen_is_host_and_port(listen: str, parsed: tuple[str, int]) -> None:
+    assert parse_listen(listen) == parsed
+
+
+@pytest.mark.parametrize(
+    "listen",
+    [
+        "",
+        "8080",
+        "localhost",
+        "localhost:",
+        "localhost:65536",
+        "localhost:-1",
+        "localhost:+1",
+        "localhost: 1",
+        "localhost:\uff18\uff10",
+        "localhost:8_0",
+        "::1:8080",
+        "[]:80",
+        "[127.0.0.1]:80",
+        "[::1:80",
+        "*:80",
+        "a b:80",
+        "-a:80",
+        "http://x:80",
+        "127.1:80",
+        "256.0.0.1:80",
+        "0x7f000001:80",
+        "localhost\n:80",
+        "1.2.3.4\n:80",
+        "localhost:80\n",
+    ],
+)
+def test_anything_else_is_no_address_to_listen_at(listen: str) -> None:
+    with pytest.raises(ConfigError, match=r"^listen: [^\n]+\Z"):
+        parse_listen(listen)
+
+
+@given(st.ip_addresses(), st.integers(0, 65535))
+def test_every_address_comes_back(address: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int) -> None:
+    host = f"[{address}]" if address.version == 6 else str(address)
+    assert parse_listen(f"{host}:{port}") == (str(address), port)
+
+
+@given(st.text())
+def test_any_text_is_an_address_or_one_line(listen: str) -> None:
+    with one_line():
+        host, port = parse_listen(listen)
+        assert 0 <= port <= 65535
+        assert not set(host) & set(" /\n")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", "localhost", "LOCALHOST"])
+def test_loopback_is_loopback(host: str) -> None:
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize("host", ["", "0.0.0.0", "::", "10.0.0.1", "127.1", "example.org", "localhost.example.org"])
+def test_everything_else_is_open_to_others(host: str) -> None:
+    assert not is_loopback(host)

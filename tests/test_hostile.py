@@ -1,0 +1,233 @@
+"""Code in a sandbox that attacks the gateway and its neighbours gains nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import struct
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import websocket
+
+from .gateway import Gateway
+from .kernel_client import V1, Api, Message, execute_content, parsed
+
+pytestmark = pytest.mark.docker
+
+
+async def neighbour_is_fine(api: Api) -> None:
+    """Assert that another kernel works."""
+    socket = await api.connect(await api.create())
+    assert (await socket.execute("print('fine')")).stream() == "fine\n"
+
+
+async def test_sockets_replaced_by_symlinks_gain_nothing(api: Api, gateway: Gateway) -> None:
+    victim = await api.connect(await api.create())
+    kernel = await api.create()
+    attacker = await api.connect(kernel)
+    code = """
+import os, glob, signal, time
+for path in glob.glob('/run/sandkasten/*'):
+    os.unlink(path)
+    os.symlink('/proc/1/root/run/sandkasten/guest-control', path)
+for number in range(1, 10):
+    for port in range(1, 6):
+        target = f'/run/sandkasten/k{number}-{port}'
+        if not os.path.lexists(target): os.symlink('/var/run/docker.sock', target)
+print(os.listdir('/run/sandkasten'))
+"""
+    assert "guest-control" in (await attacker.execute(code)).stream()
+    await attacker.send("execute_request", execute_content("os.kill(os.getpid(), 9)"))
+    response = await api.request("POST", f"/api/kernels/{kernel}/restart")
+    assert response.code in (200, 503)
+    assert (await victim.execute("print('mine')")).stream() == "mine\n"
+    seen: list[Message] = []
+    while True:
+        try:
+            message = await attacker.receive(timeout=1)
+        except TimeoutError:
+            break
+        assert message
+        seen.append(message)
+    assert not [m for m in seen if m.msg_type == "stream" and "mine" in str(m.content)]
+    assert (await api.request("DELETE", f"/api/kernels/{kernel}")).code == 204
+    await neighbour_is_fine(api)
+
+
+async def test_the_directory_of_sockets_is_small_and_bounded(api: Api) -> None:
+    socket = await api.connect(await api.create())
+    code = """
+import os
+def attempt(action):
+    try: action()
+    except OSError as error: return error.strerror
+    return 'done'
+def fill():
+    with open('/run/sandkasten/big', 'wb') as file:
+        for _ in range(300): file.write(bytes(1 << 20)); file.flush()
+def litter():
+    for number in range(1000): open(f'/run/sandkasten/n{number}', 'w').close()
+def gateway(): open('/run/gateway/x', 'w')
+print(attempt(fill), '|', attempt(litter), '|', attempt(gateway), '|', os.listdir('/run/gateway'))
+"""
+    result = await socket.execute(code)
+    full = "No space left on device"
+    assert result.stream() == f"{full} | {full} | Read-only file system | []\n"
+    await neighbour_is_fine(api)
+
+
+async def test_the_guest_cannot_be_read_commanded_or_killed(api: Api) -> None:
+    socket = await api.connect(await api.create())
+    code = """
+import os, json, zmq
+def attempt(action):
+    try: action()
+    except OSError as error: return error.strerror
+    return 'done'
+for name in ('mem', 'environ'): print(attempt(lambda: open(f'/proc/1/{name}', 'rb').read()))
+for name in ('fd', 'root'): print(attempt(lambda: os.listdir(f'/proc/1/{name}')))
+print(attempt(lambda: open('/proc/1/oom_score_adj', 'w').write('1000')))
+os.kill(1, 9); os.kill(1, 15) if False else None
+forged = zmq.Context().socket(zmq.DEALER); forged.connect('ipc:///run/sandkasten/guest-control')
+header = json.dumps({'msg_type': 'kernel_signal_request', 'msg_id': 'x'}).encode()
+for signature in (b'', b'0' * 64):
+    forged.send_multipart([b'<IDS|MSG>', signature, header, b'{}', b'{}', b'{"signum": 9}'])
+forged.send_multipart([b'noise']); forged.send_multipart([b'<IDS|MSG>'] * 200)
+print(forged.poll(500))
+"""
+    denied = "Permission denied\n"
+    assert (await socket.execute(code)).stream() == denied * 5 + "0\n"
+    await neighbour_is_fine(api)
+
+
+async def test_forged_and_endless_messages_harm_only_their_sender(api: Api, gateway: Gateway) -> None:
+    kernel = await api.create()
+    socket, watcher = await api.connect(kernel), await api.connect(kernel, v1=False)
+    process = psutil.Process(gateway.process.pid)
+    before = process.memory_info().rss
+    code = """
+import threading, zmq
+thread = get_ipython().kernel.iopub_thread
+done = threading.Event()
+def attack():
+    pub = thread.socket
+    for frames in ([b''], [b'<IDS|MSG>'], [b'x', b'<IDS|MSG>', b'', b'{}'],
+                   [b'stream', b'<IDS|MSG>', b'', b'[', b'{', b'null', b'\\xff'],
+                   [b'kernel.x.status', b'<IDS|MSG>', b'', b'{}', b'{}', b'{}', b'[' * 100_000]):
+        pub.send_multipart(frames)
+    chunk = bytes(1 << 20)
+    for _ in range(300): pub.send(chunk, zmq.SNDMORE)
+    pub.send(b'end')
+    done.set()
+thread.schedule(attack)
+print(done.wait(30))
+"""
+    assert (await socket.execute(code)).stream() == "True\n"
+    assert "300 MiB was dropped" in (await watcher.until("stream", name="stderr")).content["text"]
+    assert process.memory_info().rss - before < 250 * 2**20
+    assert (await socket.execute("print('still here')")).stream() == "still here\n"
+    await neighbour_is_fine(api)
+
+
+@pytest.mark.parametrize("v1", [True, False], ids=["v1", "legacy"])
+async def test_a_reader_that_stalls_loses_nothing_of_thirty_thousand_lines(api: Api, v1: bool) -> None:
+    kernel = await api.create()
+    lines = await asyncio.to_thread(read_late, f"{api.url}/api/kernels/{kernel}/channels?token={api.token}", v1)
+    assert lines == [str(i) for i in range(30_000)]
+
+
+def read_late(url: str, v1: bool) -> list[str]:
+    """Run a cell of 30,000 lines, read nothing for 8 s, and return what then arrives."""
+    options = {"subprotocols": [V1]} if v1 else {}
+    connection = websocket.create_connection(url.replace("http", "ws", 1), timeout=60, **options)
+    header = {"msg_id": "a", "msg_type": "execute_request", "session": "s", "username": "", "version": "5.3"}
+    content = execute_content("for i in range(30_000): print(i, flush=True)")
+    if v1:
+        parts = [b"shell", *(json.dumps(part).encode() for part in (header, {}, {}, content))]
+        offsets = [8 * (len(parts) + 2)]
+        for part in parts:
+            offsets.append(offsets[-1] + len(part))
+        connection.send_binary(struct.pack(f"<{len(offsets) + 1}Q", len(offsets), *offsets) + b"".join(parts))
+    else:
+        connection.send(json.dumps({"header": header, "parent_header": {}, "metadata": {}, "content": content}))
+    time.sleep(8)
+    text = ""
+    while (message := parsed(connection.recv(), v1)).msg_type != "execute_reply":
+        if message.msg_type == "stream":
+            text += message.content["text"]
+    connection.close()
+    return text.split()
+
+
+async def test_a_reader_that_never_reads_is_cut_off_alone_and_told(api: Api) -> None:
+    kernel = await api.create()
+    good = await api.connect(kernel)
+    reader, writer = await asyncio.open_connection(*api.url.removeprefix("http://").split(":"))
+    request = (
+        f"GET /api/kernels/{kernel}/channels?token={api.token} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
+        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    )
+    writer.write(request.encode())
+    await reader.readuntil(b"\r\n\r\n")
+    reader._transport.pause_reading()  # type: ignore[attr-defined]
+    result = await good.execute("line = 'x' * 1_000_000\nfor i in range(120): print(line, flush=True)")
+    assert len(result.stream()) == 120 * 1_000_001
+    while (await api.get(f"/api/kernels/{kernel}"))["connections"] == 2:
+        reader._transport.resume_reading()  # type: ignore[attr-defined]
+        await reader.read(1 << 24)
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import os\nwhile True:\n    try: os.fork()\n    except OSError: break",
+        "open('/tmp/full', 'wb').write(bytes(1 << 30))",
+        "open('/workspace/full', 'wb').write(bytes(1 << 30))",
+        "import os\nfor i in range(1000):\n    if os.fork() == 0: os._exit(0)",
+        "import os; os.kill(-1, 9)",
+        "import subprocess; subprocess.run('yes | head -c 100000000', shell=True)",
+        "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass",
+    ],
+    ids=["fork bomb", "full tmp", "full workspace", "zombies", "kill all", "100 MB", "ignores SIGINT"],
+)
+async def test_the_neighbours_and_the_gateway_stay_responsive(api: Api, code: str) -> None:
+    neighbour = await api.connect(await api.create())
+    kernel = await api.create()
+    attacker = await api.connect(kernel)
+    await attacker.send("execute_request", execute_content(code))
+    slowest = 0.0
+    for _ in range(20):
+        began = time.monotonic()
+        assert (await neighbour.execute("1")).reply["status"] == "ok"
+        assert (await api.request("GET", "/api/status")).code == 200
+        slowest = max(slowest, time.monotonic() - began)
+        await asyncio.sleep(0.05)
+    print(f"slowest answer of the neighbour: {1000 * slowest:.0f} ms")
+    assert (await api.request("DELETE", f"/api/kernels/{kernel}")).code == 204
+
+
+async def test_no_descriptor_is_left_after_many_kernels(api: Api, gateway: Gateway) -> None:
+    process = psutil.Process(gateway.process.pid)
+
+    async def settled() -> int:
+        while (await api.get("/api/status"))["pool"][0]["warm"] < 2:
+            await asyncio.sleep(0.1)
+        return process.num_fds()
+
+    await settled()
+    for _ in range(2):
+        kernels = await asyncio.gather(*(api.create() for _ in range(3)))
+        for kernel in kernels:
+            socket = await api.connect(kernel)
+            await socket.execute("1")
+            socket.close()
+        await asyncio.gather(*(api.request("DELETE", f"/api/kernels/{kernel}") for kernel in kernels))
+    while len(gateway.containers()) > 2:
+        await asyncio.sleep(0.1)
+    counts = [await settled() for _ in range(2)]
+    assert max(counts) <= 2 * 14 + 40
+    assert not [name for name in Path(f"/proc/{process.pid}/fd").iterdir() if "deleted" in str(name.readlink())]

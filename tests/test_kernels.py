@@ -1,0 +1,177 @@
+"""A kernel's life over REST and WebSocket, on a real engine."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from datetime import datetime
+
+import pytest
+
+from .kernel_client import Api, execute_content
+
+pytestmark = pytest.mark.docker
+
+framings = pytest.mark.parametrize("v1", [True, False], ids=["v1", "legacy"])
+
+
+@framings
+async def test_a_cell_gives_its_result_and_the_count_starts_at_one(api: Api, v1: bool) -> None:
+    socket = await api.connect(await api.create(), v1)
+    result = await socket.execute("6 * 7")
+    assert result.of("execute_result") == [{"data": {"text/plain": "42"}, "metadata": {}, "execution_count": 1}]
+    assert result.reply["status"] == "ok"
+
+
+@framings
+async def test_streams_arrive_while_the_cell_runs(api: Api, v1: bool) -> None:
+    socket = await api.connect(await api.create(), v1)
+    code = "import sys\nprint('out', flush=True)\ninput()\nprint('err', file=sys.stderr)"
+    msg_id = await socket.send("execute_request", execute_content(code, answer=""))
+    assert (await socket.until("stream", text="out\n")).content["name"] == "stdout"
+    await socket.until("input_request")
+    await socket.send("input_reply", {"value": ""}, channel="stdin")
+    assert (await socket.result(msg_id)).stream("stderr") == "err\n"
+
+
+@framings
+async def test_a_display_carries_its_mime_bundle(api: Api, v1: bool) -> None:
+    socket = await api.connect(await api.create(), v1)
+    code = """
+from IPython.display import display, Image
+display({"text/html": "<b>ä</b>", "text/plain": "ä"}, raw=True)
+import matplotlib; matplotlib.use("agg")
+import io, matplotlib.pyplot as plt
+plt.plot([1, 4, 9]); png = io.BytesIO(); plt.savefig(png); display(Image(png.getvalue()))
+"""
+    html, image = (content["data"] for content in (await socket.execute(code)).of("display_data"))
+    assert html["text/html"] == "<b>ä</b>"
+    assert base64.b64decode(image["image/png"]).startswith(b"\x89PNG")
+
+
+@framings
+async def test_input_asks_the_client_and_gets_its_answer(api: Api, v1: bool) -> None:
+    socket = await api.connect(await api.create(), v1)
+    result = await socket.execute("print('hello', input('name? '))", answer="you")
+    assert result.of("input_request") == [{"prompt": "name? ", "password": False}]
+    assert result.stream() == "hello you\n"
+
+
+@framings
+async def test_buffers_reach_the_kernel_and_come_back(api: Api, v1: bool) -> None:
+    socket = await api.connect(await api.create(), v1)
+    await socket.execute(
+        "from ipykernel.comm import Comm\nc = Comm(target_name='t', data={}, buffers=[b'\\x00\\xff'*50])"
+    )
+    result = await socket.execute("c.send({}, buffers=[memoryview(b'abc'), b''])")
+    (message,) = [m for m in result.messages if m.msg_type == "comm_msg"]
+    assert message.buffers == [b"abc", b""]
+
+
+@framings
+async def test_the_reply_never_overtakes_the_output(api: Api, v1: bool) -> None:
+    socket = await api.connect(await api.create(), v1)
+    for number in range(60):
+        result = await socket.execute(f"for i in range(20): print({number}, i)")
+        assert result.stream().splitlines() == [f"{number} {i}" for i in range(20)]
+        assert [m.content for m in result.messages if m.msg_type == "status"][-1] == {"execution_state": "idle"}
+        assert result.messages[-1].msg_type == "execute_reply"
+
+
+async def test_an_interrupt_ends_the_cell_and_keeps_the_state(api: Api) -> None:
+    kernel = await api.create()
+    socket = await api.connect(kernel)
+    await socket.execute("import time; kept = 1")
+    msg_id = await socket.send("execute_request", execute_content("print('in', flush=True)\ntime.sleep(60)"))
+    await socket.until("stream", text="in\n")
+    assert (await api.request("POST", f"/api/kernels/{kernel}/interrupt")).code == 204
+    assert (await socket.result(msg_id)).reply["ename"] == "KeyboardInterrupt"
+    assert (await socket.execute("kept")).of("execute_result")[0]["data"]["text/plain"] == "1"
+
+
+async def test_a_restart_answers_when_the_new_kernel_is_ready_and_keeps_files_and_environment(api: Api) -> None:
+    kernel = await api.create(env={"KERNEL_COLOUR": "blue"})
+    socket = await api.connect(kernel)
+    await socket.execute("gone = 1; open('/workspace/kept', 'w').write('file')")
+    response = await api.request("POST", f"/api/kernels/{kernel}/restart")
+    assert response.code == 200
+    assert json.loads(response.body)["execution_state"] == "idle"
+    await socket.until("status", execution_state="restarting")
+    result = await socket.execute(
+        "import os; print('gone' in globals(), open('kept').read(), os.environ['KERNEL_COLOUR'])"
+    )
+    assert result.stream() == "False file blue\n"
+    assert result.reply["execution_count"] == 1
+
+
+async def test_a_restart_ends_a_running_cell_with_an_error_not_a_hang(api: Api) -> None:
+    kernel = await api.create()
+    socket = await api.connect(kernel)
+    msg_id = await socket.send("execute_request", execute_content("print('in', flush=True)\nwhile True: pass"))
+    await socket.until("stream", text="in\n")
+    assert (await api.request("POST", f"/api/kernels/{kernel}/restart")).code == 200
+    assert (await socket.result(msg_id)).reply["ename"] == "KernelRestarted"
+    assert (await socket.execute("1")).reply["status"] == "ok"
+
+
+async def test_a_deleted_kernel_is_gone_with_its_container(api: Api, gateway: object) -> None:
+    kernel = await api.create()
+    socket = await api.connect(kernel)
+    assert (await api.request("DELETE", f"/api/kernels/{kernel}")).code == 204
+    await socket.until("status", execution_state="dead")
+    assert (await api.request("GET", f"/api/kernels/{kernel}")).code == 404
+    assert (await api.request("DELETE", f"/api/kernels/{kernel}")).code == 404
+    assert kernel not in [model["id"] for model in await api.kernels()]
+
+
+async def test_the_model_is_what_clients_parse(api: Api) -> None:
+    response = await api.request("POST", "/api/kernels", {"name": "python"})
+    model = json.loads(response.body)
+    assert response.headers["Location"] == f"/api/kernels/{model['id']}"
+    assert model["name"] == "python3"
+    assert (model["execution_state"], model["connections"]) == ("idle", 0)
+    datetime.strptime(model["last_activity"], "%Y-%m-%dT%H:%M:%S.%fZ").astimezone()
+    first, second = await api.connect(model["id"]), await api.connect(model["id"], v1=False)
+    await asyncio.gather(first.execute("1"), second.execute("2"))
+    assert (await api.get(f"/api/kernels/{model['id']}"))["connections"] == 2
+
+
+async def test_two_clients_of_one_kernel_both_see_the_output_and_each_its_own_reply(api: Api) -> None:
+    kernel = await api.create()
+    first, second = await api.connect(kernel), await api.connect(kernel, v1=False)
+    result = await first.execute("print('hi')")
+    assert result.stream() == "hi\n"
+    await second.until("stream", text="hi\n")
+    own = await second.execute("print('me')")
+    assert [m.parent_id for m in own.messages if m.msg_type == "execute_reply"] == [own.messages[-1].parent_id]
+
+
+async def test_status_messages_of_the_gateways_own_requests_reach_no_client(api: Api) -> None:
+    socket = await api.connect(await api.create(env={"KERNEL_A": "b"}))
+    msg_id = await socket.send("kernel_info_request", {})
+    seen = []
+    while not seen or seen[-1].msg_type != "kernel_info_reply":
+        message = await socket.receive()
+        assert message
+        seen.append(message)
+    assert {message.parent_id for message in seen} == {msg_id}
+
+
+async def test_history_and_names_are_the_clients_own_from_the_first_cell(api: Api) -> None:
+    socket = await api.connect(await api.create(env={"KERNEL_A": "b"}))
+    result = await socket.execute(
+        "print(In, [n for n in globals() if not n.startswith('_') and n not in vars(__builtins__)])"
+    )
+    names = {"In", "Out", "get_ipython", "exit", "quit", "open"}
+    history, _, found = result.stream().partition("] [")
+    assert history.count("'") <= 4
+    assert {name.strip(" '\n]") for name in found.split(",")} <= names
+
+
+async def test_a_message_of_twenty_megabytes_passes_in_both_directions(api: Api) -> None:
+    socket = await api.connect(await api.create())
+    show = "from IPython.display import display; print(len(data)); display({'text/plain': data}, raw=True)"
+    result = await socket.execute(f"data = {'x' * 20_000_000!r}\n{show}")
+    assert result.stream() == "20000000\n"
+    assert len(result.of("display_data")[0]["data"]["text/plain"]) == 20_000_000

@@ -1,0 +1,114 @@
+"""Both framings: round trips, tolerance on the way in, refusal of what cannot be read."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import struct
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sandkasten_kernels.relay import (
+    CHANNELS,
+    MalformedFrame,
+    legacy_decode,
+    legacy_encode,
+    v1_decode,
+    v1_encode,
+)
+
+channels = st.sampled_from(sorted(CHANNELS))
+names = st.text(st.characters(codec="utf-8"), max_size=20)
+objects = st.dictionaries(names, st.one_of(st.integers(), names, st.lists(names, max_size=3), st.none()), max_size=4)
+buffers = st.lists(st.binary(max_size=100), max_size=4)
+
+
+@given(channels, st.lists(st.binary(max_size=200), min_size=4, max_size=8))
+def test_v1_gives_back_what_was_encoded(channel: str, parts: list[bytes]) -> None:
+    assert v1_decode(v1_encode(channel, parts)) == (channel, parts)
+
+
+def test_v1_has_the_layout_of_the_contract() -> None:
+    frame = v1_encode("shell", [b"{}", b"{}", b"{}", b"{1}", b"buf"])
+    count = struct.unpack_from("<Q", frame)[0]
+    offsets = struct.unpack_from(f"<{count}Q", frame, 8)
+    assert offsets[0] == 8 * (count + 1)
+    assert offsets[-1] == len(frame)
+    assert [frame[a:b] for a, b in itertools.pairwise(offsets)] == [
+        b"shell", b"{}", b"{}", b"{}", b"{1}", b"buf",
+    ]  # fmt: skip
+
+
+@given(channels, names, names, objects, objects, objects, buffers)
+def test_legacy_gives_back_what_was_encoded(
+    channel: str, msg_id: str, msg_type: str, parent: Any, metadata: Any, content: Any, binary: list[bytes]
+) -> None:
+    header = {"msg_id": msg_id, "msg_type": msg_type}
+    parts = [json.dumps(part).encode() for part in (header, parent, metadata, content)] + binary
+    frame = legacy_encode(channel, parts)
+    assert isinstance(frame, bytes if binary else str)
+    assert legacy_decode(frame) == (channel, parts)
+
+
+def test_a_legacy_text_frame_is_one_json_object_with_every_field() -> None:
+    header = {"msg_id": 'a"b', "msg_type": "status"}
+    frame = legacy_encode("iopub", [json.dumps(header).encode(), b"{}", b"{}", '{"ä": "\u2028"}'.encode()])
+    assert json.loads(frame) == {
+        "header": header, "msg_id": 'a"b', "msg_type": "status", "parent_header": {}, "metadata": {},
+        "content": {"ä": "\u2028"}, "buffers": [], "channel": "iopub",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("part", [b"", b"[]", b"null", b'"x"', b"}{", b"\xff"])
+def test_a_part_that_is_no_object_cannot_break_the_frame(part: bytes) -> None:
+    message = json.loads(legacy_encode("iopub", [part, part, part, part]))
+    assert message["content"] == {}
+    assert message["channel"] == "iopub"
+
+
+@pytest.mark.parametrize(
+    ("message", "channel"),
+    [
+        ({}, "shell"),
+        ({"channel": None, "buffers": {}}, "shell"),
+        ({"channel": "control", "content": None}, "control"),
+        ({"parent_header": {}, "metadata": {}, "buffers": []}, "shell"),
+    ],
+)
+def test_what_real_clients_leave_out_is_filled_in(message: dict[str, Any], channel: str) -> None:
+    header = {"msg_type": "kernel_info_request", "date": 1.5, "version": "5.0"}
+    found, parts = legacy_decode(json.dumps({"header": header, **message}))
+    assert found == channel
+    assert json.loads(parts[0])["msg_id"]
+    assert parts[1:] == [b"{}", b"{}", b"{}"]
+
+
+@pytest.mark.parametrize(
+    "frame",
+    ["", "[]", "nonsense", "{}", '{"header": 1}', '{"header": {}}', '{"header": {"msg_type": "x"}, "channel": "hb"}',
+     b"", b"\0" * 8, b"\xff" * 40, "[" * 100_000],
+)  # fmt: skip
+def test_a_frame_that_cannot_be_read_is_refused_in_words(frame: str | bytes) -> None:
+    with pytest.raises(MalformedFrame, match=r"\w"):
+        legacy_decode(frame)
+
+
+@given(st.binary(max_size=400))
+def test_noise_is_refused_by_both_framings(noise: bytes) -> None:
+    for decode in (v1_decode, legacy_decode):
+        with contextlib.suppress(MalformedFrame):
+            decode(noise)
+
+
+@given(st.lists(st.integers(min_value=0, max_value=2**64 - 1), max_size=10), st.binary(max_size=200))
+def test_forged_offsets_never_read_beyond_the_frame(offsets: list[int], body: bytes) -> None:
+    frame = struct.pack(f"<{len(offsets) + 1}Q", len(offsets), *offsets) + body
+    try:
+        _, parts = v1_decode(frame)
+    except MalformedFrame:
+        return
+    assert sum(map(len, parts)) <= len(frame)
