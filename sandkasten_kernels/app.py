@@ -24,13 +24,13 @@ from . import __version__
 from .auth import Authenticator, stored_token
 from .config import Defaults, Limits, check_config, environment_config, is_loopback, load_config, parse_listen
 from .datadir import DataDir, default_data_dir
-from .engines import Engine, SandboxSpec
+from .engines import Engine
 from .errors import ConfigError, SandkastenError
 from .handlers.base import Services
 from .handlers.routes import application
 from .images_app import ImagesApp
-from .kernel import Kernel
-from .kernelspec import Kernelspec, Kernelspecs
+from .kernelspec import Kernelspecs
+from .launcher import Launcher
 from .pool import Pool
 from .run_app import RunApp
 from .sessions import Sessions
@@ -166,26 +166,11 @@ class SandkastenApp(Application):
 
         engine = self._engine(instance=data.instance(), run_dir=data.run_dir)
         stack.push_async_callback(engine.cleanup)
-        defaults, limits = Defaults(parent=self), Limits(parent=self)
-        self.log.info("checking the engine and the images")
-        await engine.setup([_sandbox_spec(spec, defaults) for spec in specs])
-
-        async def start(spec: Kernelspec) -> Kernel:
-            sandbox = await engine.start(_sandbox_spec(spec, defaults))
-            kernel = Kernel(sandbox, spec, self.log)
-            try:
-                await kernel.start()
-            except BaseException:
-                await asyncio.shield(destroy(kernel))
-                raise
-            return kernel
-
-        async def destroy(kernel: Kernel) -> None:
-            kernel.close("its sandbox was ended")
-            await engine.destroy(kernel.sandbox)
-
-        pool = Pool(start, destroy, {spec.name: spec for spec in specs}, limits.max_sandboxes, parent=self)
+        launcher = Launcher(engine, Defaults(parent=self), self.log)
+        pool = Pool(launcher, specs, Limits(parent=self).max_sandboxes, parent=self)
         sessions = Sessions(pool, specs, ttl_seconds=self.session_ttl_seconds, env_names=self.env_names, log=self.log)
+        self.log.info("checking the engine and the images")
+        await engine.setup([launcher.sandbox_spec(spec) for spec in specs])
         stack.push_async_callback(pool.cleanup)
         stack.push_async_callback(sessions.cleanup)
         pool.setup()
@@ -223,17 +208,6 @@ def main(argv: list[str] | None = None) -> None:
 def _line_that_runs_code(url: str) -> str:
     program = shlex.quote(sys.argv[0]) if Path(sys.argv[0]).name == "sandkasten-kernels" else "sandkasten-kernels"
     return f"echo 'print(6 * 7)' | {program} run --url={shlex.quote(url)} -"
-
-
-def _sandbox_spec(spec: Kernelspec, defaults: Defaults) -> SandboxSpec:
-    return SandboxSpec(
-        image=spec.image,
-        cpu_limit=defaults.cpu_limit,
-        mem_limit_mb=defaults.mem_limit_mb,
-        pids_limit=defaults.pids_limit,
-        network_mode=defaults.network_mode,
-        readonly_rootfs=defaults.readonly_rootfs,
-    )
 
 
 def _bind(host: str, port: int) -> list[Any]:

@@ -20,6 +20,7 @@ from . import zmtp
 from .calls import Calls, LinkError
 from .channel import Channel, ChannelError, SocketDirectory
 from .messages import EMPTY, Parts, Reply, Signer, build, json_object, message_type, parts_of
+from .relay import split_stream
 
 __all__ = ["Client", "KernelLink", "LinkError"]
 
@@ -125,12 +126,11 @@ class KernelLink:
         if target is None:
             raise LinkError(f"no kernel to send to on {channel!r}")
         header = json_object(parts[0])
-        msg_id, session = header.get("msg_id"), header.get("session")
+        msg_id, session, kind = header.get("msg_id"), header.get("session"), header.get("msg_type")
         if isinstance(session, str):
             self._sessions[session] = client
-        if isinstance(msg_id, str) and channel != "stdin":
-            is_execute = header.get("msg_type") == "execute_request"
-            self._requests[msg_id] = _Request(client, parts[0], is_execute)
+        if isinstance(msg_id, str) and str(kind).endswith("_request"):
+            self._requests[msg_id] = _Request(client, parts[0], kind == "execute_request")
             if len(self._requests) > MAX_OPEN_REQUESTS:
                 self._requests.popitem(last=False)
         self.last_activity = datetime.now(UTC)
@@ -227,7 +227,8 @@ class KernelLink:
                 request = self._requests.get(_msg_id(parts[1]))
         if own or kind == "iopub_welcome":
             return
-        self._fan_out("iopub", parts)
+        for piece in split_stream(parts) if kind == "stream" else (parts,):
+            self._fan_out("iopub", piece)
         if request and idle:
             request.idle = True
             self._settle(_msg_id(parts[1]), request)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -13,9 +13,10 @@ from typing import Any, Literal
 from traitlets import Bool, Dict, Float, Integer, Unicode
 from traitlets.config import LoggingConfigurable
 
-from .errors import SandboxFailed, SandkastenError
+from .errors import ConfigError, SandboxFailed, SandkastenError
 from .kernel import Kernel
-from .kernelspec import Kernelspec
+from .kernelspec import Kernelspec, Kernelspecs
+from .launcher import Launcher
 from .ledger import Evict, Ledger, Start
 
 __all__ = ["Acquired", "Pool"]
@@ -36,9 +37,9 @@ class Pool(LoggingConfigurable):
 
     Parameters
     ----------
-    start: starts a sandbox with its kernel and returns it ready; raises `SandkastenError`.
-    destroy: ends one, whatever its state.
-    specs: the kernelspecs on offer by name.
+    launcher: starts and ends kernels.
+    specs: the kernelspecs on offer; `ConfigError` when ``images`` names an image that none of them runs in.
+    max_sandboxes: how many there may be, whatever their state.
     """
 
     enabled = Bool(True, help="Whether warm kernels are kept. Without them each kernel is started when asked for.").tag(
@@ -57,21 +58,17 @@ class Pool(LoggingConfigurable):
         help="Seconds after a claim in which the pool is not refilled, so that the claimed kernel has the CPU.",
     ).tag(config=True)
 
-    def __init__(
-        self,
-        start: Callable[[Kernelspec], Awaitable[Kernel]],
-        destroy: Callable[[Kernel], Awaitable[None]],
-        specs: Mapping[str, Kernelspec],
-        max_sandboxes: int,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, launcher: Launcher, specs: Kernelspecs, max_sandboxes: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._start = start
-        self._destroy = destroy
-        self._specs = specs
-        targets = {name: self._target(spec) for name, spec in specs.items()}
+        self._launcher = launcher
+        self._specs = {spec.name: spec for spec in specs}
+        for image in self.images:
+            if image not in specs.images():
+                known = ", ".join(specs.images())
+                raise ConfigError(f"pool.images: no kernelspec runs in the image {image!r}; images with one: {known}")
+        targets = {name: self._target(spec) for name, spec in self._specs.items()}
         self._ledger: Ledger[Kernel] = Ledger(targets, max_sandboxes, self.max_starting)
-        self._waiting: dict[str, deque[asyncio.Future[Kernel]]] = {name: deque() for name in specs}
+        self._waiting: dict[str, deque[asyncio.Future[Kernel]]] = {name: deque() for name in self._specs}
         self._starts: set[asyncio.Task[None]] = set()
         self._removals: set[asyncio.Task[None]] = set()
         self._failures = 0
@@ -170,7 +167,7 @@ class Pool(LoggingConfigurable):
 
     async def _add(self, name: str) -> None:
         try:
-            kernel = await self._start(self._specs[name])
+            kernel = await self._launcher.start(self._specs[name])
         except SandkastenError as error:
             self._start_failed(name, error)
             return
@@ -200,7 +197,7 @@ class Pool(LoggingConfigurable):
 
     async def _remove(self, kernel: Kernel) -> None:
         try:
-            await self._destroy(kernel)
+            await self._launcher.destroy(kernel)
         finally:
             self._ledger.removed()
 

@@ -17,11 +17,15 @@ from typing import Any
 
 from .messages import EMPTY, Parts, json_object
 
-__all__ = ["CHANNELS", "V1", "MalformedFrame", "legacy_decode", "legacy_encode", "v1_decode", "v1_encode"]
+__all__ = [
+    "CHANNELS", "V1", "MalformedFrame", "legacy_decode", "legacy_encode", "split_stream", "v1_decode", "v1_encode",
+]  # fmt: skip
 
 V1 = "v1.kernel.websocket.jupyter.org"
 CHANNELS = frozenset({"shell", "control", "stdin", "iopub"})
 MAX_BUFFERS = 4096
+PROTOCOL_VERSION = "5.3"
+MAX_STREAM_BYTES = 512 * 1024
 
 
 class MalformedFrame(ValueError):
@@ -89,7 +93,8 @@ def legacy_decode(frame: str | bytes) -> tuple[str, list[bytes]]:
     """Return channel and parts of a client's text or binary frame. Raises `MalformedFrame`.
 
     Tolerant, because real clients differ: no ``channel`` means shell, ``buffers`` is ignored in the JSON, any of
-    ``parent_header``, ``metadata`` and ``content`` may be missing, and a header without ``msg_id`` is given one.
+    ``parent_header``, ``metadata`` and ``content`` may be missing, a header without ``msg_id`` is given one, and one
+    without ``version`` the current: a kernel takes it for a message of 2014 else.
     """
     text: str | bytes
     buffers: Sequence[bytes]
@@ -105,8 +110,38 @@ def legacy_decode(frame: str | bytes) -> tuple[str, list[bytes]]:
         header["msg_id"] = uuid.uuid4().hex
     if not isinstance(header.get("msg_type"), str):
         raise MalformedFrame("the header has no msg_type")
+    header.setdefault("version", PROTOCOL_VERSION)
     fields = [header, *(message.get(name) or {} for name in ("parent_header", "metadata", "content"))]
     return _channel(message.get("channel")), [*(json.dumps(field).encode() for field in fields), *buffers]
+
+
+def split_stream(parts: Parts) -> list[Parts]:
+    """Return a ``stream`` message as several of at most `MAX_STREAM_BYTES` of text, and a smaller one as it is.
+
+    A popular client library closes its socket at a frame of 1 MiB.
+    """
+    if len(parts[3]) <= MAX_STREAM_BYTES:
+        return [parts]
+    content = json_object(parts[3])
+    text = str(content.get("text", "")).encode("utf-8", "surrogatepass")
+    pieces: list[Parts] = []
+    start = 0
+    while start < len(text):
+        end = start + MAX_STREAM_BYTES
+        while end < len(text) and text[end] & 0xC0 == 0x80:
+            end -= 1
+        piece = {**content, "text": text[start:end].decode("utf-8", "surrogatepass")}
+        pieces.append([*parts[:3], _compact_json(piece)])
+        start = end
+    return pieces
+
+
+def _compact_json(value: Any) -> bytes:
+    """Return JSON in UTF-8, where an emoji has 4 bytes and not 12; a lone surrogate has no UTF-8 and is escaped."""
+    try:
+        return json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return json.dumps(value).encode()
 
 
 def _channel(value: Any) -> str:

@@ -67,7 +67,13 @@ async def _run(base: str, token: str, code: str) -> int:
 
 
 async def _execute(socket: WebSocketClientConnection, code: str) -> int:
-    header = {"msg_id": uuid.uuid4().hex, "msg_type": "execute_request", "session": uuid.uuid4().hex, "username": ""}
+    header = {
+        "msg_id": uuid.uuid4().hex,
+        "msg_type": "execute_request",
+        "session": uuid.uuid4().hex,
+        "username": "",
+        "version": "5.3",
+    }
     content = {"code": code, "silent": False, "allow_stdin": False}
     await socket.write_message(json.dumps({"header": header, "channel": "shell", "content": content}))
     while (frame := await socket.read_message()) is not None:

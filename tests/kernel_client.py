@@ -91,11 +91,15 @@ class Api:
         assert response.code == 201, response.body
         return str(json.loads(response.body)["id"])
 
-    async def connect(self, kernel_id: str, v1: bool = True, **kwargs: Any) -> KernelSocket:
+    async def connect(
+        self, kernel_id: str, v1: bool = True, query: str = "", user_agent: str = "a test", **kwargs: Any
+    ) -> KernelSocket:
         """Return a WebSocket of a kernel."""
         url = f"{self.url.replace('http', 'ws', 1)}/api/kernels/{kernel_id}/channels"
-        request = HTTPRequest(url, headers={"Authorization": f"Bearer {self.token}"})
-        socket = await websocket_connect(request, subprotocols=[V1] if v1 else None, max_message_size=1 << 30, **kwargs)
+        request = HTTPRequest(url + query, headers={"Authorization": f"Bearer {self.token}"}, user_agent=user_agent)
+        socket = await websocket_connect(
+            request, subprotocols=[V1] if v1 else None, **{"max_message_size": 1 << 30, **kwargs}
+        )
         assert socket.selected_subprotocol == (V1 if v1 else None)
         return KernelSocket(socket, v1)
 

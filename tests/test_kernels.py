@@ -175,3 +175,35 @@ async def test_a_message_of_twenty_megabytes_passes_in_both_directions(api: Api)
     result = await socket.execute(f"data = {'x' * 20_000_000!r}\n{show}")
     assert result.stream() == "20000000\n"
     assert len(result.of("display_data")[0]["data"]["text/plain"]) == 20_000_000
+
+
+LAB = "Tornado/6.5"  # how jupyter_server's gateway client names itself
+
+
+@pytest.mark.parametrize("text", ["x" * 3_000_000, "ä€😀" * 300_000], ids=["ascii", "wide"])
+async def test_a_large_stream_arrives_in_pieces_and_whole(api: Api, text: str) -> None:
+    socket = await api.connect(await api.create(), v1=False, max_message_size=1 << 20)
+    result = await socket.execute(f"print({text[:3]!r} * {len(text) // 3})")
+    assert result.stream() == text + "\n"
+
+
+async def test_labs_gateway_client_gets_words_for_what_would_end_its_connection(api: Api) -> None:
+    socket = await api.connect(await api.create(), v1=False, user_agent=LAB)
+    comm = "from ipykernel.comm import Comm\nComm(target_name='x', data={}, buffers=[b'\\xff\\xfe'])"
+    assert "binary data" in (await socket.execute(comm)).stream("stderr")
+    large = "from IPython.display import display\ndisplay({'text/plain': 'x' * 11_000_000}, raw=True)"
+    assert "10 MiB" in (await socket.execute(large)).stream("stderr")
+    assert (await socket.execute("print('fine')")).stream() == "fine\n"
+
+
+async def test_a_socket_with_the_same_session_id_replaces_the_first(api: Api) -> None:
+    kernel = await api.create()
+    first = await api.connect(kernel, query="?session_id=me")
+    other = await api.connect(kernel, query="?session_id=other")
+    second = await api.connect(kernel, query="?session_id=me")
+    while await first.receive():
+        pass
+    assert first.socket.close_code == 4001
+    assert (await api.get(f"/api/kernels/{kernel}"))["connections"] == 2
+    for socket in (second, other):
+        assert (await socket.execute("1")).reply["status"] == "ok"

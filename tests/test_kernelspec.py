@@ -15,7 +15,7 @@ GOOD: dict[str, Any] = {
     "argv": ["run", "{connection_file}"],
     "display_name": "Some",
     "language": "some",
-    "metadata": {"sandkasten": {"image": "python"}},
+    "metadata": {"sandkasten": {"image": "python", "warm_up": "None"}},
 }
 
 
@@ -42,11 +42,11 @@ def test_ours_has_all_that_a_client_reads() -> None:
     }
     expected = {
         "argv": ["/opt/venv/bin/python", "-m", "sandkasten_ipykernel", "-f", "{connection_file}"],
-        "env": {},
+        "env": {"PYDEVD_DISABLE_FILE_VALIDATION": "1"},
         "display_name": "Python 3 (sandbox)",
         "language": "python",
         "interrupt_mode": "message",
-        "metadata": {"debugger": True, "sandkasten": {"image": "python"}},
+        "metadata": {"debugger": True, "sandkasten": {"image": "python", "warm_up": "None"}},
     }
     assert {key: model["spec"][key] for key in expected} == expected
 

@@ -17,6 +17,7 @@ from sandkasten_kernels.relay import (
     MalformedFrame,
     legacy_decode,
     legacy_encode,
+    split_stream,
     v1_decode,
     v1_encode,
 )
@@ -47,7 +48,7 @@ def test_v1_has_the_layout_of_the_contract() -> None:
 def test_legacy_gives_back_what_was_encoded(
     channel: str, msg_id: str, msg_type: str, parent: Any, metadata: Any, content: Any, binary: list[bytes]
 ) -> None:
-    header = {"msg_id": msg_id, "msg_type": msg_type}
+    header = {"msg_id": msg_id, "msg_type": msg_type, "version": "5.0"}
     parts = [json.dumps(part).encode() for part in (header, parent, metadata, content)] + binary
     frame = legacy_encode(channel, parts)
     assert isinstance(frame, bytes if binary else str)
@@ -84,7 +85,12 @@ def test_what_real_clients_leave_out_is_filled_in(message: dict[str, Any], chann
     found, parts = legacy_decode(json.dumps({"header": header, **message}))
     assert found == channel
     assert json.loads(parts[0])["msg_id"]
+    assert json.loads(parts[0])["version"] == "5.0"
     assert parts[1:] == [b"{}", b"{}", b"{}"]
+
+
+def test_a_header_without_a_version_is_given_the_current_one() -> None:
+    assert json.loads(legacy_decode('{"header": {"msg_type": "x"}}')[1][0])["version"] == "5.3"
 
 
 @pytest.mark.parametrize(
@@ -112,3 +118,15 @@ def test_forged_offsets_never_read_beyond_the_frame(offsets: list[int], body: by
     except MalformedFrame:
         return
     assert sum(map(len, parts)) <= len(frame)
+
+
+@given(st.text(st.characters(min_codepoint=1), max_size=50), st.integers(min_value=1, max_value=40_000))
+def test_the_pieces_of_a_stream_are_small_and_make_up_the_whole(text: str, times: int) -> None:
+    content = {"name": "stdout", "text": text * times}
+    parts = [b"{1}", b"{2}", b"{3}", json.dumps(content).encode()]
+    pieces = split_stream(parts)
+    texts = [json.loads(piece[3])["text"] for piece in pieces]
+    assert "".join(texts) == content["text"]
+    assert all(piece[:3] == parts[:3] for piece in pieces)
+    if len(pieces) > 1:
+        assert max(len(piece.encode("utf-8", "surrogatepass")) for piece in texts) <= 512 * 1024

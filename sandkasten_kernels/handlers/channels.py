@@ -11,7 +11,7 @@ from tornado.web import HTTPError
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 from ..calls import LinkError
-from ..messages import EMPTY, Parts, build
+from ..messages import EMPTY, Parts, build, json_object
 from ..relay import V1, MalformedFrame, legacy_decode, legacy_encode, v1_decode, v1_encode
 from ..sessions import Session
 from .base import Handler
@@ -20,7 +20,8 @@ __all__ = ["Channels"]
 
 log = logging.getLogger("sandkasten_kernels.channels")
 MAX_UNREAD_BYTES = 64 * 1024 * 1024
-TOO_SLOW = 4000
+MAX_LAB_FRAME_BYTES = 10 * 1024 * 1024 - 4096
+TOO_SLOW, REPLACED = 4000, 4001
 GONE_SECONDS = 120
 
 
@@ -32,7 +33,9 @@ class Channels(Handler, WebSocketHandler):
     """
 
     session: Session
+    session_id = ""
     _v1 = False
+    _lab = False
     _cut = False
 
     def prepare(self) -> None:
@@ -49,10 +52,14 @@ class Channels(Handler, WebSocketHandler):
 
     def open(self, *args: str, **kwargs: str) -> None:
         self._v1 = self.selected_subprotocol == V1
+        # jupyter_server's own gateway client stops for good at a binary frame, and reconnects at a large one
+        self._lab = not self._v1 and self.request.headers.get("User-Agent", "").startswith("Tornado/")
         self.set_nodelay(True)  # without it every cell waits 40 ms for the client's delayed acknowledgement
         self._give_up_after(GONE_SECONDS)
         self._limit_unread(MAX_UNREAD_BYTES)
+        self.session_id = self.get_query_argument("session_id", "")
         self.services.sessions.attach(self.session, self)
+        self._replace_older()
 
     async def on_message(self, message: str | bytes) -> None:
         try:
@@ -78,12 +85,24 @@ class Channels(Handler, WebSocketHandler):
         if self._cut:
             return
         try:
-            if self._v1:
-                self._write(v1_encode(channel, parts))
-            else:
-                self._write(legacy_encode(channel, parts))
+            frame = v1_encode(channel, parts) if self._v1 else legacy_encode(channel, parts)
+            if self._lab and (isinstance(frame, bytes) or len(frame) > MAX_LAB_FRAME_BYTES):
+                frame = _in_words(frame, parts)
+            self._write(frame)
         except StreamBufferFullError:
             self._cut_off()
+
+    def _replace_older(self) -> None:
+        """Close the socket that a client with our ``session_id`` had before: it has lost it and come again."""
+        for other in tuple(self.session.kernel.link.clients):
+            if (
+                isinstance(other, Channels)
+                and other is not self
+                and self.session_id
+                and other.session_id == self.session_id
+            ):
+                self.services.sessions.detach(self.session, other)
+                other.close(REPLACED, "a newer connection of this session_id took over")
 
     def _write(self, frame: str | bytes) -> None:
         try:
@@ -112,6 +131,14 @@ class Channels(Handler, WebSocketHandler):
         stream = getattr(self.ws_connection, "stream", None)
         if stream is not None:
             stream.max_write_buffer_size = size
+
+
+def _in_words(frame: str | bytes, parts: Parts) -> str | bytes:
+    """Return what a gateway client of jupyter_server is told instead of a frame that it cannot take."""
+    kind = json_object(parts[0]).get("msg_type")
+    why = "it has binary data" if isinstance(frame, bytes) else f"it has {len(frame) / 2**20:.0f} MiB"
+    words = f"A message ({kind}) was left out: {why}, which JupyterLab cannot take through a gateway.\n"
+    return legacy_encode("iopub", build("stream", {"name": "stderr", "text": words}, "", parts[1])[1])
 
 
 def _forget(written: Awaitable[None]) -> None:

@@ -1,0 +1,248 @@
+"""Start, stop and crash of the gateway: nothing left behind, every refusal one clear line."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import docker
+import psutil
+import pytest
+
+from .gateway import Gateway
+from .kernel_client import Api, execute_content
+
+pytestmark = pytest.mark.docker
+
+
+def refused(*arguments: str, env: dict[str, str] | None = None) -> str:
+    """Return the one line with which the command refuses to start, having exited with 2."""
+    command = [sys.executable, "-m", "sandkasten_kernels", *arguments]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=60, env={**os.environ, **(env or {})}
+    )
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.strip().splitlines()
+    return line
+
+
+async def test_sigterm_in_the_middle_of_everything_leaves_nothing(tmp_path: Path) -> None:
+    with Gateway(tmp_path, "pool: {images: {python: 2}}\n") as running:
+        async with Api(running.url, running.token) as api:
+            kernels = [await api.create() for _ in range(2)]
+            socket = await api.connect(kernels[0])
+            await socket.send("execute_request", execute_content("while True: pass"))
+            starting = asyncio.gather(*(api.create() for _ in range(3)), return_exceptions=True)
+            await asyncio.sleep(0.3)
+            children = psutil.Process(running.process.pid).children(recursive=True)
+            assert await asyncio.to_thread(running.stop) == 0
+            await starting
+    running.assert_nothing_left()
+    assert not [child for child in children if child.is_running()]
+    assert "Traceback" not in running.log.read_text()
+
+
+async def test_after_kill_9_the_next_start_removes_what_nobody_owns_and_only_that(tmp_path: Path) -> None:
+    other_folder, folder = tmp_path / "other", tmp_path / "killed"
+    other_folder.mkdir()
+    folder.mkdir()
+    with Gateway(other_folder, "pool: {images: {python: 1}}\n") as other, Gateway(folder) as running:
+        async with Api(other.url, other.token) as api, Api(running.url, running.token) as lost:
+            socket = await api.connect(await api.create())
+            await lost.create()
+            running.stop(signal.SIGKILL)
+            left = running.containers()
+            assert left
+            running.start()
+            assert not set(left) & set(running.containers())
+            assert (await socket.execute("1")).reply["status"] == "ok"
+        running.stop()
+    running.assert_nothing_left()
+    other.assert_nothing_left()
+
+
+async def test_the_token_survives_a_restart_and_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
+    with Gateway(tmp_path, "pool: {enabled: false}\n") as running:
+        token = running.token
+        assert (running.data_dir / "token").stat().st_mode & 0o777 == 0o600
+        assert running.data_dir.stat().st_mode & 0o777 == 0o700
+        running.stop()
+        running.start()
+        assert running.token == token
+
+
+def test_two_gateways_never_share_a_data_directory(gateway: Gateway) -> None:
+    assert "another running gateway" in refused(f"--data-dir={gateway.data_dir}", "--listen=127.0.0.1:0")
+
+
+def test_a_port_in_use_is_told(gateway: Gateway, tmp_path: Path) -> None:
+    address = gateway.url.removeprefix("http://")
+    assert "Address already in use" in refused(f"--data-dir={tmp_path}", f"--listen={address}")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("pool: {imges: {python: 2}}\n", "pool.imges: unknown key; did you mean pool.images?"),
+        ("listen: 127.0.0.1:0\ndefaults:\n  cpu_limit: many\n", "sandkasten.yaml:3: defaults.cpu_limit"),
+        ("workspace: {enabled: true}\n", "workspace"),
+        ("on_stop: keep\n", "on_stop"),
+        ("listen: 0.0.0.0:8080\n", "set api_key"),
+        ("engine: podman\n", "engine: there is no 'podman'"),
+        ("default_image: cobol\n", "default_image"),
+        ("pool: {images: {python: -1}}\n", "pool.images"),
+        ("pool: {images: {cobol: 1}}\n", "pool.images: no kernelspec runs in the image 'cobol'"),
+        ("data_dir: /proc/nowhere\n", "data_dir"),
+    ],
+)
+def test_a_wrong_configuration_is_one_line_before_anything_starts(tmp_path: Path, text: str, words: str) -> None:
+    file = tmp_path / "sandkasten.yaml"
+    file.write_text(text)
+    extra = [] if "data_dir" in text else [f"--data-dir={tmp_path / 'data'}"]
+    assert words in refused(f"--config={file}", *extra)
+
+
+def test_a_missing_engine_is_told_with_the_way_out(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "sandkasten_kernels", f"--data-dir={tmp_path / 'data'}", "--listen=127.0.0.1:0"]
+    env = {**os.environ, "DOCKER_HOST": f"unix://{tmp_path}/no.sock"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=env)
+    assert done.returncode == 1
+    assert "no Docker engine answers" in done.stderr
+    assert "DOCKER_HOST" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_a_context_of_the_docker_command_is_followed(tmp_path: Path) -> None:
+    config = tmp_path / "docker"
+    name = "elsewhere"
+    env = {**os.environ, "DOCKER_CONFIG": str(config)}
+    env.pop("DOCKER_HOST", None)
+    create = ["docker", "context", "create", name, "--docker", f"host=unix://{tmp_path}/no.sock"]
+    subprocess.run(create, check=True, env=env, capture_output=True)
+    subprocess.run(["docker", "context", "use", name], check=True, env=env, capture_output=True)
+    command = [sys.executable, "-m", "sandkasten_kernels", f"--data-dir={tmp_path / 'data'}", "--listen=127.0.0.1:0"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=env)
+    assert f"unix://{tmp_path}/no.sock" in done.stderr
+
+
+@pytest.mark.parametrize(("label", "words"), [("999", "guest protocol 999"), (None, "there is no image")])
+def test_an_image_that_is_missing_or_of_another_protocol_is_told(
+    tmp_path: Path, engine: docker.DockerClient, label: str | None, words: str
+) -> None:
+    specs = tmp_path / "venv-free"
+    shutil.copytree(Path(__file__).parent.parent / "kernelspecs", specs)
+    tag = f"sandkasten-test:{'other' if label else 'missing'}"
+    if label:
+        dockerfile = f"FROM sandbox-runtime:base\nLABEL sandkasten.protocol={label}\n"
+        subprocess.run(
+            ["docker", "build", "-q", "-t", tag, "-"],
+            input=dockerfile.encode(),
+            check=True,
+            capture_output=True,
+            env={**os.environ, "DOCKER_BUILDKIT": "0"},
+        )
+    try:
+        program = f"""
+import asyncio, sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from sandkasten_kernels.engines import SandboxSpec
+from sandkasten_kernels.engines.docker import DockerEngine
+from sandkasten_kernels.errors import EngineError
+async def main():
+    engine = DockerEngine(instance="test-{os.getpid()}", run_dir=Path({str(tmp_path)!r}) / "run")
+    engine.run_dir.mkdir()
+    try:
+        await engine.setup([SandboxSpec({tag!r})])
+    except EngineError as error:
+        print(error)
+    await engine.cleanup()
+asyncio.run(main())
+"""
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+        assert words in done.stdout
+        assert "sandkasten-kernels images build" in done.stdout
+    finally:
+        if label:
+            engine.images.remove(tag, force=True)
+
+
+@pytest.fixture
+def member() -> Iterator[str]:
+    """A user who may use the engine, and whose uid is not the sandbox's."""
+    if os.getuid() != 0:
+        pytest.skip("only root can make users")
+    name = "sandkasten-member"
+    subprocess.run(["userdel", "--remove", name], check=False, capture_output=True)
+    subprocess.run(["useradd", "--create-home", "--groups", "docker", name], check=True)
+    yield name
+    subprocess.run(["userdel", "--remove", name], check=True, capture_output=True)
+
+
+def test_a_member_of_the_docker_group_uses_it_like_root(member: str) -> None:
+    account = pwd.getpwnam(member)
+    home = Path(account.pw_dir)
+    venv = home / "venv"
+    source = home / "source"
+    ignored = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "dist", "tests")
+    shutil.copytree(Path(__file__).parent.parent, source, ignore=ignored)
+    subprocess.run(["chown", "-R", member, source], check=True)
+    site = next(path for path in sys.path if path.endswith("site-packages"))
+    shutil.copytree(site, venv, ignore=shutil.ignore_patterns("__pycache__"))
+    subprocess.run(["chown", "-R", member, venv], check=True)
+    script = f"""
+import asyncio, sys
+sys.path[:0] = [{str(source)!r}, {str(venv)!r}]
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from sandkasten_kernels.engines import SandboxSpec
+from sandkasten_kernels.engines.docker import DockerEngine
+import logging, os
+from sandkasten_kernels.kernel import Kernel
+from sandkasten_kernels.kernelspec import Kernelspecs
+async def main():
+    folder = Path.home() / "run"
+    folder.mkdir(exist_ok=True)
+    engine = DockerEngine(instance="member-{os.getpid()}", run_dir=folder)
+    await engine.setup([SandboxSpec("python")])
+    sandbox = await engine.start(SandboxSpec("python"))
+    kernel = Kernel(sandbox, Kernelspecs().get(), logging.getLogger())
+    await kernel.start()
+    content = dict(code="import os", silent=True, user_expressions=dict(uid="os.getuid()"))
+    reply = await kernel.link.call("shell", "execute_request", content, 10)
+    print(os.getuid(), reply.content["user_expressions"]["uid"]["data"]["text/plain"])
+    kernel.close("done")
+    await engine.destroy(sandbox)
+    await engine.cleanup()
+    print(list(folder.iterdir()))
+asyncio.run(main())
+"""
+    identity: dict[str, Any] = {"user": member, "group": account.pw_gid, "extra_groups": ["docker"]}
+    pythons = [Path(folder, f"python3.{sys.version_info.minor}") for folder in ("/usr/bin", "/usr/local/bin")]
+    python = next(
+        path
+        for path in (Path(sys.executable).resolve(), *pythons)
+        if subprocess.run(["test", "-x", path], check=False, **identity).returncode == 0
+    )
+    command = [python, "-c", script]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        cwd="/",
+        env={"PATH": "/usr/bin:/bin", "HOME": str(home)},
+        **identity,
+    )
+    assert done.stdout == f"{account.pw_uid} 10001\n[]\n", done.stderr
