@@ -145,13 +145,15 @@ class SandkastenApp(Application):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         async with contextlib.AsyncExitStack() as stack:
             url = await self.setup(stack)
-            self.log.info("serving; this URL opens the gateway:\n\n    %s\n", url)
-            self.log.info("and this line runs code on it:\n\n    %s\n", _line_that_runs_code(url))
+            print(_greeting(url), file=sys.stderr, flush=True)
             await stop.wait()
             self.log.info("stopping: sandboxes are ended")
 
     async def setup(self, stack: contextlib.AsyncExitStack) -> str:
-        """Start the parts, each with its end on ``stack``; return the URL to open."""
+        """Start the parts, each with its end on ``stack``; return the URL to open.
+
+        A generated token stands in it, as Jupyter users know it; a configured key is a secret and does not.
+        """
         host, port = parse_listen(self.listen)
         if not self.api_key and not is_loopback(host):
             raise ConfigError(f"listen: {self.listen} can be reached by others; set api_key, or listen on 127.0.0.1")
@@ -181,7 +183,8 @@ class SandkastenApp(Application):
         server.add_sockets(sockets)
         stack.callback(server.stop)
         name = f"[{host}]" if ":" in host else host or "localhost"
-        return f"http://{name}:{sockets[0].getsockname()[1]}/?token={token}"
+        shown = "YOUR_API_KEY" if self.api_key else token
+        return f"http://{name}:{sockets[0].getsockname()[1]}/?token={shown}"
 
     def _engine(self, **arguments: Any) -> Engine:
         found = {point.name: point for point in entry_points(group="sandkasten_kernels.engines")}
@@ -205,9 +208,10 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(1)
 
 
-def _line_that_runs_code(url: str) -> str:
+def _greeting(url: str) -> str:
     program = shlex.quote(sys.argv[0]) if Path(sys.argv[0]).name == "sandkasten-kernels" else "sandkasten-kernels"
-    return f"echo 'print(6 * 7)' | {program} run --url={shlex.quote(url)} -"
+    line = f"echo 'print(6 * 7)' | {program} run --url={shlex.quote(url)} -"
+    return f"\nThe gateway serves. Open it:\n\n    {url}\n\nor run code on it:\n\n    {line}\n"
 
 
 def _bind(host: str, port: int) -> list[Any]:

@@ -79,6 +79,16 @@ async def test_the_token_survives_a_restart_and_is_readable_by_its_owner_alone(t
         assert running.token == token
 
 
+async def test_a_configured_key_is_never_shown(tmp_path: Path) -> None:
+    key = "correct-horse-battery"
+    with Gateway(tmp_path, f"api_key: {key}\npool: {{enabled: false}}\n") as running:
+        assert running.token == "YOUR_API_KEY"
+        async with Api(running.url, key) as api:
+            assert await api.kernels() == []
+    assert key not in running.log.read_text()
+    assert not (running.data_dir / "token").exists()
+
+
 def test_two_gateways_never_share_a_data_directory(gateway: Gateway) -> None:
     assert "another running gateway" in refused(f"--data-dir={gateway.data_dir}", "--listen=127.0.0.1:0")
 
