@@ -21,7 +21,7 @@ from traitlets.config import Application, Config, LoggingConfigurable
 from traitlets.config.loader import ArgumentError
 
 from . import __version__
-from .auth import Authenticator, stored_token
+from .auth import Authenticator
 from .config import Defaults, Limits, check_config, environment_config, is_loopback, load_config, parse_listen
 from .datadir import DataDir, default_data_dir
 from .engines import Engine
@@ -161,7 +161,7 @@ class SandkastenApp(Application):
         specs = Kernelspecs(allowed_images=self.allowed_images, default_image=self.default_image)
         data = DataDir(Path(self.data_dir))
         stack.callback(data.close)
-        token = self.api_key or stored_token(data.token_file)
+        token = self.api_key or data.token()
         sockets = _bind(host, port)
         for sock in sockets:
             stack.callback(sock.close)
@@ -173,6 +173,7 @@ class SandkastenApp(Application):
         sessions = Sessions(pool, specs, ttl_seconds=self.session_ttl_seconds, env_names=self.env_names, log=self.log)
         self.log.info("checking the engine and the images")
         await engine.setup([launcher.sandbox_spec(spec) for spec in specs])
+        stack.push_async_callback(launcher.cleanup)
         stack.push_async_callback(pool.cleanup)
         stack.push_async_callback(sessions.cleanup)
         pool.setup()

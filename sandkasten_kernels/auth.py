@@ -4,36 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import re
-import secrets
-from pathlib import Path
 
 from tornado.httputil import HTTPServerRequest
 
-__all__ = ["COOKIE", "Authenticator", "stored_token"]
+__all__ = ["COOKIE", "Authenticator"]
 
 COOKIE = "sandkasten-session"
 _SCHEME = re.compile(r"(?:token|bearer)\s+(\S+)\s*", re.IGNORECASE)
 _SAFE_METHODS = ("GET", "HEAD")
 
 
-def stored_token(path: Path) -> str:
-    """Return the token kept in ``path``; made once, readable by its owner alone."""
-    try:
-        return path.read_text().strip()
-    except FileNotFoundError:
-        token = secrets.token_hex(24)
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with open(fd, "w") as file:
-            file.write(token + "\n")
-        return token
-
-
 class Authenticator:
     """Knows the one token. Compares in constant time; a token never reaches a log from here."""
 
     def __init__(self, token: str) -> None:
+        if not token:
+            raise ValueError("an empty token would let everybody in")
         self._token = token.encode()
         self.cookie = hashlib.sha256(b"cookie:" + self._token).hexdigest()
 
@@ -43,7 +30,7 @@ class Authenticator:
         Looked for in ``Authorization: token X`` or ``Bearer X`` (any case), ``X-API-Key``, and ``?token=``. A cookie
         does not allow a change, because a browser sends it for every page.
         """
-        given = [request.headers.get("X-API-Key", "")]
+        given = request.headers.get_list("X-API-Key")
         if match := _SCHEME.fullmatch(request.headers.get("Authorization", "")):
             given.append(match[1])
         given += [value.decode("utf-8", "replace") for value in request.query_arguments.get("token", [])]

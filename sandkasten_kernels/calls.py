@@ -9,6 +9,9 @@ from .messages import Parts, Reply, json_object, message_type
 __all__ = ["Calls", "LinkError"]
 
 
+MAX_REPLY_BYTES = 1024 * 1024
+
+
 class LinkError(Exception):
     """The kernel or the guest did not answer, or is gone; the message says which."""
 
@@ -32,7 +35,7 @@ class Calls:
         if future is None:
             return False
         if not future.done():
-            future.set_result(Reply(message_type(parts) or "", json_object(parts[3])))
+            future.set_result(Reply(message_type(parts) or "", json_object(parts[3], MAX_REPLY_BYTES)))
         return True
 
     def fail(self, reason: str) -> None:

@@ -11,13 +11,15 @@ import asyncio
 import os
 import socket
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from . import zmtp
 
 __all__ = ["Channel", "ChannelError", "SocketDirectory"]
 
+EVENTS_PER_TURN = 200
+UNSENT_BYTES = 8 * 1024 * 1024
 _CONNECT_RETRY_SECONDS = 0.002
 
 
@@ -74,7 +76,7 @@ class Channel(asyncio.Protocol):
         self._on_oversized = on_oversized
         self._on_lost = on_lost
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._transport: asyncio.WriteTransport | None = None
+        self._transport: asyncio.Transport | None = None
         self._writable = asyncio.Event()
         self._writable.set()
         self._closed = False
@@ -102,9 +104,10 @@ class Channel(asyncio.Protocol):
                 await asyncio.get_running_loop().create_connection(lambda: self, sock=sock)
                 await self._ready
         except TimeoutError as error:
-            self.close()
             raise ChannelError(f"socket {name}: no answer within {timeout:g} s") from error
         finally:
+            if not self._ready.done() or self._ready.cancelled() or self._ready.exception():
+                self.close()
             os.close(fd)
 
     def send(self, frames: Sequence[bytes]) -> None:
@@ -124,24 +127,40 @@ class Channel(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
         if not self._ready.done():
-            self._ready.cancel()
+            self._ready.set_exception(ChannelError("the connection was closed"))
+            self._ready.exception()  # nobody may be waiting
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
+        assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        if self._closed:
+            transport.abort()
+            return
+        transport.set_write_buffer_limits(high=UNSENT_BYTES)
         transport.write(zmtp.GREETING + zmtp.ready(self._socket_type, self._identity))
 
     def data_received(self, data: bytes) -> None:
+        self._work(self._decoder.feed(data))
+
+    def _work(self, events: Iterator[list[bytes] | zmtp.Command | zmtp.Oversized]) -> None:
+        """Handle what has arrived, `EVENTS_PER_TURN` at a time: a sandbox that floods us takes turns with others."""
+        if self._transport is None or self._closed:
+            return
         try:
-            for event in self._decoder.feed(data):
-                if self._closed:
-                    return
+            for count, event in enumerate(events, 1):
                 if isinstance(event, list):
                     self._on_message(event)
                 elif isinstance(event, zmtp.Oversized):
                     self._on_oversized(event)
                 else:
                     self._on_command(event)
+                if self._closed:
+                    return
+                if count >= EVENTS_PER_TURN:
+                    self._transport.pause_reading()
+                    asyncio.get_running_loop().call_soon(self._work, events)
+                    return
+            self._transport.resume_reading()
         except zmtp.ProtocolError as error:
             self._lose(ChannelError(f"the sandbox does not speak ZMTP: {error}"))
 
@@ -160,7 +179,7 @@ class Channel(asyncio.Protocol):
             if self._socket_type == "SUB":
                 self._transport.write(zmtp.encode([b"\x01"]))
             self._ready.set_result(None)
-        elif command.name == b"PING":
+        elif command.name == b"PING" and self._writable.is_set():
             self._transport.write(zmtp.encode_command(b"PONG", command.body[2:18]))
         elif command.name == b"ERROR":
             raise zmtp.ProtocolError("the peer refused the handshake")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
+import tempfile
 import uuid
 from pathlib import Path
 
@@ -30,7 +32,6 @@ class DataDir:
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
         self.run_dir = self.path / "run"
-        self.token_file = self.path / "token"
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.run_dir.mkdir(mode=0o700, exist_ok=True)
@@ -47,13 +48,26 @@ class DataDir:
 
     def instance(self) -> str:
         """Return the id of this installation, made once; its sandboxes carry it."""
-        file = self.path / "instance"
-        try:
-            return file.read_text().strip()
-        except FileNotFoundError:
-            instance = uuid.uuid4().hex
-            file.write_text(instance + "\n")
-            return instance
+        return self._kept("instance", uuid.uuid4().hex)
+
+    def token(self) -> str:
+        """Return the token that was generated for this installation, made once; readable by its owner alone."""
+        return self._kept("token", secrets.token_hex(24))
+
+    def _kept(self, name: str, new: str) -> str:
+        """Return what the file ``name`` holds; made whole or not at all, with mode 0600."""
+        file = self.path / name
+        if not file.exists():
+            fd, draft = tempfile.mkstemp(dir=self.path, prefix=f".{name}-")
+            with open(fd, "w") as writer:
+                writer.write(new + "\n")
+                writer.flush()
+                os.fsync(fd)
+            Path(draft).replace(file)
+        value = file.read_text().strip()
+        if not value:
+            raise ConfigError(f"data_dir: {file} is empty; remove it, and a new one is made")
+        return value
 
     def close(self) -> None:
         """Let another gateway use the directory."""

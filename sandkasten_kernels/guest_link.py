@@ -14,7 +14,7 @@ from .messages import Signer, build, json_object, message_type, parts_of
 
 __all__ = ["GuestLink"]
 
-MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+MAX_MESSAGE_BYTES = 1024 * 1024
 CONNECT_SECONDS = 10.0
 
 
@@ -73,7 +73,7 @@ class GuestLink:
         if answer.get("status") != "ok":
             words = str(answer.get("evalue"))
             if last := str(answer.get("stderr") or "").strip().rpartition("\n")[2]:
-                words += f": {last[:300]}"
+                words += f": {''.join(c if c.isprintable() else '?' for c in last[:300])}"
             raise LinkError(words)
         return answer
 

@@ -28,6 +28,7 @@ START_SECONDS = 60.0
 RESTART_GRACE_SECONDS = 2.0
 INTERRUPT_SECONDS = 1.0
 NEWS_SECONDS = 2.0
+SETTLE_SECONDS = 5.0
 MAX_DEATHS, DEATHS_WITHIN_SECONDS = 5, 60.0
 WORKSPACE = "/workspace"
 _READ_AT_START = re.compile(r"PYTHON|LD_")
@@ -58,6 +59,9 @@ class Kernel:
         self._log = log
         self._env: dict[str, str] = {}
         self._cwd: str | None = None
+        self._owned = False
+        self._pid: object = None
+        self._no_news: asyncio.TimerHandle | None = None
         self._guest = GuestLink(sandbox.guest_key, self._on_news, self._link_lost)
         self._settled = asyncio.Event()
         self._deaths: deque[float] = deque(maxlen=MAX_DEATHS)
@@ -74,7 +78,7 @@ class Kernel:
         return self.state is KernelState.READY and self.sandbox.alive
 
     def on_gone(self, callback: Callable[[], None]) -> None:
-        """Call ``callback`` once when the sandbox has ended, and with it all that the kernel was."""
+        """Call ``callback`` once when the sandbox has ended, or a kernel that nobody owns yet."""
         self._on_gone.append(callback)
 
     async def start(self) -> None:
@@ -94,6 +98,7 @@ class Kernel:
         Returns how, when it was not silent: variables that a process reads only at its start, and kernels whose
         language we cannot speak, make the process start anew. Raises `SandboxFailed`.
         """
+        self._owned = True
         self._env, self._cwd = dict(env), cwd
         if not env and not cwd:
             return None
@@ -138,9 +143,12 @@ class Kernel:
 
         Raises `SandboxFailed` on a dead kernel.
         """
+        try:
+            await asyncio.wait_for(self._settled.wait(), SETTLE_SECONDS)
+        except TimeoutError as error:
+            raise SandboxFailed("the kernel is just starting: there is nothing to interrupt") from error
         if self.state is KernelState.DEAD:
             raise SandboxFailed(f"this kernel is dead: {self.reason}")
-        await self._settled.wait()
         try:
             if self.spec.spec.interrupt_mode == "message":
                 await self.link.call("control", "interrupt_request", {}, INTERRUPT_SECONDS)
@@ -171,46 +179,58 @@ class Kernel:
             **extra,
         }
         answer = await self._guest.call(request, content, START_SECONDS + 5)
+        self._pid = answer.get("pid")
         names = answer.get("sockets")
         if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
             raise LinkError("the guest named no sockets")
         await self.link.open(self.sandbox.sockets, names, key.encode(), START_SECONDS)
         if self._cwd and self.spec.spec.language == "python":
             self._set_up({})
+        if self.state is KernelState.DEAD:
+            raise LinkError(self.reason)
         self._enter(KernelState.READY)
+        self.link.publish("status", {"execution_state": "idle"})
 
     def _set_up(self, env: Mapping[str, str]) -> None:
         self.link.post("shell", "execute_request", _silent(_python_setup(env, self._cwd)))
 
     def _enter(self, state: KernelState) -> None:
         self.state = state
+        if self._no_news:
+            self._no_news.cancel()
+            self._no_news = None
         if state is KernelState.STARTING:
             self._settled.clear()
         else:
             self._settled.set()
 
     def _on_news(self, msg_type: str, content: dict[str, Any]) -> None:
-        if msg_type == "kernel_died":
+        if msg_type == "kernel_died" and content.get("pid") == self._pid:
             self._revive(_death_in_words(content))
 
     def _link_lost(self) -> None:
         """A connection ended. The news of why is on its way; where none comes, the kernel itself hung up."""
         if self.state is KernelState.READY:
             self._enter(KernelState.STARTING)
-            asyncio.get_running_loop().call_later(NEWS_SECONDS, self._hung_up)
+            self._no_news = asyncio.get_running_loop().call_later(NEWS_SECONDS, self._hung_up)
 
     def _hung_up(self) -> None:
         if self.state is KernelState.STARTING and not self._lock.locked():
             self._revive("it closed its connections")
 
     def _revive(self, reason: str) -> None:
-        if self._revival is None and self.state is not KernelState.DEAD:
+        if not self._owned:
+            self._die(reason)
+            self._tell_gone()
+        elif self._revival is None and self.state is not KernelState.DEAD:
             self._revival = asyncio.create_task(self._start_again(reason))
             self._revival.add_done_callback(self._revived)
 
     def _revived(self, task: asyncio.Task[None]) -> None:
         self._revival = None
-        if not task.cancelled() and (error := task.exception()):
+        if task.cancelled():
+            self._die("it was not started again")
+        elif error := task.exception():
             self._log.error("%r could not be revived", self, exc_info=error)
             self._die("it could not be started again")
 
@@ -236,6 +256,9 @@ class Kernel:
 
     def _sandbox_exited(self) -> None:
         self._die("its sandbox ended")
+        self._tell_gone()
+
+    def _tell_gone(self) -> None:
         callbacks, self._on_gone = self._on_gone, []
         for callback in callbacks:
             callback()

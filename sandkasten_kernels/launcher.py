@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 
 from .config import Defaults
 from .engines import Engine, SandboxSpec
+from .errors import EngineError
 from .kernel import Kernel
 from .kernelspec import Kernelspec
 
 __all__ = ["Launcher"]
+
+BACKOFF_SECONDS = (1.0, 2.0, 5.0, 15.0, 30.0)
 
 
 class Launcher:
@@ -20,6 +24,7 @@ class Launcher:
         self._engine = engine
         self._defaults = defaults
         self._log = log
+        self._discards: set[asyncio.Task[None]] = set()
 
     def sandbox_spec(self, spec: Kernelspec) -> SandboxSpec:
         """Return what a kernelspec's sandboxes are made of."""
@@ -33,11 +38,27 @@ class Launcher:
         try:
             await kernel.start()
         except BaseException:
-            await asyncio.shield(self.destroy(kernel))
+            self._discards.add(task := asyncio.create_task(self.destroy(kernel)))
+            task.add_done_callback(self._discards.discard)
             raise
         return kernel
 
     async def destroy(self, kernel: Kernel) -> None:
-        """Return when the kernel and its sandbox are gone, whatever their state was."""
+        """Return when the kernel and its sandbox are gone, whatever their state was.
+
+        An engine that does not answer is asked again, so that nothing is left that nobody owns.
+        """
         kernel.close("its sandbox was ended")
-        await self._engine.destroy(kernel.sandbox)
+        for delay in itertools.chain(BACKOFF_SECONDS, itertools.repeat(BACKOFF_SECONDS[-1])):
+            try:
+                await self._engine.destroy(kernel.sandbox)
+                return
+            except EngineError as error:
+                self._log.warning("sandbox %s is not ended yet, next try in %g s: %s", kernel.sandbox.id, delay, error)
+            await asyncio.sleep(delay)
+
+    async def cleanup(self) -> None:
+        """Stop trying: what is left is the engine's own clean-up to end."""
+        for task in tuple(self._discards):
+            task.cancel()
+        await asyncio.gather(*self._discards, return_exceptions=True)

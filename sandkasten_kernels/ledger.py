@@ -129,6 +129,11 @@ class Ledger(Generic[M]):
         self._kind(key).claimed -= 1
         self.ending += 1
 
+    def was_dead(self, key: str) -> None:
+        """The member just claimed turned out to be dead: that was no hit, and it is ending."""
+        self._kind(key).hits -= 1
+        self.release(key)
+
     def removed(self) -> None:
         """A member that was ending is gone."""
         self.ending -= 1

@@ -9,9 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Protocol
@@ -20,14 +18,17 @@ from . import zmtp
 from .calls import Calls, LinkError
 from .channel import Channel, ChannelError, SocketDirectory
 from .messages import EMPTY, Parts, Reply, Signer, build, json_object, message_type, parts_of
+from .open_requests import OpenRequest, OpenRequests
 from .relay import split_stream
 
 __all__ = ["Client", "KernelLink", "LinkError"]
 
 MAX_MESSAGE_BYTES = 128 * 1024 * 1024
-MAX_OPEN_REQUESTS = 4096
+MAX_STATUS_BYTES = 4096
+OVERSIZED_SECONDS = 1.0
 REPLY_HOLD_SECONDS = 1.0
 IOPUB_PROOF_SECONDS = 0.25
+_STATES = frozenset({"starting", "busy", "idle"})
 _SOCKET_TYPES = {"shell": "DEALER", "control": "DEALER", "stdin": "DEALER", "iopub": "SUB"}
 
 
@@ -37,25 +38,15 @@ class Client(Protocol):
     def deliver(self, channel: str, parts: Parts) -> None:
         """Take one message; must not block and must not raise."""
 
-
-@dataclass
-class _Request:
-    """A client's request that is not done: done is replied to *and* idle."""
-
-    client: Client
-    header: bytes
-    is_execute: bool
-    idle: bool = False
-    replied: bool = False
-    held: tuple[str, Parts] | None = None
+    def end(self, reason: str) -> None:
+        """The kernel is gone for good: close."""
 
 
 class KernelLink:
     """Connects to a kernel, asks it, and carries its clients' messages.
 
-    Invariants: an ``execute_reply`` reaches its client after the iopub ``idle`` of the same request (held for at most
-    `REPLY_HOLD_SECONDS`); messages that answer the gateway's own requests reach no client; at most
-    `MAX_OPEN_REQUESTS` requests are remembered.
+    Replies find their client by `OpenRequests`; messages that answer the gateway's own requests reach no client. What
+    the kernel sends is only believed as far as it is bounded: headers, states, sizes.
 
     Parameters
     ----------
@@ -68,16 +59,16 @@ class KernelLink:
         self.execution_state = "starting"
         self.last_activity = datetime.now(UTC)
         self.clients: set[Client] = set()
-        self.info: dict[str, Any] = {}
         self._own = self.session.encode()
         self._on_lost = on_lost
         self._log = log
         self._signer = Signer(b"")
         self._channels: dict[str, Channel] = {}
         self._calls = Calls()
-        self._requests: OrderedDict[str, _Request] = OrderedDict()
-        self._sessions: dict[str, Client] = {}
+        self._requests: OpenRequests[Client] = OpenRequests()
         self._iopub_proven = asyncio.Event()
+        self._oversized = 0
+        self._oversized_told = 0.0
 
     async def open(self, directory: SocketDirectory, names: Mapping[str, str], key: bytes, timeout: float) -> None:
         """Connect, and return when the kernel has answered ``kernel_info`` and our subscription is proven.
@@ -91,7 +82,7 @@ class KernelLink:
             async with asyncio.timeout(timeout):
                 await asyncio.gather(*(self._connect(name, directory, names[name], timeout) for name in _SOCKET_TYPES))
                 while not self._iopub_proven.is_set():
-                    self.info = (await self.call("shell", "kernel_info_request", {}, timeout)).content
+                    await self.call("shell", "kernel_info_request", {}, timeout)
                     try:
                         await asyncio.wait_for(self._iopub_proven.wait(), IOPUB_PROOF_SECONDS)
                     except TimeoutError:
@@ -108,14 +99,17 @@ class KernelLink:
         self._channels.clear()
         self._calls.fail(reason)
 
-    def attach(self, client: Client) -> None:
-        """Deliver what the kernel says to ``client`` from now on."""
+    def attach(self, client: Client, replaced: Client | None = None) -> None:
+        """Deliver what the kernel says to ``client`` from now on, and what ``replaced`` still waits for."""
         self.clients.add(client)
+        if replaced is not None:
+            self.clients.discard(replaced)
+            self._requests.hand_over(replaced, client)
 
     def detach(self, client: Client) -> None:
         """Deliver nothing more to ``client``; its requests go on in the kernel."""
         self.clients.discard(client)
-        self._sessions = {name: other for name, other in self._sessions.items() if other is not client}
+        self._requests.forget(client)
 
     async def send(self, client: Client, channel: str, parts: Parts) -> None:
         """Send a client's message to the kernel; waits while the kernel does not read.
@@ -125,14 +119,8 @@ class KernelLink:
         target = self._channels.get(channel)
         if target is None:
             raise LinkError(f"no kernel to send to on {channel!r}")
-        header = json_object(parts[0])
-        msg_id, session, kind = header.get("msg_id"), header.get("session"), header.get("msg_type")
-        if isinstance(session, str):
-            self._sessions[session] = client
-        if isinstance(msg_id, str) and str(kind).endswith("_request"):
-            self._requests[msg_id] = _Request(client, parts[0], kind == "execute_request")
-            if len(self._requests) > MAX_OPEN_REQUESTS:
-                self._requests.popitem(last=False)
+        if channel != "stdin":
+            self._requests.add(client, parts[0])
         self.last_activity = datetime.now(UTC)
         try:
             target.send(self._signer.frames(parts))
@@ -166,28 +154,26 @@ class KernelLink:
         _, parts = build(msg_type, content, self.session, parent_header)
         self._fan_out("iopub", parts)
 
-    def fail_open_requests(self, ename: str, reason: str) -> int:
-        """End every request that waits for the kernel: words on stderr, idle, an error reply; so no client hangs.
+    def fail_open_requests(self, ename: str, reason: str) -> bool:
+        """Answer every request that waits for the kernel with an error and ``idle``, so that no client hangs.
 
-        Returns how many clients were told so in an execution of theirs.
+        Returns whether a client was told in an execution of its own; its words stand there on stderr too.
         """
-        told = 0
-        for request in self._requests.values():
-            if request.is_execute and not (request.replied and request.idle):
-                told += 1
+        told = False
+        for request in self._requests.drain():
+            if request.kind == "execute_request" and not request.idle:
+                told = True
                 self.publish("stream", {"name": "stderr", "text": f"{reason}\n"}, request.header)
+            if not request.idle:
                 self.publish("status", {"execution_state": "idle"}, request.header)
-                error = {
-                    "status": "error",
-                    "ename": ename,
-                    "evalue": reason,
-                    "traceback": [],
-                    "execution_count": 0,
-                }
-                _, parts = build("execute_reply", error, self.session, request.header)
-                self._deliver(request.client, "shell", request.held[1] if request.held else parts)
-                request.held = None
-        self._requests.clear()
+            if held := self._requests.release(request):
+                self._deliver(held.client, "shell", held.parts)
+            elif not request.replied:
+                error: dict[str, Any] = {"status": "error", "ename": ename, "evalue": reason, "traceback": []}
+                if request.kind == "execute_request":
+                    error["execution_count"] = 0
+                reply = request.kind.removesuffix("_request") + "_reply"
+                self._deliver(request.client, "shell", build(reply, error, self.session, request.header)[1])
         return told
 
     async def _connect(self, channel: str, directory: SocketDirectory, name: str, timeout: float) -> None:
@@ -215,60 +201,38 @@ class KernelLink:
             self._log.debug("the kernel published what is no message")
             return
         own = self._own in parts[1]
-        request: _Request | None = None
-        idle = False
-        if kind == "status":
-            state = json_object(parts[3]).get("execution_state")
-            if isinstance(state, str) and not own:
-                self.execution_state = state
-                self.last_activity = datetime.now(UTC)
-            idle = state == "idle"
-            if idle:
-                request = self._requests.get(_msg_id(parts[1]))
+        state = json_object(parts[3], MAX_STATUS_BYTES).get("execution_state") if kind == "status" else None
+        if state in _STATES and not own:
+            self.execution_state = state
+            self.last_activity = datetime.now(UTC)
         if own or kind == "iopub_welcome":
             return
-        for piece in split_stream(parts) if kind == "stream" else (parts,):
-            self._fan_out("iopub", piece)
-        if request and idle:
-            request.idle = True
-            self._settle(_msg_id(parts[1]), request)
+        if self.clients:
+            for piece in split_stream(parts) if kind == "stream" else (parts,):
+                self._fan_out("iopub", piece)
+        if state == "idle" and (held := self._requests.idle(parts[1])):
+            self._deliver(held.client, "shell", held.parts)
 
     def _on_reply(self, channel: str, frames: list[bytes]) -> None:
         parts = parts_of(frames)
         if parts is None or message_type(parts) is None:
             self._log.debug("the kernel replied what is no message")
             return
-        parent = json_object(parts[1])
-        msg_id = parent.get("msg_id")
-        if not isinstance(msg_id, str):
-            return
-        if self._calls.answer(msg_id, parts):
-            return
-        request = self._requests.get(msg_id)
-        if request is None:
-            if client := self._sessions.get(str(parent.get("session"))):
-                self._deliver(client, channel, parts)
+        if self._own in parts[1] and self._calls.answer(str(json_object(parts[1]).get("msg_id")), parts):
             return
         if channel == "stdin":
-            self._deliver(request.client, channel, parts)
+            if client := self._requests.client_of(parts[1]):
+                self._deliver(client, channel, parts)
             return
-        request.replied = True
-        if request.is_execute and not request.idle:
-            request.held = (channel, parts)
-            asyncio.get_running_loop().call_later(REPLY_HOLD_SECONDS, self._release, request)
-            return
-        self._deliver(request.client, channel, parts)
-        self._settle(msg_id, request)
+        now, held = self._requests.reply(parts)
+        if now:
+            self._deliver(now.client, channel, now.parts)
+        elif held:
+            asyncio.get_running_loop().call_later(REPLY_HOLD_SECONDS, self._release, held)
 
-    def _settle(self, msg_id: str, request: _Request) -> None:
-        self._release(request)
-        if request.idle and request.replied:
-            self._requests.pop(msg_id, None)
-
-    def _release(self, request: _Request) -> None:
-        if request.held:
-            (channel, parts), request.held = request.held, None
-            self._deliver(request.client, channel, parts)
+    def _release(self, request: OpenRequest[Client]) -> None:
+        if held := self._requests.release(request):
+            self._deliver(held.client, "shell", held.parts)
 
     def _fan_out(self, channel: str, parts: Parts) -> None:
         for client in tuple(self.clients):
@@ -279,13 +243,16 @@ class KernelLink:
             client.deliver(channel, parts)
 
     def _on_oversized(self, channel: str, event: zmtp.Oversized) -> None:
-        limit = MAX_MESSAGE_BYTES // 2**20
-        words = f"A message of {event.size / 2**20:.0f} MiB was dropped: the limit is {limit} MiB for one message."
-        parts = parts_of([*event.frames, b"", b"", b"", b"", b""])
-        parent = parts[1] if parts else b""
+        """Tell of a message that was passed over; of many, once a second with their number."""
+        self._oversized += 1
+        now = asyncio.get_running_loop().time()
+        if now - self._oversized_told < OVERSIZED_SECONDS:
+            return
+        count, self._oversized, self._oversized_told = self._oversized, 0, now
+        limits = f"{MAX_MESSAGE_BYTES // 2**20} MiB and {event.max_frames} frames"
+        more = f" ({count - 1} more before it)" if count > 1 else ""
+        words = f"A message of {event.size / 2**20:.0f} MiB was dropped{more}: a message may have {limits}."
         self._log.warning("%s: %s", channel, words)
-        self.publish("stream", {"name": "stderr", "text": words + "\n"}, parent if json_object(parent) else EMPTY)
-
-
-def _msg_id(header: bytes) -> str:
-    return str(json_object(header).get("msg_id"))
+        parts = parts_of([*event.frames, b"", b"", b"", b"", b""])
+        parent = parts[1] if parts and json_object(parts[1]) else EMPTY
+        self.publish("stream", {"name": "stderr", "text": words + "\n"}, parent)

@@ -16,6 +16,8 @@ from typing import Any
 
 __all__ = [
     "DELIMITER",
+    "EMPTY",
+    "MAX_HEADER_BYTES",
     "Parts",
     "Reply",
     "Signer",
@@ -28,6 +30,7 @@ __all__ = [
 
 DELIMITER = b"<IDS|MSG>"
 EMPTY = b"{}"
+MAX_HEADER_BYTES = 64 * 1024
 
 #: ``header, parent_header, metadata, content, *buffers`` of one message, as bytes.
 Parts = Sequence[bytes]
@@ -85,8 +88,13 @@ def parts_of(frames: Sequence[bytes]) -> list[bytes] | None:
     return None
 
 
-def json_object(data: bytes) -> dict[str, Any]:
-    """Return a frame's JSON object, and an empty one for anything else: a sandbox may send what it likes."""
+def json_object(data: bytes, limit: int = MAX_HEADER_BYTES) -> dict[str, Any]:
+    """Return a frame's JSON object, and an empty one for anything else, larger than ``limit`` bytes for instance.
+
+    A sandbox may send what it likes, and JSON of some MiB can become objects of some GiB.
+    """
+    if len(data) > limit:
+        return {}
     try:
         value = json.loads(data)
     except (ValueError, RecursionError):
@@ -100,6 +108,8 @@ def message_type(parts: Parts) -> str | None:
     The header must be an object that names its type; the other three are only looked at from the outside, because they
     may be large: what does not begin and end as an object does is none.
     """
+    if len(parts[1]) > MAX_HEADER_BYTES:
+        return None
     if not all(part[:1] == b"{" and part[-1:] == b"}" for part in parts[:4]):
         return None
     kind = json_object(parts[0]).get("msg_type")

@@ -16,12 +16,12 @@ from traitlets.config import LoggingConfigurable
 from .errors import ConfigError, SandboxFailed, SandkastenError
 from .kernel import Kernel
 from .kernelspec import Kernelspec, Kernelspecs
-from .launcher import Launcher
+from .launcher import BACKOFF_SECONDS, Launcher
 from .ledger import Evict, Ledger, Start
 
 __all__ = ["Acquired", "Pool"]
 
-_BACKOFF_SECONDS = (1.0, 2.0, 5.0, 15.0, 30.0)
+STOP_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,10 @@ class Pool(LoggingConfigurable):
                 _settle(futures.popleft(), SandboxFailed("the gateway is stopping", retry_after=5))
         for kernel in self._ledger.drain():
             self._spawn(self._remove(kernel), self._removals)
-        await asyncio.gather(*self._removals, return_exceptions=True)
+        if self._removals:
+            _, late = await asyncio.wait(self._removals, timeout=STOP_SECONDS)
+            for task in late:
+                task.cancel()
 
     async def claim(self, spec: Kernelspec) -> Acquired:
         """Return a live kernel that nobody has used.
@@ -104,9 +107,10 @@ class Pool(LoggingConfigurable):
         """
         while (kernel := self._ledger.claim(spec.name)) is not None:
             if kernel.alive:
-                self._hold_refills()
+                self._hold_refills(self.refill_delay_seconds)
                 return Acquired(kernel, "pool")
-            self.release(kernel)
+            self._ledger.was_dead(spec.name)
+            self._spawn(self._remove(kernel), self._removals)
         future: asyncio.Future[Kernel] = asyncio.get_running_loop().create_future()
         self._waiting[spec.name].append(future)
         self._work()
@@ -134,8 +138,8 @@ class Pool(LoggingConfigurable):
     def _target(self, spec: Kernelspec) -> int:
         return self.images.get(spec.image, 0) if self.enabled else 0
 
-    def _hold_refills(self) -> None:
-        self._no_refill_before = time.monotonic() + self.refill_delay_seconds
+    def _hold_refills(self, seconds: float) -> None:
+        self._no_refill_before = max(self._no_refill_before, time.monotonic() + seconds)
         self._work()
 
     def _work(self) -> None:
@@ -183,9 +187,9 @@ class Pool(LoggingConfigurable):
             self.log.debug("%r is warm", kernel)
 
     def _start_failed(self, name: str, error: SandkastenError) -> None:
-        delay = _BACKOFF_SECONDS[min(self._failures, len(_BACKOFF_SECONDS) - 1)]
+        delay = BACKOFF_SECONDS[min(self._failures, len(BACKOFF_SECONDS) - 1)]
         self._failures += 1
-        self._no_refill_before = time.monotonic() + delay
+        self._no_refill_before = max(self._no_refill_before, time.monotonic() + delay)
         self.log.error("a sandbox for %s could not be started: %s", name, error.message)
         if self._ledger.failed(name):
             _settle(self._waiting[name].popleft(), error)

@@ -10,22 +10,25 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import struct
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from .messages import EMPTY, Parts, json_object
+from .messages import EMPTY, MAX_HEADER_BYTES, Parts, json_object
 
 __all__ = [
     "CHANNELS", "V1", "MalformedFrame", "legacy_decode", "legacy_encode", "split_stream", "v1_decode", "v1_encode",
 ]  # fmt: skip
 
 V1 = "v1.kernel.websocket.jupyter.org"
-CHANNELS = frozenset({"shell", "control", "stdin", "iopub"})
+CHANNELS = frozenset({"shell", "control", "stdin"})
 MAX_BUFFERS = 4096
 PROTOCOL_VERSION = "5.3"
 MAX_STREAM_BYTES = 512 * 1024
+_STDERR = re.compile(r'"name"\s*:\s*"stderr"')
+_TEXT = re.compile(r'"text"\s*:\s*"')
 
 
 class MalformedFrame(ValueError):
@@ -59,7 +62,7 @@ def v1_decode(frame: bytes) -> tuple[str, list[bytes]]:
     if any(a > b for a, b in itertools.pairwise(offsets)):
         raise MalformedFrame("the offsets do not ascend")
     fields = [frame[a:b] for a, b in itertools.pairwise(offsets)]
-    return _channel(fields[0].decode("ascii", "replace")), fields[1:]
+    return _channel(fields[0].decode("ascii", "replace")), _bounded(fields[1:])
 
 
 def legacy_encode(channel: str, parts: Parts) -> str | bytes:
@@ -112,28 +115,43 @@ def legacy_decode(frame: str | bytes) -> tuple[str, list[bytes]]:
         raise MalformedFrame("the header has no msg_type")
     header.setdefault("version", PROTOCOL_VERSION)
     fields = [header, *(message.get(name) or {} for name in ("parent_header", "metadata", "content"))]
-    return _channel(message.get("channel")), [*(json.dumps(field).encode() for field in fields), *buffers]
+    return _channel(message.get("channel")), _bounded([*(json.dumps(field).encode() for field in fields), *buffers])
 
 
-def split_stream(parts: Parts) -> list[Parts]:
-    """Return a ``stream`` message as several of at most `MAX_STREAM_BYTES` of text, and a smaller one as it is.
+def _bounded(parts: list[bytes]) -> list[bytes]:
+    if len(parts[0]) > MAX_HEADER_BYTES or len(parts[1]) > MAX_HEADER_BYTES:
+        raise MalformedFrame(f"a header is larger than {MAX_HEADER_BYTES // 1024} KiB")
+    return parts
 
-    A popular client library closes its socket at a frame of 1 MiB.
+
+def split_stream(parts: Parts) -> Iterator[Parts]:
+    """Yield a ``stream`` message as several of at most `MAX_STREAM_BYTES` of text, and a smaller one as it is.
+
+    A popular client library closes its socket at a frame of 1 MiB. Only the text is read, as one string: the content
+    is from a sandbox, and whatever else it has is left behind.
     """
     if len(parts[3]) <= MAX_STREAM_BYTES:
-        return [parts]
-    content = json_object(parts[3])
-    text = str(content.get("text", "")).encode("utf-8", "surrogatepass")
-    pieces: list[Parts] = []
-    start = 0
-    while start < len(text):
-        end = start + MAX_STREAM_BYTES
-        while end < len(text) and text[end] & 0xC0 == 0x80:
+        yield parts
+        return
+    content = parts[3].decode("utf-8", "replace")
+    name = "stderr" if _STDERR.search(content[:64]) or _STDERR.search(content[-64:]) else "stdout"
+    start = _TEXT.search(content[:64])
+    try:
+        text, _ = json.JSONDecoder().raw_decode(content, start.end() - 1) if start else ("", 0)
+    except ValueError:
+        text = ""
+    encoded = memoryview(text.encode("utf-8", "surrogatepass"))
+    metadata = parts[2]
+    begin = 0
+    while begin < len(encoded):
+        end = min(begin + MAX_STREAM_BYTES, len(encoded))
+        while end < len(encoded) and encoded[end] & 0xC0 == 0x80:
             end -= 1
-        piece = {**content, "text": text[start:end].decode("utf-8", "surrogatepass")}
-        pieces.append([*parts[:3], _compact_json(piece)])
-        start = end
-    return pieces
+        piece = {"name": name, "text": str(encoded[begin:end], "utf-8", "surrogatepass")}
+        yield [*parts[:2], metadata, _compact_json(piece)]
+        metadata, begin = EMPTY, end
+    if not encoded:
+        yield parts
 
 
 def _compact_json(value: Any) -> bytes:
@@ -147,7 +165,7 @@ def _compact_json(value: Any) -> bytes:
 def _channel(value: Any) -> str:
     if value in (None, ""):
         return "shell"
-    if value not in CHANNELS:
+    if not isinstance(value, str) or value not in CHANNELS:
         raise MalformedFrame(f"unknown channel {str(value)[:40]!r}")
     return str(value)
 

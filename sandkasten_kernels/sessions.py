@@ -22,6 +22,7 @@ __all__ = ["Session", "Sessions"]
 
 MAX_ENV_BYTES = 64 * 1024
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_PLAIN = re.compile(r"[^\0\ud800-\udfff]*")
 
 
 @dataclass(eq=False)
@@ -151,12 +152,14 @@ class Sessions:
         if session.timer:
             session.timer.cancel()
         session.kernel.close(reason)
+        for client in tuple(session.kernel.link.clients):
+            client.end(reason)
         self._release(session)
         self._log.info("kernel %s ended: %s", session_id, reason)
 
-    def attach(self, session: Session, client: Client) -> None:
-        """Deliver to ``client`` what the session's kernel says."""
-        session.kernel.link.attach(client)
+    def attach(self, session: Session, client: Client, replaced: Client | None = None) -> None:
+        """Deliver to ``client`` what the session's kernel says, in the place of ``replaced``."""
+        session.kernel.link.attach(client, replaced)
 
     def detach(self, session: Session, client: Client) -> None:
         """Stop delivering to ``client``; its session's idle time begins when it was the last."""
@@ -198,8 +201,8 @@ class Sessions:
         for name, value in env.items():
             if not (name.startswith("KERNEL_") or name in self._env_names):
                 continue
-            if not isinstance(value, str) or "\0" in value or not _NAME.fullmatch(name):
-                raise InvalidRequest(f"env.{name[:64]}: must be a name and a string without NUL")
+            if not isinstance(value, str) or not _PLAIN.fullmatch(value) or not _NAME.fullmatch(name):
+                raise InvalidRequest(f"env.{name[:64]!r}: must be a name and a text without NUL or lone surrogates")
             wanted[name] = value
         if sum(len(name) + len(value) for name, value in wanted.items()) > MAX_ENV_BYTES:
             raise InvalidRequest(f"env: larger than {MAX_ENV_BYTES // 1024} KiB")

@@ -47,6 +47,7 @@ class Oversized:
 
     size: int
     frames: list[bytes]
+    max_frames: int
 
 
 def encode(frames: Sequence[bytes | memoryview]) -> bytes:
@@ -182,6 +183,6 @@ class Decoder:
     def _end_frame(self, flags: int) -> list[bytes] | Oversized | None:
         if flags & MORE:
             return None
-        event = Oversized(self._size, self._frames) if self._over else self._frames
+        event = Oversized(self._size, self._frames, self._max_frames) if self._over else self._frames
         self._frames, self._size, self._count, self._over = [], 0, 0, False
         return event

@@ -132,6 +132,76 @@ print(done.wait(30))
     await neighbour_is_fine(api)
 
 
+FLOODS = {
+    "huge header": "[b'x', b'<IDS|MSG>', b'', bomb, b'{}', b'{}', b'{}'], 2",
+    "huge parent": "[b'x', b'<IDS|MSG>', b'', head, bomb, b'{}', b'{}'], 2",
+    "tiny messages": "[b''], 300_000",
+    "many frames": "[b''] * 1100, 3_000",
+}
+
+
+@pytest.mark.parametrize("attack", FLOODS.values(), ids=FLOODS.keys())
+async def test_a_flood_from_a_sandbox_neither_grows_nor_stalls_the_gateway(
+    api: Api, gateway: Gateway, attack: str
+) -> None:
+    socket = await api.connect(await api.create())
+    process = psutil.Process(gateway.process.pid)
+    before = process.memory_info().rss
+    code = f"""
+import threading
+thread = get_ipython().kernel.iopub_thread
+done = threading.Event()
+head, bomb = b'{{"msg_type": "status"}}', b'{{"a":[' + b"[]," * 8_000_000 + b"[]]}}"
+def attack():
+    frames, times = {attack}
+    for _ in range(times): thread.socket.send_multipart(frames)
+    done.set()
+thread.schedule(attack)
+done.wait(60)
+"""
+    msg_id = await socket.send("execute_request", execute_content(code))
+    slowest, largest = 0.0, before
+    cell = asyncio.create_task(socket.result(msg_id))
+    while not cell.done():
+        began = time.monotonic()
+        assert (await api.request("GET", "/healthz")).code == 200
+        slowest = max(slowest, time.monotonic() - began)
+        largest = max(largest, process.memory_info().rss)
+        await asyncio.sleep(0.05)
+    print(f"slowest answer {1000 * slowest:.0f} ms, grown by {(largest - before) >> 20} MiB")
+    assert largest - before < 200 << 20
+    assert [len(model["execution_state"]) for model in await api.kernels()] == [4]
+    assert (await cell).reply["status"] == "ok"
+
+
+HANGS_UP = """
+import json, os, sys, time
+if 'sandkasten_ipykernel' in ' '.join(sys.orig_argv):
+    import zmq
+    connection = json.load(open(sys.orig_argv[-1]))
+    context = zmq.Context()
+    kinds = {'shell': zmq.ROUTER, 'control': zmq.ROUTER, 'stdin': zmq.ROUTER, 'hb': zmq.REP, 'iopub': zmq.PUB}
+    sockets = {name: context.socket(kind) for name, kind in kinds.items()}
+    for name, s in sockets.items(): s.bind(f"ipc://{connection['ip']}-{connection[name + '_port']}")
+    sockets['shell'].poll(5000)
+    sockets['shell'].close(); time.sleep(30)
+"""
+
+
+async def test_a_kernel_that_shakes_hands_and_hangs_up_ends_in_words_not_in_waiting(tmp_path: Path) -> None:
+    with Gateway(tmp_path, "env_names: [PYTHONPATH]\npool: {enabled: false}\n") as running:
+        async with Api(running.url, running.token) as api:
+            kernel = await api.create(env={"PYTHONPATH": "/workspace/evil"})
+            socket = await api.connect(kernel)
+            await socket.execute(f"import os; os.mkdir('evil'); open('evil/sitecustomize.py', 'w').write({HANGS_UP!r})")
+            response = await api.request("POST", f"/api/kernels/{kernel}/restart")
+            assert response.code == 503
+            assert "could not be restarted" in json.loads(response.body)["message"]
+            assert (await api.get(f"/api/kernels/{kernel}"))["execution_state"] == "dead"
+            assert (await api.request("DELETE", f"/api/kernels/{kernel}")).code == 204
+    running.assert_nothing_left()
+
+
 @pytest.mark.parametrize("v1", [True, False], ids=["v1", "legacy"])
 async def test_a_reader_that_stalls_loses_nothing_of_thirty_thousand_lines(api: Api, v1: bool) -> None:
     kernel = await api.create()
@@ -230,4 +300,3 @@ async def test_no_descriptor_is_left_after_many_kernels(api: Api, gateway: Gatew
         await asyncio.sleep(0.1)
     counts = [await settled() for _ in range(2)]
     assert max(counts) <= 2 * 14 + 40
-    assert not [name for name in Path(f"/proc/{process.pid}/fd").iterdir() if "deleted" in str(name.readlink())]

@@ -207,3 +207,33 @@ async def test_a_socket_with_the_same_session_id_replaces_the_first(api: Api) ->
     assert (await api.get(f"/api/kernels/{kernel}"))["connections"] == 2
     for socket in (second, other):
         assert (await socket.execute("1")).reply["status"] == "ok"
+
+
+async def test_a_reply_under_way_reaches_the_socket_that_took_over(api: Api) -> None:
+    kernel = await api.create()
+    first = await api.connect(kernel, query="?session_id=me")
+    msg_id = await first.send("execute_request", execute_content("print('in', flush=True); input()", answer=""))
+    await first.until("input_request")
+    second = await api.connect(kernel, query="?session_id=me")
+    await second.send("input_reply", {"value": ""}, channel="stdin")
+    assert (await second.result(msg_id)).reply["status"] == "ok"
+
+
+async def test_a_control_request_does_not_wait_behind_a_busy_shell(api: Api) -> None:
+    socket = await api.connect(await api.create())
+    msg_id = await socket.send("execute_request", execute_content("print('in', flush=True); input()", answer=""))
+    await socket.until("input_request")
+    for _ in range(3000):
+        await socket.send("comm_msg", {"comm_id": "none", "data": {}})
+    await socket.send("kernel_info_request", {}, channel="control")
+    await socket.until("kernel_info_reply")
+    await socket.send("input_reply", {"value": ""}, channel="stdin")
+    assert (await socket.result(msg_id)).reply["status"] == "ok"
+
+
+async def test_a_module_of_the_users_own_name_breaks_no_start(api: Api) -> None:
+    kernel = await api.create()
+    socket = await api.connect(kernel)
+    await socket.execute("open('random.py', 'w').write('1/0'); open('mine.py', 'w').write('x = 5')")
+    assert (await api.request("POST", f"/api/kernels/{kernel}/restart")).code == 200
+    assert (await socket.execute("import mine; print(mine.x)")).stream() == "5\n"

@@ -41,7 +41,7 @@ def test_ours_has_all_that_a_client_reads() -> None:
         "logo-svg": "/kernelspecs/python3/logo-svg.svg",
     }
     expected = {
-        "argv": ["/opt/venv/bin/python", "-m", "sandkasten_ipykernel", "-f", "{connection_file}"],
+        "argv": ["/opt/venv/bin/python", "-P", "-m", "sandkasten_ipykernel", "-f", "{connection_file}"],
         "env": {"PYDEVD_DISABLE_FILE_VALIDATION": "1"},
         "display_name": "Python 3 (sandbox)",
         "language": "python",

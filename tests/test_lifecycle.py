@@ -89,6 +89,11 @@ async def test_a_configured_key_is_never_shown(tmp_path: Path) -> None:
     assert not (running.data_dir / "token").exists()
 
 
+def test_an_empty_token_file_lets_nobody_in(tmp_path: Path) -> None:
+    (tmp_path / "token").touch()
+    assert "token is empty" in refused(f"--data-dir={tmp_path}", "--listen=127.0.0.1:0")
+
+
 def test_two_gateways_never_share_a_data_directory(gateway: Gateway) -> None:
     assert "another running gateway" in refused(f"--data-dir={gateway.data_dir}", "--listen=127.0.0.1:0")
 

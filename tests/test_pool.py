@@ -120,16 +120,14 @@ async def test_a_member_that_dies_in_the_pool_is_replaced_and_never_handed_out(
 async def test_a_client_that_leaves_while_it_waits_leaves_no_kernel(small: Api) -> None:
     await full_pool(small)
     await small.create()
-    impatient = asyncio.create_task(small.request("POST", "/api/kernels"))
+    _, writer = await asyncio.open_connection(*small.url.removeprefix("http://").split(":"))
+    head = f"POST /api/kernels HTTP/1.1\r\nHost: x\r\nAuthorization: token {small.token}\r\nContent-Length: 0\r\n\r\n"
+    writer.write(head.encode())
     await asyncio.sleep(0.2)
-    impatient.cancel()
-    await asyncio.gather(impatient, return_exceptions=True)
-    for _ in range(100):
-        if len(await small.kernels()) == 1 and (await small.get("/api/status"))["pool"][0]["claimed"] == 1:
-            break
-        await asyncio.sleep(0.1)
-    else:
-        raise AssertionError("a kernel without an owner is left")
+    writer.close()
+    assert (await full_pool(small))["claimed"] == 1
+    assert len(await small.kernels()) == 1
+    await small.create()
 
 
 async def test_an_idle_kernel_without_clients_ends_after_its_time(tmp_path: Path) -> None:

@@ -95,7 +95,9 @@ def test_a_header_without_a_version_is_given_the_current_one() -> None:
 
 @pytest.mark.parametrize(
     "frame",
-    ["", "[]", "nonsense", "{}", '{"header": 1}', '{"header": {}}', '{"header": {"msg_type": "x"}, "channel": "hb"}',
+    ['{"header": {"msg_type": "x"}, "channel": []}', '{"header": {"msg_type": "x"}, "channel": "iopub"}',
+     json.dumps({"header": {"msg_type": "x" * 70_000}}), "", "[]", "nonsense", "{}",
+     '{"header": 1}', '{"header": {}}', '{"header": {"msg_type": "x"}, "channel": "hb"}',
      b"", b"\0" * 8, b"\xff" * 40, "[" * 100_000],
 )  # fmt: skip
 def test_a_frame_that_cannot_be_read_is_refused_in_words(frame: str | bytes) -> None:
@@ -124,9 +126,21 @@ def test_forged_offsets_never_read_beyond_the_frame(offsets: list[int], body: by
 def test_the_pieces_of_a_stream_are_small_and_make_up_the_whole(text: str, times: int) -> None:
     content = {"name": "stdout", "text": text * times}
     parts = [b"{1}", b"{2}", b"{3}", json.dumps(content).encode()]
-    pieces = split_stream(parts)
+    pieces = list(split_stream(parts))
     texts = [json.loads(piece[3])["text"] for piece in pieces]
     assert "".join(texts) == content["text"]
-    assert all(piece[:3] == parts[:3] for piece in pieces)
+    assert all(piece[:2] == parts[:2] for piece in pieces)
+    assert {json.loads(piece[3])["name"] for piece in pieces} == {"stdout"}
     if len(pieces) > 1:
         assert max(len(piece.encode("utf-8", "surrogatepass")) for piece in texts) <= 512 * 1024
+
+
+def test_what_else_a_large_stream_carries_is_not_multiplied() -> None:
+    content = {"more": ["x" * 3_000_000], "text": "y" * 2_000_000, "name": "stderr"}
+    parts = [b"{}", b"{}", b"{}", json.dumps(content).encode()]
+    assert list(split_stream(parts)) == [parts]
+    content = {"name": "stderr", "text": "y" * 2_000_000, "more": ["x" * 3_000_000]}
+    parts[2:] = [json.dumps({"m": "z" * 1000}).encode(), json.dumps(content).encode()]
+    pieces = list(split_stream(parts))
+    assert sum(len(b"".join(piece)) for piece in pieces) < 2_010_000
+    assert {json.loads(piece[3])["name"] for piece in pieces} == {"stderr"}

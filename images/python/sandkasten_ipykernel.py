@@ -6,6 +6,7 @@ sandbox anyway, is kept in memory: on the small home directory a large cell woul
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import zmq
@@ -23,6 +24,8 @@ class SandboxKernelApp(IPKernelApp):  # type: ignore[misc]
     def initialize(self, argv: Any = None) -> None:
         self.config.HistoryManager.hist_file = ":memory:"
         super().initialize(argv)
+        # python -P keeps a user's random.py out of the kernel's own imports; from here on the user's modules are wanted
+        sys.path.insert(0, "")
 
     def _bind_socket(self, s: Any, port: int) -> Any:
         if s.type == zmq.XPUB:

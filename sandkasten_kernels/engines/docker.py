@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import uuid
 from collections.abc import Callable
@@ -114,7 +115,8 @@ class DockerEngine(Engine):
     async def destroy(self, sandbox: Sandbox) -> None:
         sandbox.close()
         await self._remove(sandbox.handle)
-        (self.run_dir / sandbox.id).rmdir()
+        with contextlib.suppress(FileNotFoundError):
+            (self.run_dir / sandbox.id).rmdir()
 
     async def _arrival(self, container: str, door: Door) -> Arrival:
         """Return the guest's arrival, or raise as soon as the container ends without one."""
@@ -133,6 +135,10 @@ class DockerEngine(Engine):
             if hello.done():
                 return hello.result()
             raise await self._failure(container)
+        except asyncio.CancelledError:
+            if hello.done() and not hello.cancelled() and not hello.exception():
+                hello.result().close()
+            raise
         finally:
             loop.remove_reader(pidfd)
             os.close(pidfd)
@@ -155,13 +161,19 @@ class DockerEngine(Engine):
 
     async def _check_image(self, image: str) -> None:
         mend = "run 'sandkasten-kernels images build'"
-        try:
-            details = await self._run(self._api.inspect_image, image)
-        except ImageNotFound:
-            raise EngineError(f"there is no image {image}: {mend}") from None
+        details = await self._run(self._inspect_image, image)
+        if details is None:
+            raise EngineError(f"there is no image {image}: {mend}")
         protocol = (details["Config"].get("Labels") or {}).get(PROTOCOL_LABEL)
         if protocol != str(PROTOCOL):
             raise EngineError(f"image {image} speaks guest protocol {protocol}, this gateway {PROTOCOL}: {mend}")
+
+    def _inspect_image(self, image: str) -> dict[str, Any] | None:
+        try:
+            details: dict[str, Any] = self._api.inspect_image(image)
+        except ImageNotFound:
+            return None
+        return details
 
     async def _probe(self, spec: SandboxSpec) -> None:
         """Start one sandbox and open a socket made inside it."""
@@ -189,11 +201,16 @@ class DockerEngine(Engine):
             leftover.rmdir()
 
     async def _remove(self, container: str) -> None:
-        try:
-            await self._run(self._api.remove_container, container, force=True, v=True)
-        except EngineError as error:
-            if "already in progress" not in str(error):
-                raise
+        def remove() -> None:
+            try:
+                self._api.remove_container(container, force=True, v=True)
+            except NotFound:
+                self.log.debug("container %s is gone already", container)
+            except APIError as error:
+                if "already in progress" not in _words(error):
+                    raise
+
+        await self._run(remove)
 
     def _start_container(self, name: str, spec: SandboxSpec, door: Path) -> str:
         config = container_config(name, spec, instance=self.instance, door=door, seccomp=self._seccomp)
@@ -213,14 +230,10 @@ class DockerEngine(Engine):
         return self._client.api
 
     async def _run(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-        """Return what a blocking call returns; a container that is not there (any more) is None."""
+        """Return what a blocking call returns. Raises `EngineError` for any failure of the engine's."""
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(self._threads, lambda: function(*args, **kwargs))
-        except ImageNotFound:
-            raise
-        except NotFound:
-            return None  # type: ignore[return-value]
         except (DockerException, requests.RequestException) as error:
             raise EngineError(f"the Docker engine failed: {_words(error)}") from error
 

@@ -73,24 +73,17 @@ class Door:
             await _readable(connection)
             data, fds, _, _ = socket.recv_fds(connection, _HELLO_BYTES, 4)
             pid, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+            for fd in fds[1:]:
+                os.close(fd)
             arrival = Arrival(fds[0] if fds else -1, -1, uid, secrets.token_bytes(32))
             try:
-                hello = json.loads(data)
-                if hello["protocol"] != PROTOCOL:
-                    raise SandboxFailed(
-                        f"the image speaks guest protocol {hello['protocol']}, this gateway {PROTOCOL}: "
-                        "run 'sandkasten-kernels images build'"
-                    )
-                if len(fds) != 1 or not pid:
-                    raise SandboxFailed(
-                        "the guest's process cannot be seen from here: run the gateway in the host's pid namespace"
-                    )
+                _check(data, arrival, pid)
                 arrival.pidfd = os.pidfd_open(pid)
                 await loop.sock_sendall(connection, json.dumps({"key": arrival.key.hex()}).encode() + b"\n")
-            except (ValueError, KeyError, TypeError, OSError) as error:
+            except OSError as error:
                 arrival.close()
-                raise SandboxFailed(f"the guest's hello was wrong: {error!r}") from error
-            except SandboxFailed:
+                raise SandboxFailed(f"the guest left while it said hello: {error.strerror}") from error
+            except BaseException:
                 arrival.close()
                 raise
         finally:
@@ -107,6 +100,18 @@ class Door:
         self.shut()
         if self.directory.is_dir():
             shutil.rmtree(self.directory)
+
+
+def _check(hello: bytes, arrival: Arrival, pid: int) -> None:
+    try:
+        protocol = json.loads(hello)["protocol"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise SandboxFailed("the guest's hello cannot be read") from error
+    if protocol != PROTOCOL:
+        mend = "run 'sandkasten-kernels images build'"
+        raise SandboxFailed(f"the image speaks guest protocol {protocol}, this gateway {PROTOCOL}: {mend}")
+    if arrival.directory < 0 or not pid:
+        raise SandboxFailed("the guest's process cannot be seen: run the gateway in the host's pid namespace")
 
 
 async def _readable(connection: socket.socket) -> None:

@@ -133,7 +133,7 @@ class Guest:
         content = request.content
         try:
             kernel.spawn(content["argv"], {**os.environ, **content["env"]}, content["cwd"], content["key"])
-        except (StartFailed, OSError) as error:
+        except (StartFailed, OSError, ValueError) as error:
             self._enter(State.NONE)
             self._answer(_error(f"the kernel cannot be started: {error}"))
             return

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import http
 import json
 import logging
 import re
 import uuid
+from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from tornado.web import HTTPError, RequestHandler
 
@@ -20,6 +22,7 @@ from ..sessions import Sessions
 
 __all__ = ["Handler", "Services", "log_request"]
 
+T = TypeVar("T")
 log = logging.getLogger("sandkasten_kernels.http")
 _TOKEN = re.compile(r"([?&]token=)[^&\s]*", re.IGNORECASE)
 
@@ -51,6 +54,8 @@ class Handler(RequestHandler):
     """
 
     open_to_all = False
+    _work: asyncio.Future[Any] | None = None
+    _gone = False
 
     def initialize(self, services: Services) -> None:
         self.services = services
@@ -74,6 +79,17 @@ class Handler(RequestHandler):
         """Answer what a client may ask before it has a token."""
         self.set_status(204)
         self.set_header("Allow", "GET, POST, DELETE, OPTIONS")
+
+    async def unless_gone(self, work: Coroutine[Any, Any, T]) -> T:
+        """Return what ``work`` returns; it is cancelled when the client goes away, and so is the request."""
+        task = asyncio.ensure_future(work)
+        self._work = task
+        return await task
+
+    def on_connection_close(self) -> None:
+        self._gone = True
+        if self._work is not None:
+            self._work.cancel()
 
     def json_body(self) -> dict[str, Any]:
         """Return the request's JSON object, and an empty one for no body. Raises `InvalidRequest`."""

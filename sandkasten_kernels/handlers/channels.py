@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
-from collections.abc import Awaitable
+from collections import deque
 
-from tornado.iostream import StreamBufferFullError
 from tornado.web import HTTPError
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
@@ -14,14 +14,16 @@ from ..calls import LinkError
 from ..messages import EMPTY, Parts, build, json_object
 from ..relay import V1, MalformedFrame, legacy_decode, legacy_encode, v1_decode, v1_encode
 from ..sessions import Session
-from .base import Handler
+from .base import Handler, Services
 
 __all__ = ["Channels"]
 
 log = logging.getLogger("sandkasten_kernels.channels")
 MAX_UNREAD_BYTES = 64 * 1024 * 1024
 MAX_LAB_FRAME_BYTES = 10 * 1024 * 1024 - 4096
-TOO_SLOW, REPLACED = 4000, 4001
+MAX_IN_FLIGHT = 32
+FRAME_BYTES = 128
+GONE, TOO_SLOW, REPLACED = 1001, 4000, 4001
 GONE_SECONDS = 120
 
 
@@ -36,12 +38,17 @@ class Channels(Handler, WebSocketHandler):
     session_id = ""
     _v1 = False
     _lab = False
-    _cut = False
+    _in_flight = 0
+    _unread_bytes = 0
 
     def prepare(self) -> None:
         super().prepare()
         if self.request.headers.get("Upgrade", "").lower() != "websocket":
             raise HTTPError(400, "this path speaks WebSocket only")
+
+    def initialize(self, services: Services) -> None:
+        super().initialize(services)
+        self._unread: deque[str | bytes] = deque()
 
     def select_subprotocol(self, subprotocols: list[str]) -> str | None:
         return V1 if V1 in subprotocols else None
@@ -56,10 +63,11 @@ class Channels(Handler, WebSocketHandler):
         self._lab = not self._v1 and self.request.headers.get("User-Agent", "").startswith("Tornado/")
         self.set_nodelay(True)  # without it every cell waits 40 ms for the client's delayed acknowledgement
         self._give_up_after(GONE_SECONDS)
-        self._limit_unread(MAX_UNREAD_BYTES)
         self.session_id = self.get_query_argument("session_id", "")
-        self.services.sessions.attach(self.session, self)
-        self._replace_older()
+        older = self._older()
+        self.services.sessions.attach(self.session, self, older)
+        if older:
+            older.close(REPLACED, "a newer connection of this session_id took over")
 
     async def on_message(self, message: str | bytes) -> None:
         try:
@@ -82,43 +90,51 @@ class Channels(Handler, WebSocketHandler):
 
     def deliver(self, channel: str, parts: Parts) -> None:
         """Send one message of the kernel's to the client."""
-        if self._cut:
-            return
-        try:
-            frame = v1_encode(channel, parts) if self._v1 else legacy_encode(channel, parts)
-            if self._lab and (isinstance(frame, bytes) or len(frame) > MAX_LAB_FRAME_BYTES):
-                frame = _in_words(frame, parts)
-            self._write(frame)
-        except StreamBufferFullError:
+        frame = v1_encode(channel, parts) if self._v1 else legacy_encode(channel, parts)
+        if self._lab and (isinstance(frame, bytes) or len(frame) > MAX_LAB_FRAME_BYTES):
+            frame = _in_words(frame, parts)
+        self._unread.append(frame)
+        self._unread_bytes += len(frame) + FRAME_BYTES
+        self._write()
+        if self._unread_bytes > MAX_UNREAD_BYTES:
             self._cut_off()
 
-    def _replace_older(self) -> None:
-        """Close the socket that a client with our ``session_id`` had before: it has lost it and come again."""
-        for other in tuple(self.session.kernel.link.clients):
-            if (
-                isinstance(other, Channels)
-                and other is not self
-                and self.session_id
-                and other.session_id == self.session_id
-            ):
-                self.services.sessions.detach(self.session, other)
-                other.close(REPLACED, "a newer connection of this session_id took over")
+    def end(self, reason: str) -> None:
+        """Close: the kernel is gone for good."""
+        self.close(GONE, reason[:100])
 
-    def _write(self, frame: str | bytes) -> None:
-        try:
-            written: Awaitable[None] = self.write_message(frame, binary=isinstance(frame, bytes))
-        except WebSocketClosedError:
-            return
-        _forget(written)
+    def _older(self) -> Channels | None:
+        """Return the socket that a client with our ``session_id`` had before: it has lost it and come again."""
+        sockets = (client for client in self.session.kernel.link.clients if isinstance(client, Channels))
+        return next((s for s in sockets if self.session_id and s.session_id == self.session_id), None)
+
+    def _write(self) -> None:
+        """Hand frames to the connection, a few at a time: each that it holds costs far more than its bytes."""
+        while self._unread and self._in_flight < MAX_IN_FLIGHT:
+            frame = self._unread.popleft()
+            self._unread_bytes -= len(frame) + FRAME_BYTES
+            try:
+                written = asyncio.ensure_future(self.write_message(frame, binary=isinstance(frame, bytes)))
+            except WebSocketClosedError:
+                self._unread.clear()
+                self._unread_bytes = 0
+                return
+            self._in_flight += 1
+            written.add_done_callback(self._written)
+
+    def _written(self, written: asyncio.Future[None]) -> None:
+        self._in_flight -= 1
+        if not written.cancelled() and written.exception() is None:
+            self._write()
 
     def _cut_off(self) -> None:
-        self._cut = True
         limit = f"{MAX_UNREAD_BYTES // 2**20} MiB"
         log.warning("a client of kernel %s was cut off: more than %s unread", self.session.id, limit)
-        self._limit_unread(None)
+        self.services.sessions.detach(self.session, self)
+        self._unread.clear()
+        self._unread_bytes = 0
         words = f"The gateway cut this connection off: more than {limit} of output were not read.\n"
-        parts = build("stream", {"name": "stderr", "text": words}, "", EMPTY)[1]
-        self._write(v1_encode("iopub", parts) if self._v1 else legacy_encode("iopub", parts))
+        self.deliver("iopub", build("stream", {"name": "stderr", "text": words}, "", EMPTY)[1])
         self.close(TOO_SLOW, f"more than {limit} unread")
 
     def _give_up_after(self, seconds: int) -> None:
@@ -127,11 +143,6 @@ class Channels(Handler, WebSocketHandler):
         if stream is not None and stream.socket is not None:
             stream.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * seconds)
 
-    def _limit_unread(self, size: int | None) -> None:
-        stream = getattr(self.ws_connection, "stream", None)
-        if stream is not None:
-            stream.max_write_buffer_size = size
-
 
 def _in_words(frame: str | bytes, parts: Parts) -> str | bytes:
     """Return what a gateway client of jupyter_server is told instead of a frame that it cannot take."""
@@ -139,10 +150,3 @@ def _in_words(frame: str | bytes, parts: Parts) -> str | bytes:
     why = "it has binary data" if isinstance(frame, bytes) else f"it has {len(frame) / 2**20:.0f} MiB"
     words = f"A message ({kind}) was left out: {why}, which JupyterLab cannot take through a gateway.\n"
     return legacy_encode("iopub", build("stream", {"name": "stderr", "text": words}, "", parts[1])[1])
-
-
-def _forget(written: Awaitable[None]) -> None:
-    """Let a write finish by itself: a connection that closes meanwhile is told to `Channels.on_close`."""
-    add = getattr(written, "add_done_callback", None)
-    if add is not None:
-        add(lambda future: future.cancelled() or future.exception())

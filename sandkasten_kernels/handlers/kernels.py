@@ -5,6 +5,7 @@ Source: https://petstore.swagger.io/?url=https://raw.githubusercontent.com/jupyt
 
 from __future__ import annotations
 
+import asyncio
 import mimetypes
 
 from .. import __version__
@@ -75,7 +76,13 @@ class Kernels(Handler):
         name = body.get("name")
         if not isinstance(name, str | None):
             raise InvalidRequest("name must be a string")
-        session = await self.services.sessions.create(name, body.get("env"))
+        try:
+            session = await self.unless_gone(self.services.sessions.create(name, body.get("env")))
+        except asyncio.CancelledError:
+            return  # the client left while it waited, and nothing was created
+        if self._gone:
+            self.services.sessions.end(session.id, "its client left before it had the answer")
+            return
         self.set_header("Location", f"/api/kernels/{session.id}")
         self.write_json(session.model(), status=201)
 

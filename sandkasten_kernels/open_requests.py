@@ -1,0 +1,129 @@
+"""Which client waits for which reply: pure, synchronous, without I/O."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from .messages import Parts, json_object
+
+__all__ = ["Delivery", "OpenRequest", "OpenRequests"]
+
+C = TypeVar("C")
+MAX_OPEN = 4096
+MAX_SESSIONS = 256
+
+
+@dataclass(eq=False)
+class OpenRequest(Generic[C]):
+    """A client's request that is not done: done is replied to *and* idle."""
+
+    client: C
+    msg_id: str
+    kind: str
+    header: bytes
+    idle: bool = False
+    replied: bool = False
+    held: Parts | None = None
+
+
+@dataclass(frozen=True)
+class Delivery(Generic[C]):
+    """A reply that is to be sent to a client now."""
+
+    client: C
+    parts: Parts
+
+
+class OpenRequests(Generic[C]):
+    """Finds the client of a reply, and keeps an ``execute_reply`` back until its output is complete.
+
+    Invariants: an ``execute_reply`` is given out after the iopub ``idle`` of its request, or by `release`, and once; a
+    request of one client is never taken over by another client's message; at most `MAX_OPEN` requests and
+    `MAX_SESSIONS` sessions are remembered, an execution longest.
+    """
+
+    def __init__(self) -> None:
+        self._requests: OrderedDict[str, OpenRequest[C]] = OrderedDict()
+        self._sessions: OrderedDict[str, C] = OrderedDict()
+
+    def add(self, client: C, header: bytes) -> None:
+        """Remember what a client sends."""
+        fields = json_object(header)
+        msg_id, session, kind = fields.get("msg_id"), fields.get("session"), fields.get("msg_type")
+        if isinstance(session, str):
+            self._sessions[session] = client
+            self._sessions.move_to_end(session)
+            if len(self._sessions) > MAX_SESSIONS:
+                self._sessions.popitem(last=False)
+        if not isinstance(msg_id, str) or not isinstance(kind, str) or not kind.endswith("_request"):
+            return
+        known = self._requests.get(msg_id)
+        if known is None or known.client is client:
+            self._requests[msg_id] = OpenRequest(client, msg_id, kind, header)
+        if len(self._requests) > MAX_OPEN:
+            self._evict()
+
+    def client_of(self, parent: bytes) -> C | None:
+        """Return whose request a message answers, by the request itself or, when that is done, by its session."""
+        fields = json_object(parent)
+        if request := self._requests.get(str(fields.get("msg_id"))):
+            return request.client
+        return self._sessions.get(str(fields.get("session")))
+
+    def reply(self, parts: Parts) -> tuple[Delivery[C] | None, OpenRequest[C] | None]:
+        """Take a reply off the kernel: returns what to deliver now, and the request whose reply is held instead."""
+        request = self._requests.get(str(json_object(parts[1]).get("msg_id")))
+        if request is None:
+            client = self.client_of(parts[1])
+            return (Delivery(client, parts) if client is not None else None), None
+        request.replied = True
+        if request.kind == "execute_request" and not request.idle:
+            request.held = parts
+            return None, request
+        self._forget_if_done(request)
+        return Delivery(request.client, parts), None
+
+    def idle(self, parent: bytes) -> Delivery[C] | None:
+        """The kernel is idle after a request: returns the reply that was held for it, if any."""
+        request = self._requests.get(str(json_object(parent).get("msg_id")))
+        if request is None:
+            return None
+        request.idle = True
+        self._forget_if_done(request)
+        return self.release(request)
+
+    @staticmethod
+    def release(request: OpenRequest[C]) -> Delivery[C] | None:
+        """Return a held reply, once."""
+        parts, request.held = request.held, None
+        return Delivery(request.client, parts) if parts is not None else None
+
+    def hand_over(self, old: C, new: C) -> None:
+        """Give all that ``old`` waits for to ``new``, which is the same client come again."""
+        for request in self._requests.values():
+            if request.client is old:
+                request.client = new
+        for session, client in self._sessions.items():
+            if client is old:
+                self._sessions[session] = new
+
+    def forget(self, client: C) -> None:
+        """A client is gone: its sessions are nobody's."""
+        for session in [session for session, other in self._sessions.items() if other is client]:
+            del self._sessions[session]
+
+    def drain(self) -> Iterator[OpenRequest[C]]:
+        """Yield every request that is not done, and forget them all."""
+        requests, self._requests = self._requests, OrderedDict()
+        yield from requests.values()
+
+    def _forget_if_done(self, request: OpenRequest[C]) -> None:
+        if request.idle and request.replied:
+            self._requests.pop(request.msg_id, None)
+
+    def _evict(self) -> None:
+        oldest = next((r for r in self._requests.values() if r.kind != "execute_request"), None)
+        self._requests.pop(oldest.msg_id if oldest else next(iter(self._requests)))
