@@ -269,7 +269,7 @@ class Kernel:
         self.reason = reason
         self._enter(KernelState.DEAD)
         self.link.execution_state = "dead"
-        self.link.fail_open_requests("KernelDied", f"The kernel died: {reason}.")
+        self.link.fail_open_requests("KernelDied", f"The kernel is gone: {reason}.")
         self.link.publish("status", {"execution_state": "dead"})
 
 

@@ -243,8 +243,8 @@ async def test_a_reader_that_never_reads_is_cut_off_alone_and_told(api: Api) -> 
     writer.write(request.encode())
     await reader.readuntil(b"\r\n\r\n")
     reader._transport.pause_reading()  # type: ignore[attr-defined]
-    result = await good.execute("line = 'x' * 1_000_000\nfor i in range(120): print(line, flush=True)")
-    assert len(result.stream()) == 120 * 1_000_001
+    result = await good.execute("line = 'x' * 1_000_000\nfor i in range(250): print(line, flush=True)")
+    assert len(result.stream()) == 250 * 1_000_001
     while (await api.get(f"/api/kernels/{kernel}"))["connections"] == 2:
         reader._transport.resume_reading()  # type: ignore[attr-defined]
         await reader.read(1 << 24)

@@ -187,6 +187,13 @@ async def test_a_large_stream_arrives_in_pieces_and_whole(api: Api, text: str) -
     assert result.stream() == text + "\n"
 
 
+@framings
+async def test_a_hundred_megabytes_printed_at_once_arrive_whole(api: Api, v1: bool) -> None:
+    socket = await api.connect(await api.create(), v1)
+    result = await socket.execute("print('x' * 100_000_000)")
+    assert len(result.stream()) == 100_000_001
+
+
 async def test_labs_gateway_client_gets_words_for_what_would_end_its_connection(api: Api) -> None:
     socket = await api.connect(await api.create(), v1=False, user_agent=LAB)
     comm = "from ipykernel.comm import Comm\nComm(target_name='x', data={}, buffers=[b'\\xff\\xfe'])"

@@ -6,11 +6,13 @@ import asyncio
 import logging
 import socket
 from collections import deque
+from functools import partial
 
 from tornado.web import HTTPError
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 from ..calls import LinkError
+from ..link import MAX_MESSAGE_BYTES
 from ..messages import EMPTY, Parts, build, json_object
 from ..relay import V1, MalformedFrame, legacy_decode, legacy_encode, v1_decode, v1_encode
 from ..sessions import Session
@@ -19,7 +21,7 @@ from .base import Handler, Services
 __all__ = ["Channels"]
 
 log = logging.getLogger("sandkasten_kernels.channels")
-MAX_UNREAD_BYTES = 64 * 1024 * 1024
+MAX_UNREAD_BYTES = MAX_MESSAGE_BYTES + 64 * 1024 * 1024
 MAX_LAB_FRAME_BYTES = 10 * 1024 * 1024 - 4096
 MAX_IN_FLIGHT = 32
 FRAME_BYTES = 128
@@ -112,18 +114,17 @@ class Channels(Handler, WebSocketHandler):
         """Hand frames to the connection, a few at a time: each that it holds costs far more than its bytes."""
         while self._unread and self._in_flight < MAX_IN_FLIGHT:
             frame = self._unread.popleft()
-            self._unread_bytes -= len(frame) + FRAME_BYTES
             try:
                 written = asyncio.ensure_future(self.write_message(frame, binary=isinstance(frame, bytes)))
             except WebSocketClosedError:
                 self._unread.clear()
-                self._unread_bytes = 0
                 return
             self._in_flight += 1
-            written.add_done_callback(self._written)
+            written.add_done_callback(partial(self._written, len(frame) + FRAME_BYTES))
 
-    def _written(self, written: asyncio.Future[None]) -> None:
+    def _written(self, size: int, written: asyncio.Future[None]) -> None:
         self._in_flight -= 1
+        self._unread_bytes -= size
         if not written.cancelled() and written.exception() is None:
             self._write()
 
