@@ -17,7 +17,7 @@ help:
 	@echo 'make clean      remove what make made (not the images)'
 
 run: $(VENV)/.run images
-	exec $(BIN)/sandkasten-kernels serve $(ARGS)
+	@exec $(BIN)/sandkasten-kernels serve $(ARGS)
 
 test: lint images
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
@@ -34,28 +34,26 @@ format: $(VENV)/.test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.bench images
+bench: $(VENV)/.test images
 	$(BIN)/python bench/start.py $(ARGS)
 
 # The engine is asked every time; an image that is up to date is left alone, which takes a moment.
 images: engine
-	$(BIN)/sandkasten-kernels images build
+	@$(BIN)/sandkasten-kernels images build
 
 engine: $(VENV)/.run
 	@scripts/ensure-engine $(VENV)
 
 $(VENV)/.run: setup.cfg pyproject.toml scripts/make-venv
-	scripts/make-venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable .
-	touch $@
+	@scripts/make-venv $(VENV)
+	@echo '==> installing the package (about 20 s)'
+	@$(BIN)/python -m pip install --quiet --quiet --editable .
+	@touch $@
 
 $(VENV)/.test: $(VENV)/.run
-	$(BIN)/python -m pip install --quiet --editable '.[test]'
-	touch $@
-
-$(VENV)/.bench: $(VENV)/.test
-	$(BIN)/python -m pip install --quiet --editable '.[test,bench]'
-	touch $@
+	@echo '==> installing what the tests need'
+	@$(BIN)/python -m pip install --quiet --quiet --editable '.[test]'
+	@touch $@
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -74,7 +74,9 @@ class SandkastenApp(Application):
         config=True
     )
     on_stop = Enum(["end"], "end", help="What becomes of sandboxes when the gateway stops: end.").tag(config=True)
-    config_file = Unicode("", help="The YAML file; said on the command line only.").tag(config=True)
+    config_file = Unicode("", help="The YAML file; said on the command line only.").tag(
+        config=True, command_line_only=True
+    )
 
     classes: list[type] = [Pool, Defaults, Limits]
     aliases: dict[str, str] = {
@@ -116,8 +118,6 @@ class SandkastenApp(Application):
         config = Config()
         if self.config_file:
             config.merge(load_config(Path(self.config_file), sections))
-            if "config_file" in config.SandkastenApp:
-                raise ConfigError(f"{self.config_file}: config_file: unknown key")
         config.merge(environment_config(os.environ))
         config.merge(self.cli_config)
         self.update_config(config)
@@ -210,9 +210,10 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _greeting(url: str) -> str:
-    program = shlex.quote(sys.argv[0]) if Path(sys.argv[0]).name == "sandkasten-kernels" else "sandkasten-kernels"
+    called = Path(sys.argv[0])
+    program = shlex.quote(str(called.absolute())) if called.name == "sandkasten-kernels" else "sandkasten-kernels"
     line = f"echo 'print(6 * 7)' | {program} run --url={shlex.quote(url)} -"
-    return f"\nThe gateway serves. Open it:\n\n    {url}\n\nor run code on it:\n\n    {line}\n"
+    return f"\nThe gateway serves. Open it:\n\n    {url}\n\nor run code on it:\n\n    {line}\n\nCtrl-C stops it.\n"
 
 
 def _bind(host: str, port: int) -> list[Any]:

@@ -168,21 +168,31 @@ def _is_address(host: str, kind: type[ipaddress.IPv4Address] | type[ipaddress.IP
 
 def _settings(document: Document, sections: Sections) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Yield the path and value of every setting in the file; raise `ConfigError` for an unknown key."""
-    root = sections[""].class_traits(config=True)
+    root = _file_traits(sections[""])
     for key, value in document.data.items():
         if key in root:
             yield (key,), value
         elif not key or key not in sections:
             raise document.error((key,), f"unknown key{_key_hint((key,), sections)}")
         elif isinstance(value, dict):
-            traits = sections[key].class_traits(config=True)
+            traits = _file_traits(sections[key])
             for name, inner in value.items():
                 if name not in traits:
                     raise document.error((key, name), f"unknown key{_key_hint((key, name), sections)}")
                 yield (key, name), inner
         elif value is not None:
-            names = ", ".join(sorted(sections[key].class_traits(config=True)))
+            names = ", ".join(sorted(_file_traits(sections[key])))
             raise document.error((key,), f"expected a mapping with some of {names}, got {in_words(value)}")
+
+
+def _file_traits(owner: type[HasTraits]) -> dict[str, Any]:
+    """Return the traits that are keys of the file: ours, and of traitlets' own the one of use there."""
+    return {
+        name: trait
+        for name, trait in owner.class_traits(config=True).items()
+        if not trait.metadata.get("command_line_only")
+        and (name == "log_level" or not trait.this_class.__module__.startswith("traitlets."))
+    }
 
 
 def _classes(sections: Sections) -> dict[str, type[HasTraits]]:
@@ -203,7 +213,7 @@ def _key_hint(keys: tuple[str, ...], sections: Sections) -> str:
     outer, _, inner = keys[-1].partition(".")
     if inner and outer and outer in sections:
         return f"; write {inner} under {outer}:"
-    beside = list(sections[section].class_traits(config=True))
+    beside = list(_file_traits(sections[section]))
     if not section:
         beside += filter(None, sections)
     match = _nearest(keys[-1], beside)
@@ -213,7 +223,7 @@ def _key_hint(keys: tuple[str, ...], sections: Sections) -> str:
         name: ".".join(filter(None, (other, name)))
         for other, cls in sections.items()
         if other != section
-        for name in cls.class_traits(config=True)
+        for name in _file_traits(cls)
     }
     match = _nearest(keys[-1], elsewhere)
     if match is not None:

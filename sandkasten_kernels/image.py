@@ -63,11 +63,10 @@ def build_images(client: docker.DockerClient, names: Iterable[str], *, base: str
     try:
         root = _resolve_base(client, base, report)
         pip = host_pip_config()
-        for option in pip.left_out:
-            report(f"pip in the build does without `{option}`: it is this machine's own")
-        replaced = [_build(client, name, root, pip, report) for name in _ORDER if name in wanted]
-        for old in filter(None, reversed(replaced)):
-            _remove_unused(client, old)
+        for name in _ORDER:
+            if name in wanted:
+                _build(client, name, root, pip, report)
+        _remove_replaced(client)
     except _ENGINE_ERRORS as error:
         raise ImageBuildError(f"the engine failed while images were built: {error}") from error
 
@@ -105,8 +104,8 @@ def _digest(files: Mapping[str, bytes], arguments: Mapping[str, str]) -> str:
     return digest.hexdigest()
 
 
-def _build(client: docker.DockerClient, name: str, root: str, pip: PipConfig, report: Report) -> str | None:
-    """Build one image unless it is up to date; return the id of the image whose name it took, if any."""
+def _build(client: docker.DockerClient, name: str, root: str, pip: PipConfig, report: Report) -> None:
+    """Build one image unless it is up to date."""
     tag = full_name(name)
     files = context_files(name, pip)
     # By id, so that a tag that moves in the meantime changes nothing.
@@ -119,8 +118,10 @@ def _build(client: docker.DockerClient, name: str, root: str, pip: PipConfig, re
     old = _image(client, tag)
     if old.get("Config", {}).get("Labels", {}).get(DIGEST_LABEL) == digest:
         report(f"{tag} is up to date")
-        return None
+        return
     report(f"building {tag} from {root}")
+    for option in pip.left_out:
+        report(f"  {name}: pip does without `{option}`, which is this machine's own")
     started = time.monotonic()
     progress = _Progress(name, report)
     events = client.api.build(
@@ -139,8 +140,6 @@ def _build(client: docker.DockerClient, name: str, root: str, pip: PipConfig, re
     built = _image(client, tag)
     seconds = time.monotonic() - started
     report(f"{tag} is built: {seconds:.1f} s, {built['Size'] / 1e6:.0f} MB")
-    identifier: str | None = old.get("Id")
-    return identifier if identifier != built["Id"] else None
 
 
 class _Progress:
@@ -236,11 +235,12 @@ def _pull(client: docker.DockerClient, reference: str, report: Report) -> str:
     return ""
 
 
-def _remove_unused(client: docker.DockerClient, identifier: str) -> None:
-    """Remove an image that lost its name to a newer one, unless something still stands on it."""
-    try:
-        if not _image(client, identifier).get("RepoTags"):
+def _remove_replaced(client: docker.DockerClient) -> None:
+    """Remove every image of ours that lost its name to a newer one, unless a sandbox still stands on it."""
+    filters = {"dangling": True, "label": [DIGEST_LABEL]}
+    for identifier in client.api.images(quiet=True, filters=filters):
+        try:
             client.api.remove_image(identifier)
-    except docker.errors.APIError as error:
-        if error.status_code not in {404, 409}:
-            raise
+        except docker.errors.APIError as error:
+            if error.status_code not in {404, 409}:
+                raise

@@ -7,6 +7,7 @@ import enum
 import logging
 import re
 import secrets
+import shlex
 import signal
 import time
 import uuid
@@ -31,6 +32,7 @@ NEWS_SECONDS = 2.0
 SETTLE_SECONDS = 5.0
 MAX_DEATHS, DEATHS_WITHIN_SECONDS = 5, 60.0
 WORKSPACE = "/workspace"
+GUEST_SOCKETS = {"shell": "guest-shell", "control": "guest-control", "stdin": "guest-stdin", "iopub": "guest-iopub"}
 _READ_AT_START = re.compile(r"PYTHON|LD_")
 
 
@@ -102,7 +104,8 @@ class Kernel:
         self._env, self._cwd = dict(env), cwd
         if not env and not cwd:
             return None
-        if self.spec.spec.language != "python" or any(_READ_AT_START.match(name) for name in env):
+        language = self.spec.spec.language
+        if language not in _SETUP or (language == "python" and any(_READ_AT_START.match(name) for name in env)):
             if env:
                 await self.restart()
             return "the kernel was started anew with its environment" if env else None
@@ -124,10 +127,10 @@ class Kernel:
         async with self._lock:
             if self.state is KernelState.DEAD and not self.sandbox.alive:
                 raise SandboxFailed(f"this kernel cannot be restarted, its sandbox is gone ({self.reason})")
-            self._enter(KernelState.STARTING)
-            self.link.publish("status", {"execution_state": "restarting"})
+            self._enter(KernelState.STARTING)  # untold: "restarting" is for a death, JupyterLab then opens a dialogue
             try:
-                self.link.post("control", "shutdown_request", {"restart": True})
+                if not self.spec.in_guest:
+                    self.link.post("control", "shutdown_request", {"restart": True})
             except LinkError:
                 self._log.debug("%r has no link to be asked to shut down over", self)
             self.link.close("the kernel was restarted")
@@ -169,6 +172,23 @@ class Kernel:
             self._revival.cancel()
 
     async def _run_process(self, request: str, extra: Mapping[str, Any]) -> None:
+        """Return when a new process, or the guest's new bash, has answered over new connections."""
+        if self.spec.in_guest:
+            await self._guest.call("shell_restart_request", {}, INTERRUPT_SECONDS)
+            names: Mapping[str, str] = GUEST_SOCKETS
+            key = self.sandbox.guest_key
+        else:
+            names, key = await self._start_process(request, extra)
+        await self.link.open(self.sandbox.sockets, names, key, START_SECONDS)
+        if self._cwd or (self.spec.in_guest and self._env):
+            self._set_up(self._env)
+        if self.state is KernelState.DEAD:
+            raise LinkError(self.reason)
+        self._enter(KernelState.READY)
+        self.link.publish("status", {"execution_state": "idle"})
+
+    async def _start_process(self, request: str, extra: Mapping[str, Any]) -> tuple[Mapping[str, str], bytes]:
+        """Return the names of the sockets of a new kernel process, and the key of its connection."""
         key = secrets.token_hex(32)
         content = {
             "argv": self.spec.spec.argv,
@@ -183,16 +203,11 @@ class Kernel:
         names = answer.get("sockets")
         if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
             raise LinkError("the guest named no sockets")
-        await self.link.open(self.sandbox.sockets, names, key.encode(), START_SECONDS)
-        if self._cwd and self.spec.spec.language == "python":
-            self._set_up({})
-        if self.state is KernelState.DEAD:
-            raise LinkError(self.reason)
-        self._enter(KernelState.READY)
-        self.link.publish("status", {"execution_state": "idle"})
+        return names, key.encode()
 
     def _set_up(self, env: Mapping[str, str]) -> None:
-        self.link.post("shell", "execute_request", _silent(_python_setup(env, self._cwd)))
+        if set_up := _SETUP.get(self.spec.spec.language):
+            self.link.post("shell", "execute_request", _silent(set_up(env, self._cwd)))
 
     def _enter(self, state: KernelState) -> None:
         self.state = state
@@ -281,6 +296,14 @@ def _python_setup(env: Mapping[str, str], cwd: str | None) -> str:
     """Return one expression, so that no name is left behind in the owner's namespace."""
     enter = f"o.path.isdir({cwd!r}) and o.chdir({cwd!r})" if cwd else "None"
     return f"(lambda o: (o.environ.update({dict(env)!r}), {enter}) and None)(__import__('os'))"
+
+
+def _bash_setup(env: Mapping[str, str], cwd: str | None) -> str:
+    exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in env.items())
+    return exports + (f"cd {shlex.quote(cwd)} 2>/dev/null || :" if cwd else "")
+
+
+_SETUP = {"python": _python_setup, "bash": _bash_setup}
 
 
 def _death_in_words(content: Mapping[str, Any]) -> str:

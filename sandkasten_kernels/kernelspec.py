@@ -25,7 +25,8 @@ _NAME = re.compile(r"[A-Za-z0-9._-]+")
 class Kernelspec:
     """One kernelspec and the image that it runs in.
 
-    `resources` are the files that are served, by name; `warm_up` is code that a kernel runs silently before it is warm.
+    `resources` are the files that are served, by name; `warm_up` is code that a kernel runs silently before it is warm;
+    `in_guest`: the kernel is the sandbox's own guest, whose language is bash, and not a process of its own.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Kernelspec:
     resource_dir: Path
     resources: Mapping[str, Path]
     warm_up: str = ""
+    in_guest: bool = False
 
     def model(self, base_url: str = "/") -> dict[str, Any]:
         """Return the kernelspec as jupyter_server shows it; `resources` has the URL of each file."""
@@ -153,10 +155,13 @@ def _read(resource_dir: Path) -> Kernelspec:
     image = ours.get("image") if isinstance(ours, dict) else None
     if not isinstance(image, str) or not image:
         raise ConfigError(f'{file}: metadata.sandkasten does not name the image, as in {{"image": "python"}}')
-    warm_up = ours.get("warm_up", "") if isinstance(ours, dict) else ""
+    options = ours if isinstance(ours, dict) else {}
+    warm_up, kernel = options.get("warm_up", ""), options.get("kernel", "process")
     if not isinstance(warm_up, str):
         raise ConfigError(f"{file}: metadata.sandkasten.warm_up is not a text of code")
-    return Kernelspec(name, image, spec, resource_dir, _resources(resource_dir), warm_up)
+    if kernel not in ("process", "guest"):
+        raise ConfigError(f"{file}: metadata.sandkasten.kernel is {_shown(str(kernel))}, not process or guest")
+    return Kernelspec(name, image, spec, resource_dir, _resources(resource_dir), warm_up, kernel == "guest")
 
 
 def _resources(resource_dir: Path) -> dict[str, Path]:

@@ -190,7 +190,8 @@ class Pool(LoggingConfigurable):
         delay = BACKOFF_SECONDS[min(self._failures, len(BACKOFF_SECONDS) - 1)]
         self._failures += 1
         self._no_refill_before = max(self._no_refill_before, time.monotonic() + delay)
-        self.log.error("a sandbox for %s could not be started: %s", name, error.message)
+        if not self._closed:
+            self.log.error("a sandbox for %s could not be started: %s", name, error.message)
         if self._ledger.failed(name):
             _settle(self._waiting[name].popleft(), error)
 

@@ -8,7 +8,7 @@ import sys
 import uuid
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
 from tornado.websocket import WebSocketClientConnection, websocket_connect
@@ -43,7 +43,7 @@ class RunApp(Application):
             code = sys.stdin.read() if file == "-" else Path(file).read_text()
         except OSError as error:
             raise ConfigError(f"run: {file}: {error.strerror}") from error
-        token = address.query.removeprefix("token=")
+        token = parse_qs(address.query).get("token", [""])[0]
         try:
             sys.exit(asyncio.run(_run(f"{address.scheme}://{address.netloc}", token, code)))
         except (HTTPClientError, OSError) as error:

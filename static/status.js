@@ -15,7 +15,9 @@ function fill(body, rows) {
 
 async function json(path) {
   const response = await fetch(path, { headers: { Accept: "application/json" } });
-  if (!response.ok) throw new Error(response.status === 401 ? "the token is no longer valid" : `${response.status}`);
+  if (!response.ok) throw new Error(response.status === 401
+    ? "the token is not valid any more: open the URL that the gateway printed at its last start"
+    : `the gateway answers ${response.status}`);
   return response.json();
 }
 
@@ -27,10 +29,13 @@ async function refresh() {
     fill(byId("pool"), status.pool.map((p) =>
       [p.kernelspec, p.image, `${p.warm} of ${p.target}`, p.starting, p.claimed, p.hits, p.misses]));
     fill(byId("kernels"), kernels.map((k) =>
-      [k.id, k.name, k.execution_state, k.connections, new Date(k.last_activity).toLocaleString()]));
+      [k.id.slice(0, 8), k.execution_state, k.name, k.connections, new Date(k.last_activity).toLocaleString()]));
+    document.body.classList.remove("stale");
     byId("no-kernels").hidden = kernels.length > 0;
   } catch (error) {
-    byId("state").textContent = `the gateway does not answer: ${error.message}`;
+    document.body.classList.add("stale");
+    byId("state").textContent = error instanceof TypeError
+      ? "the gateway does not answer; trying again, what stands below is old" : error.message;
   }
 }
 

@@ -85,6 +85,11 @@ class Api:
     async def kernels(self) -> list[dict[str, Any]]:
         return list(await self.get("/api/kernels"))
 
+    async def pool(self, kernelspec: str = "python3") -> dict[str, Any]:
+        """Return the pool's figures of one kernelspec."""
+        pools = (await self.get("/api/status"))["pool"]
+        return dict(next(pool for pool in pools if pool["kernelspec"] == kernelspec))
+
     async def create(self, **body: Any) -> str:
         """Return the id of a new kernel."""
         response = await self.request("POST", "/api/kernels", body or None)

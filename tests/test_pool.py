@@ -23,9 +23,9 @@ async def full_pool(api: Api) -> dict[str, Any]:
     """Return the pool's status once it is as full as it should be and nothing starts."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        (pool,) = (await api.get("/api/status"))["pool"]
+        pool = await api.pool()
         if pool["warm"] == pool["target"] and not pool["starting"]:
-            return dict(pool)
+            return pool
         await asyncio.sleep(0.1)
     raise AssertionError(f"the pool did not fill: {pool}")
 
@@ -42,7 +42,7 @@ async def small(tmp_path: Path) -> AsyncIterator[Api]:
 async def test_a_hit_takes_a_kernel_that_was_running_and_the_pool_fills_again(api: Api) -> None:
     before = await full_pool(api)
     kernel = await api.create()
-    after = (await api.get("/api/status"))["pool"][0]
+    after = await api.pool()
     assert (after["hits"], after["misses"], after["claimed"]) == (before["hits"] + 1, before["misses"], 1)
     assert (await full_pool(api))["warm"] == before["target"]
     assert [model["id"] for model in await api.kernels()] == [kernel]

@@ -9,7 +9,11 @@ request                     content                              reply (``status
 ``kernel_start_request``    ``argv env cwd key deadline``        ``pid generation sockets``, once all exist
 ``kernel_restart_request``  the same and ``grace``               the same; the old kernel has ``grace`` s
 ``kernel_signal_request``   ``signum``
+``shell_restart_request``                                        when bash is gone; the next command starts one
+``interrupt_request``                                            SIGINT to the shell's foreground
 =========================== ==================================== ==========================================
+
+The shell socket is that of a Jupyter kernel whose language is bash.
 
 News goes out on iopub: ``kernel_died`` with the content of a `Death`, unless a restart was asked for.
 """
@@ -21,11 +25,14 @@ import os
 import signal
 import socket
 import time
+from collections import deque
 from typing import Any
 
 import zmq
 
 from . import PROTOCOL
+from .bash_kernel import BashKernel
+from .shell import Shell
 from .supervisor import Death, Kernel, StartFailed
 from .wire import Request, Wire
 
@@ -53,13 +60,19 @@ class Guest:
         self._kernel: Kernel | None = None
         self._generation = 0
         self._asked: Request | None = None
+        self._unsent: deque[list[bytes]] = deque()
         self._deadline = 0.0
-        context = zmq.Context()
+        context: zmq.Context[Any] = zmq.Context()
         mask = os.umask(0)
         self._control = self._bind(context, zmq.ROUTER, "guest-control")
         self._control.router_handover = True
+        self._shell_channel = self._bind(context, zmq.ROUTER, "guest-shell")
+        self._shell_channel.router_handover = True
+        self._stdin = self._bind(context, zmq.ROUTER, "guest-stdin")
         self._iopub = self._bind(context, zmq.XPUB, "guest-iopub")
         os.umask(mask)
+        shell = Shell(f"{directory}/shell", "/workspace", dict(os.environ))
+        self._bash = BashKernel(shell, self._publish, self._reply_on_shell)
         self._wakeup, self._wakeup_writer = socket.socketpair()
         self._wakeup.setblocking(False)
         self._wakeup_writer.setblocking(False)
@@ -72,13 +85,18 @@ class Guest:
         self._wire = Wire(key)
         while True:
             stderr = self._kernel.stderr_fd if self._kernel else -1
-            sources: list[Any] = [
-                self._control,
-                self._iopub,
-                self._wakeup,
-                *([stderr] if stderr >= 0 else []),
-            ]
-            readable, _, _ = zmq.select(sources, [], [], self._patience())
+            shell = self._bash.shell
+            sources: list[Any] = [self._control, self._iopub, self._stdin, self._wakeup]
+            sources += [self._shell_channel] if self._flowing else []
+            sources += shell.readable() if self._flowing else []
+            sources += [stderr] if stderr >= 0 else []
+            sinks: list[Any] = shell.writable() if self._flowing else [self._iopub]
+            readable, writable, _ = zmq.select(sources, sinks, [], self._patience())
+            if self._iopub in writable:
+                self._flush()
+            for fd in {*readable, *writable}:
+                if isinstance(fd, int) and fd != stderr and fd in {*shell.readable(), *shell.writable()}:
+                    shell.ready(fd)
             if stderr in readable and self._kernel:
                 self._kernel.read_stderr()
             if self._wakeup in readable:
@@ -88,21 +106,52 @@ class Guest:
                 self._serve(self._control.recv_multipart())
             if self._iopub in readable:
                 self._iopub.recv_multipart()
+            if self._stdin in readable:
+                self._stdin.recv_multipart()
+            if self._shell_channel in readable:
+                request = self._wire.unpack(self._shell_channel.recv_multipart())
+                if request:
+                    self._bash.receive(request)
+            shell.tick()
             self._tick()
 
     def _bind(self, context: zmq.Context[Any], kind: int, name: str) -> zmq.Socket[bytes]:
         sock: zmq.Socket[bytes] = context.socket(kind)
         sock.linger = 0
         sock.maxmsgsize = MAX_REQUEST_BYTES
+        if kind == zmq.XPUB:
+            sock.setsockopt(zmq.XPUB_NODROP, 1)
         sock.bind(f"ipc://{self._directory}/{name}")
         return sock
 
     def _patience(self) -> float | None:
+        waits = [self._bash.shell.patience()]
         if self._state is State.STARTING:
-            return READY_POLL_MS / 1000
-        if self._state is State.STOPPING:
-            return max(0.001, self._deadline - time.monotonic())
-        return None
+            waits.append(READY_POLL_MS / 1000)
+        elif self._state is State.STOPPING:
+            waits.append(max(0.001, self._deadline - time.monotonic()))
+        return min((wait for wait in waits if wait is not None), default=None)
+
+    @property
+    def _flowing(self) -> bool:
+        """Whether the gateway takes what we publish; while it does not, the shell's output waits in its FIFOs."""
+        return not self._unsent
+
+    def _publish(self, msg_type: str, content: dict[str, Any], parent: bytes = b"{}") -> None:
+        self._unsent.append([msg_type.encode(), *self._wire.pack(msg_type, content, parent)])
+        self._flush()
+
+    def _flush(self) -> None:
+        try:
+            while self._unsent:
+                self._iopub.send_multipart(self._unsent[0], zmq.NOBLOCK)
+                self._unsent.popleft()
+        except zmq.Again:
+            return
+
+    def _reply_on_shell(self, request: Request, content: dict[str, Any]) -> None:
+        frames = self._wire.pack(request.msg_type.replace("_request", "_reply"), content, request.header)
+        self._shell_channel.send_multipart([*request.identities, *frames])
 
     def _serve(self, frames: list[bytes]) -> None:
         request = self._wire.unpack(frames)
@@ -114,6 +163,12 @@ class Guest:
             if self._kernel:
                 self._kernel.signal(request.content["signum"])
             self._reply(request, {"status": "ok"} if self._kernel else _error("no kernel runs"))
+        elif request.msg_type == "interrupt_request":
+            self._bash.shell.interrupt()
+            self._reply(request, {"status": "ok"})
+        elif request.msg_type == "shell_restart_request":
+            self._bash.restart()
+            self._reply(request, {"status": "ok"})
         elif request.msg_type in ("kernel_start_request", "kernel_restart_request") and self._state is State.NONE:
             self._start(request)
         elif request.msg_type == "kernel_restart_request" and self._state is State.RUNNING:
@@ -161,6 +216,8 @@ class Guest:
                 return
             if self._kernel and pid == self._kernel.pid:
                 self._ended(self._kernel.ended(status))
+            elif pid == self._bash.shell.pid:
+                self._bash.shell.ended(status)
 
     def _ended(self, death: Death) -> None:
         state = self._state
@@ -171,7 +228,7 @@ class Guest:
         elif state is State.STOPPING and self._asked:
             self._start(self._asked)
         else:
-            self._iopub.send_multipart([b"kernel_died", *self._wire.pack("kernel_died", death.content())])
+            self._publish("kernel_died", death.content())
 
     def _answer(self, content: dict[str, Any]) -> None:
         request, self._asked = self._asked, None
