@@ -26,7 +26,7 @@ __all__ = ["Client", "KernelLink", "LinkError"]
 MAX_MESSAGE_BYTES = 128 * 1024 * 1024
 MAX_STATUS_BYTES = 4096
 OVERSIZED_SECONDS = 1.0
-REPLY_HOLD_SECONDS = 1.0
+REPLY_HOLD_SECONDS, MAX_REPLY_HOLD_SECONDS = 1.0, 60.0
 IOPUB_PROOF_SECONDS = 0.25
 _STATES = frozenset({"starting", "busy", "idle"})
 _SOCKET_TYPES = {"shell": "DEALER", "control": "DEALER", "stdin": "DEALER", "iopub": "SUB"}
@@ -67,6 +67,7 @@ class KernelLink:
         self._calls = Calls()
         self._requests: OpenRequests[Client] = OpenRequests()
         self._iopub_proven = asyncio.Event()
+        self._heard_at = 0.0
         self._oversized = 0
         self._oversized_told = 0.0
 
@@ -195,6 +196,7 @@ class KernelLink:
 
     def _on_iopub(self, frames: list[bytes]) -> None:
         self._iopub_proven.set()
+        self._heard_at = asyncio.get_running_loop().time()
         parts = parts_of(frames)
         kind = message_type(parts) if parts else None
         if parts is None or kind is None:
@@ -228,9 +230,18 @@ class KernelLink:
         if now:
             self._deliver(now.client, channel, now.parts)
         elif held:
-            asyncio.get_running_loop().call_later(REPLY_HOLD_SECONDS, self._release, held)
+            self._release_later(held, asyncio.get_running_loop().time())
 
-    def _release(self, request: OpenRequest[Client]) -> None:
+    def _release_later(self, request: OpenRequest[Client], since: float) -> None:
+        """Give a held reply up to its client when iopub has been silent for a while: its ``idle`` will not come.
+
+        While output still arrives the reply waits on, because a client stops reading at it.
+        """
+        loop = asyncio.get_running_loop()
+        until = min(max(self._heard_at, since) + REPLY_HOLD_SECONDS, since + MAX_REPLY_HOLD_SECONDS)
+        if request.held is not None and loop.time() < until:
+            loop.call_at(until, self._release_later, request, since)
+            return
         if held := self._requests.release(request):
             self._deliver(held.client, "shell", held.parts)
 

@@ -247,3 +247,22 @@ async def test_a_module_of_the_users_own_name_breaks_no_start(api: Api) -> None:
     await socket.execute("open('random.py', 'w').write('1/0'); open('mine.py', 'w').write('x = 5')")
     assert (await api.request("POST", f"/api/kernels/{kernel}/restart")).code == 200
     assert (await socket.execute("import mine; print(mine.x)")).stream() == "5\n"
+
+
+async def test_a_reply_waits_for_output_that_takes_the_gateway_longer_than_a_second(api: Api) -> None:
+    kernel = await api.create()
+    sockets = [await api.connect(kernel, v1=bool(number % 2)) for number in range(4)]
+    result = await sockets[0].execute("line = 'x' * 1_000_000\nfor i in range(150): print(line, flush=True)")
+    assert len(result.stream()) == 150 * 1_000_001
+
+
+async def test_a_kernel_that_never_becomes_idle_still_gives_its_reply(api: Api) -> None:
+    socket = await api.connect(await api.create())
+    mute = "thread = get_ipython().kernel.iopub_thread; thread.send_multipart = lambda *a, **k: None"
+    msg_id = await socket.send(
+        "execute_request", execute_content(f"{mute}; thread.background_socket.send_multipart = thread.send_multipart")
+    )
+    while (message := await socket.receive()) and message.msg_type != "execute_reply":
+        pass
+    assert message
+    assert message.parent_id == msg_id
