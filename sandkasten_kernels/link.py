@@ -28,7 +28,7 @@ MAX_STATUS_BYTES = 4096
 OVERSIZED_SECONDS = 1.0
 REPLY_HOLD_SECONDS, MAX_REPLY_HOLD_SECONDS = 1.0, 60.0
 IOPUB_PROOF_SECONDS = 0.25
-_STATES = frozenset({"starting", "busy", "idle"})
+_STATES = frozenset({"busy", "idle"})  # a late "starting" of the kernel's own would undo what `open` has proven
 _SOCKET_TYPES = {"shell": "DEALER", "control": "DEALER", "stdin": "DEALER", "iopub": "SUB"}
 
 
