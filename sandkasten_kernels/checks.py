@@ -113,7 +113,12 @@ def _check_pool(settings: Settings, specs: Kernelspecs) -> None:
 
 def _check_machine(settings: Settings, specs: Kernelspecs, machine: Machine) -> None:
     """The engine would refuse each sandbox with more processors than there are; more memory is no limit at all."""
-    have = {"cpu_limit": (machine.cpus, "CPUs"), "mem_limit_mb": (machine.memory_mb, "MiB of memory")}
+    reserve = settings.value("limits", "host_reserve_mb")
+    if reserve >= machine.memory_mb:
+        problem = f"{reserve} leaves nothing to sandboxes: this machine has {machine.memory_mb} MiB of memory"
+        raise settings.error(("limits", "host_reserve_mb"), problem)
+    memory = f"MiB of memory beside limits.host_reserve_mb, {reserve}"
+    have = {"cpu_limit": (machine.cpus, "CPUs"), "mem_limit_mb": (machine.memory_mb - reserve, memory)}
     for name, (most, unit) in have.items():
         if settings.value("defaults", name) > most:
             problem = f"{settings.value('defaults', name)} is more than this machine has: {most} {unit}"
