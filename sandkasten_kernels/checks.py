@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
 from typing import NamedTuple
 
 from .engines.registry import engine_names, find_engine
 from .errors import ConfigError
-from .kernelspec import Kernelspec, Kernelspecs
+from .kernelspec import Kernelspecs
 from .keys import KeyPath, nearest
 from .listen import is_loopback, parse_listen
 from .paths import asset_dir
@@ -35,16 +34,14 @@ class Machine(NamedTuple):
         return cls(os.cpu_count() or 1, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20)
 
 
-def check_settings(
-    settings: Settings, *, extra: Iterable[Kernelspec] = (), machine: Machine | None = None
-) -> Kernelspecs:
+def check_settings(settings: Settings, machine: Machine | None = None) -> Kernelspecs:
     """Return the kernelspecs on offer when all settings can be met together, else raise `ConfigError`.
 
     Nothing is started, made or locked: neither the engine nor `data_dir` nor the port is touched.
     """
     _check_listen(settings)
     _check_engine(settings)
-    specs = find_kernelspecs(settings, extra)
+    specs = find_kernelspecs(settings)
     _check_images(settings, specs)
     _check_pool(settings, specs)
     _check_machine(settings, specs, machine or Machine.this())
@@ -54,7 +51,7 @@ def check_settings(
     return specs
 
 
-def find_kernelspecs(settings: Settings, extra: Iterable[Kernelspec] = ()) -> Kernelspecs:
+def find_kernelspecs(settings: Settings) -> Kernelspecs:
     """Return the kernelspecs of `kernelspec_dirs` and ours. Raises `ConfigError` for a directory that is not there."""
     base = settings.base("kernelspec_dirs")
     directories = [base / name for name in settings.value("kernelspec_dirs")]
@@ -64,7 +61,6 @@ def find_kernelspecs(settings: Settings, extra: Iterable[Kernelspec] = ()) -> Ke
             raise settings.error(("kernelspec_dirs", str(number)), f"{directory.absolute()}: {what}")
     return Kernelspecs(
         [*directories, asset_dir("kernelspecs")],
-        extra=extra,
         allowed_images=settings.value("allowed_images"),
         default_image=settings.value("default_image"),
     )
