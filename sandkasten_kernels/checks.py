@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import os
 import re
+from functools import partial
 from typing import NamedTuple
 
 from .engines.registry import engine_names, find_engine
 from .errors import ConfigError
-from .kernelspec import Kernelspecs
+from .kernelspec import Kernelspec, Kernelspecs
 from .keys import KeyPath, nearest
 from .listen import is_loopback, parse_listen
 from .paths import asset_dir
 from .settings import Settings
 
 __all__ = ["Machine", "check_settings", "find_kernelspecs"]
+
+LEAST_CPUS = 0.01
+"""The least that Linux can share out: 1 ms in 100."""
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -108,22 +112,28 @@ def _check_pool(settings: Settings, specs: Kernelspecs) -> None:
 
 
 def _check_machine(settings: Settings, specs: Kernelspecs, machine: Machine) -> None:
-    """The engine would refuse each sandbox with more processors than there are; more memory is no limit at all."""
+    """No sandbox could be started with other numbers of CPUs than these; more memory would be no limit at all."""
     reserve = settings.value("limits", "host_reserve_mb")
     if reserve >= machine.memory_mb:
         problem = f"{reserve} leaves nothing to sandboxes: this machine has {machine.memory_mb} MiB of memory"
         raise settings.error(("limits", "host_reserve_mb"), problem)
-    memory = f"MiB of memory beside limits.host_reserve_mb, {reserve}"
-    have = {"cpu_limit": (machine.cpus, "CPUs"), "mem_limit_mb": (machine.memory_mb - reserve, memory)}
-    for name, (most, unit) in have.items():
-        if settings.value("defaults", name) > most:
-            problem = f"{settings.value('defaults', name)} is more than this machine has: {most} {unit}"
-            raise settings.error(("defaults", name), problem)
-        for spec in specs:
-            if (wanted := getattr(spec.limits, name)) and wanted > most:
-                file = spec.resource_dir / "kernel.json"
-                place = f"{file}: metadata.sandkasten.limits.{name}"
-                raise ConfigError(f"{place}: {wanted} is more than this machine has: {most} {unit}")
+    memory = f"{machine.memory_mb - reserve} MiB of memory beside limits.host_reserve_mb, {reserve}"
+    ranges = {
+        "cpu_limit": (LEAST_CPUS, machine.cpus, f"{machine.cpus} CPUs"),
+        "mem_limit_mb": (0, machine.memory_mb - reserve, memory),
+    }
+    for name, (least, most, words) in ranges.items():
+        asked = [(settings.value("defaults", name), partial(settings.error, ("defaults", name)))]
+        asked += [(getattr(spec.limits, name) or most, partial(_kernelspec_error, spec, name)) for spec in specs]
+        for value, error in asked:
+            if value > most:
+                raise error(f"{value} is more than this machine has: {words}")
+            if value < least:
+                raise error(f"{value} is less than a sandbox can have: {least}")
+
+
+def _kernelspec_error(spec: Kernelspec, limit: str, problem: str) -> ConfigError:
+    return ConfigError(f"{spec.resource_dir / 'kernel.json'}: metadata.sandkasten.limits.{limit}: {problem}")
 
 
 def _unusable(settings: Settings, path: KeyPath, image: str, specs: Kernelspecs) -> str:

@@ -96,6 +96,10 @@ def test_what_goes_together_is_accepted(tmp_path: Path, text: str) -> None:
             "sandkasten.yaml:1: defaults.cpu_limit: 5.0 is more than this machine has: 4 CPUs",
         ),
         (
+            "defaults: {cpu_limit: 0.001}",
+            "sandkasten.yaml:1: defaults.cpu_limit: 0.001 is less than a sandbox can have: 0.01",
+        ),
+        (
             "defaults: {mem_limit_mb: 9000}",
             "sandkasten.yaml:1: defaults.mem_limit_mb: 9000 is more than this machine has: 7168 MiB of memory beside "
             "limits.host_reserve_mb, 1024",

@@ -20,11 +20,15 @@ PYTHON = json.loads((Path(__file__).parent.parent / "kernelspecs" / "python3" / 
 CONFIG = "kernelspec_dirs: [specs]\nenv_names: [PYTHONHASHSEED]\npool: {images: {python: 1}}\n"
 
 
-def add_kernelspec(folder: Path, name: str, **ours: Any) -> None:
-    """Write a kernelspec of the image python, as ours but for what ``ours`` says."""
+def add_kernelspec(folder: Path, name: str, **changes: Any) -> None:
+    """Write a kernelspec that is ours for Python but for ``changes``."""
     (folder / "specs" / name).mkdir(parents=True)
-    spec = {**PYTHON, "metadata": {"sandkasten": {"image": "python", **ours}}}
-    (folder / "specs" / name / "kernel.json").write_text(json.dumps(spec))
+    (folder / "specs" / name / "kernel.json").write_text(json.dumps({**PYTHON, **changes}))
+
+
+def metadata(**ours: Any) -> dict[str, Any]:
+    """Return the metadata of a kernelspec of the image python."""
+    return {"sandkasten": {"image": "python", **ours}}
 
 
 async def kept_warm(api: Api) -> dict[str, int]:
@@ -40,7 +44,7 @@ async def kept_warm(api: Api) -> dict[str, int]:
 
 async def test_limits_and_pool_are_those_of_the_kernelspec(tmp_path: Path, engine: docker.DockerClient) -> None:
     limits = {"cpu_limit": 0.5, "mem_limit_mb": 256, "pids_limit": 64}
-    add_kernelspec(tmp_path, "apart", pool=False, limits=limits)
+    add_kernelspec(tmp_path, "apart", metadata=metadata(pool=False, limits=limits))
     with Gateway(tmp_path, CONFIG) as running:
         async with Api(running.url, running.token) as api:
             assert await kept_warm(api) == {"apart": 0, "bash": 0, "python3": 1}
@@ -63,9 +67,25 @@ async def test_an_image_that_two_kernelspecs_run_in_is_kept_warm_once(tmp_path: 
     running.assert_nothing_left()
 
 
+async def test_code_before_and_after_a_claim_of_a_bash_kernel_prepares_its_one_shell(tmp_path: Path) -> None:
+    ours = {
+        "image": "base",
+        "kernel": "guest",
+        "warm_up": "COUNT=1",
+        "after_claim": 'cd /tmp; GREETING="hello $KERNEL_NAME"',
+    }
+    add_kernelspec(tmp_path, "shell", argv=["bash"], language="bash", metadata={"sandkasten": ours})
+    with Gateway(tmp_path, CONFIG) as running:
+        async with Api(running.url, running.token) as api:
+            socket = await api.connect(await api.create(name="shell", env={"KERNEL_NAME": "ada"}))
+            result = await socket.execute('echo "$COUNT $GREETING"; pwd')
+            assert (result.stream(), result.reply["execution_count"]) == ("1 hello ada\n/tmp\n", 1)
+    running.assert_nothing_left()
+
+
 async def test_code_after_a_claim_sees_the_owners_environment_and_leaves_no_trace(tmp_path: Path) -> None:
     code = "import os; greeting = 'hello ' + os.environ['KERNEL_NAME']; print('unseen')"
-    add_kernelspec(tmp_path, "greeter", warm_up="warm = True", after_claim=code)
+    add_kernelspec(tmp_path, "greeter", metadata=metadata(warm_up="warm = True", after_claim=code))
     with Gateway(tmp_path, CONFIG) as running:
         async with Api(running.url, running.token) as api:
             assert (await kept_warm(api))["greeter"] == 1

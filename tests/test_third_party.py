@@ -83,11 +83,12 @@ async def test_its_code_after_a_claim_has_run_unseen_and_does_so_again_after_a_r
         assert (await socket.execute("answer")).stream() == "42\n"
 
 
-async def test_code_after_a_claim_that_fails_fails_the_claim_with_words_and_leaves_no_kernel(
-    folder: Path, tmp_path: Path
+@pytest.mark.parametrize("name", ["warm_up", "after_claim"])
+async def test_own_code_that_fails_fails_the_claim_with_words_and_leaves_no_kernel(
+    folder: Path, tmp_path: Path, name: str
 ) -> None:
     spec = json.loads((PACKAGE / "kernelspecs" / "calc" / "kernel.json").read_text())
-    spec["metadata"]["sandkasten"]["after_claim"] = "1 / 0"
+    spec["metadata"]["sandkasten"][name] = "1 / 0"
     (tmp_path / "specs" / "calc").mkdir(parents=True)
     (tmp_path / "specs" / "calc" / "kernel.json").write_text(json.dumps(spec))
     with serving(tmp_path, folder / "installed", "specs") as gateway:
@@ -95,5 +96,5 @@ async def test_code_after_a_claim_that_fails_fails_the_claim_with_words_and_leav
             refused = await api.request("POST", "/api/kernels")
             assert refused.code == 503
             assert "calc" in (words := json.loads(refused.body)["message"])
-            assert words.endswith("its after_claim failed: ZeroDivisionError: division by zero")
+            assert words.endswith(f"its {name} failed: ZeroDivisionError: division by zero")
             assert await api.kernels() == []
