@@ -90,7 +90,6 @@ class Kernel:
         try:
             await self._guest.open(self.sandbox.sockets)
             await self._run_process("kernel_start_request", {})
-            await self._run_own_code("warm_up", self.spec.warm_up, START_SECONDS)
         except LinkError as error:
             raise SandboxFailed(f"kernel {self.spec.name} did not start: {error}") from error
 
@@ -181,6 +180,7 @@ class Kernel:
         else:
             names, key = await self._start_process(request, extra)
         await self.link.open(self.sandbox.sockets, names, key, START_SECONDS)
+        await self._run_own_code("warm_up", self.spec.warm_up, START_SECONDS)
         if self._cwd or (self.spec.in_guest and self._env):
             self._set_up(self._env)
         if self._owned:

@@ -84,7 +84,7 @@ async def test_code_before_and_after_a_claim_of_a_bash_kernel_prepares_its_one_s
 
 
 async def test_code_after_a_claim_sees_the_owners_environment_and_leaves_no_trace(tmp_path: Path) -> None:
-    code = "import os; greeting = 'hello ' + os.environ['KERNEL_NAME']; print('unseen')"
+    code = "assert warm; import os; greeting = 'hello ' + os.environ['KERNEL_NAME']; print('unseen')"
     add_kernelspec(tmp_path, "greeter", metadata=metadata(warm_up="warm = True", after_claim=code))
     with Gateway(tmp_path, CONFIG) as running:
         async with Api(running.url, running.token) as api:
