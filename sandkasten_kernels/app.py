@@ -14,9 +14,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
-from traitlets import Enum, Integer, List, TraitError, Unicode
+from traitlets import Bool, Enum, Integer, List, TraitError, Unicode
 from traitlets.config import Application, Config, LoggingConfigurable
 from traitlets.config.loader import ArgumentError
 
@@ -27,17 +26,16 @@ from .datadir import DataDir, default_data_dir
 from .engines import Engine
 from .errors import ConfigError, SandkastenError
 from .handlers.base import Services
-from .handlers.routes import application
+from .handlers.server import http_server
 from .images_app import ImagesApp
 from .kernelspec import Kernelspecs
 from .launcher import Launcher
 from .pool import Pool
 from .run_app import RunApp
 from .sessions import Sessions
+from .web import Web
 
 __all__ = ["SandkastenApp", "main"]
-
-MAX_BODY_BYTES = 16 * 1024 * 1024
 
 
 class SandkastenApp(Application):
@@ -70,6 +68,17 @@ class SandkastenApp(Application):
     env_names = List(Unicode(), help="Variables that a caller may set for its kernel, besides KERNEL_*.").tag(
         config=True
     )
+    base_url = Unicode("/", help="The path that stands before every route, as in /sandkasten/.").tag(config=True)
+    trust_proxy = Bool(
+        False,
+        help="Whether X-Forwarded-For, -Proto and -Host are believed: only behind a proxy that sets all three itself.",
+    ).tag(config=True)
+    allow_origin = Unicode(
+        "", help="The origin of another site's pages that may call the gateway, or * for any. Empty: none."
+    ).tag(config=True)
+    allow_credentials = Bool(
+        False, help="Whether the pages of allow_origin, one that is named, may also send the browser's cookie."
+    ).tag(config=True)
     engine = Unicode("docker", help="Where sandboxes run: a name of the entry points sandkasten_kernels.engines.").tag(
         config=True
     )
@@ -157,6 +166,12 @@ class SandkastenApp(Application):
         host, port = parse_listen(self.listen)
         if not self.api_key and not is_loopback(host):
             raise ConfigError(f"listen: {self.listen} can be reached by others; set api_key, or listen on 127.0.0.1")
+        web = Web(
+            base_url=self.base_url,
+            trust_proxy=self.trust_proxy,
+            allow_origin=self.allow_origin,
+            allow_credentials=self.allow_credentials,
+        )
         _raise_file_limit()
         specs = Kernelspecs(allowed_images=self.allowed_images, default_image=self.default_image)
         data = DataDir(Path(self.data_dir))
@@ -178,14 +193,12 @@ class SandkastenApp(Application):
         stack.push_async_callback(sessions.cleanup)
         pool.setup()
 
-        server = HTTPServer(
-            application(Services(Authenticator(token), sessions, specs, pool)), max_body_size=MAX_BODY_BYTES
-        )
+        server = http_server(Services(Authenticator(token), sessions, specs, pool, web))
         server.add_sockets(sockets)
         stack.callback(server.stop)
         name = f"[{host}]" if ":" in host else host or "localhost"
         shown = "YOUR_API_KEY" if self.api_key else token
-        return f"http://{name}:{sockets[0].getsockname()[1]}/?token={shown}"
+        return f"http://{name}:{sockets[0].getsockname()[1]}{web.base_url}?token={shown}"
 
     def _engine(self, **arguments: Any) -> Engine:
         found = {point.name: point for point in entry_points(group="sandkasten_kernels.engines")}

@@ -15,6 +15,7 @@ __all__ = [
     "NoCapacity",
     "SandboxFailed",
     "SandkastenError",
+    "TooLarge",
     "Unauthorized",
     "UnknownKernel",
     "UnknownKernelspec",
@@ -49,6 +50,13 @@ class Unauthorized(SandkastenError):
 
     status = 401
     code = "UNAUTHORIZED"
+
+
+class TooLarge(SandkastenError):
+    """The body of the request is larger than a request may have."""
+
+    status = 413
+    code = "TOO_LARGE"
 
 
 class LimitReached(SandkastenError):

@@ -27,6 +27,7 @@ MAX_IN_FLIGHT = 32
 FRAME_BYTES = 128
 GONE, TOO_SLOW, REPLACED = 1001, 4000, 4001
 GONE_SECONDS = 120
+MAX_SESSION_ID = 256
 
 
 class Channels(Handler, WebSocketHandler):
@@ -45,8 +46,24 @@ class Channels(Handler, WebSocketHandler):
 
     def prepare(self) -> None:
         super().prepare()
-        if self.request.headers.get("Upgrade", "").lower() != "websocket":
+        if self.request.method != "GET":
+            return
+        headers = self.request.headers
+        upgrades = {word.strip().lower() for word in headers.get("Connection", "").split(",")}
+        if headers.get("Upgrade", "").lower() != "websocket" or "upgrade" not in upgrades:
             raise HTTPError(400, "this path speaks WebSocket only")
+        if headers.get("Sec-WebSocket-Version") != "13" or not headers.get("Sec-WebSocket-Key"):
+            raise HTTPError(400, "the WebSocket handshake has no key, or is not of version 13")
+        if not self.services.web.accepts(headers):
+            raise HTTPError(
+                403, f"pages of {headers.get('Origin', 'another site')[:100]} may not connect: allow_origin"
+            )
+        self.session_id = self.get_query_argument("session_id", "")
+        if len(self.session_id) > MAX_SESSION_ID:
+            raise HTTPError(400, f"session_id is longer than {MAX_SESSION_ID} characters")
+
+    def check_origin(self, origin: str) -> bool:
+        return True  # `prepare` has checked it, and answers in JSON
 
     def initialize(self, services: Services) -> None:
         super().initialize(services)
@@ -65,7 +82,6 @@ class Channels(Handler, WebSocketHandler):
         self._lab = not self._v1 and self.request.headers.get("User-Agent", "").startswith("Tornado/")
         self.set_nodelay(True)  # without it every cell waits 40 ms for the client's delayed acknowledgement
         self._give_up_after(GONE_SECONDS)
-        self.session_id = self.get_query_argument("session_id", "")
         older = self._older()
         self.services.sessions.attach(self.session, self, older)
         if older:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from tornado.web import Application
 
 from .base import Handler, Health, NotFound, Services, log_request
+from .bodies import BoundedApplication
 from .channels import Channels
 from .kernels import (
     Kernel,
@@ -44,10 +46,15 @@ ROUTES: list[tuple[str, type[Handler]]] = [
 
 
 def application(services: Services) -> Application:
-    """Return the Tornado application."""
+    """Return the Tornado application, with every route under the base URL; outside of it there is nothing."""
     arguments: dict[str, Any] = {"services": services}
-    return Application(
-        [(path, handler, arguments) for path, handler in ROUTES],
+    prefix = re.escape(services.web.prefix)
+    routes = [(prefix + path, handler, arguments) for path, handler in ROUTES]
+    if prefix:
+        routes.append((prefix, Index, arguments))
+    return BoundedApplication(
+        routes,
+        web=services.web,
         default_handler_class=NotFound,
         default_handler_args=arguments,
         log_function=log_request,
