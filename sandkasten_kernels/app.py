@@ -30,6 +30,7 @@ from .handlers.server import http_server
 from .images_app import ImagesApp
 from .kernelspec import Kernelspecs
 from .launcher import Launcher
+from .notebooks import NotebookSessions
 from .pool import Pool
 from .run_app import RunApp
 from .sessions import Sessions
@@ -193,7 +194,7 @@ class SandkastenApp(Application):
         stack.push_async_callback(sessions.cleanup)
         pool.setup()
 
-        server = http_server(Services(Authenticator(token), sessions, specs, pool, web))
+        server = http_server(Services(Authenticator(token), sessions, NotebookSessions(sessions), specs, pool, web))
         server.add_sockets(sockets)
         stack.callback(server.stop)
         name = f"[{host}]" if ":" in host else host or "localhost"

@@ -19,6 +19,7 @@ __all__ = [
     "Unauthorized",
     "UnknownKernel",
     "UnknownKernelspec",
+    "UnknownNotebookSession",
 ]
 
 
@@ -68,6 +69,13 @@ class LimitReached(SandkastenError):
 
 class UnknownKernel(SandkastenError):
     """No kernel of the caller's has this id (any more)."""
+
+    status = 404
+    code = "SESSION_NOT_FOUND"
+
+
+class UnknownNotebookSession(SandkastenError):
+    """No notebook session has this id (any more)."""
 
     status = 404
     code = "SESSION_NOT_FOUND"

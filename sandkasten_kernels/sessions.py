@@ -88,6 +88,9 @@ class Sessions:
     def __len__(self) -> int:
         return len(self._sessions)
 
+    def __contains__(self, session_id: object) -> bool:
+        return session_id in self._sessions
+
     async def cleanup(self) -> None:
         """End every session; no-op when there is none."""
         for session in list(self._sessions.values()):

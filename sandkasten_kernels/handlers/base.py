@@ -17,6 +17,7 @@ from tornado.web import HTTPError, RequestHandler
 from ..auth import Authenticator
 from ..errors import InvalidRequest, SandkastenError, TooLarge, Unauthorized
 from ..kernelspec import Kernelspecs
+from ..notebooks import NotebookSessions
 from ..pool import Pool
 from ..sessions import Sessions
 from ..web import Web
@@ -36,6 +37,7 @@ class Services:
 
     authenticator: Authenticator
     sessions: Sessions
+    notebooks: NotebookSessions
     specs: Kernelspecs
     pool: Pool
     web: Web

@@ -21,6 +21,8 @@ from .kernels import (
     Status,
     Version,
 )
+from .me import Me
+from .notebooks import NotebookSession, NotebookSessions
 from .pages import Index, StaticFile
 
 __all__ = ["application"]
@@ -34,6 +36,7 @@ ROUTES: list[tuple[str, type[Handler]]] = [
     (r"/healthz", Health),
     (r"/api/?", Version),
     (r"/api/status", Status),
+    (r"/api/me", Me),
     (r"/api/kernelspecs", Kernelspecs),
     (r"/api/kernelspecs/([^/]+)", Kernelspec),
     (r"/kernelspecs/([^/]+)/([^/]+)", KernelspecResource),
@@ -42,6 +45,8 @@ ROUTES: list[tuple[str, type[Handler]]] = [
     (r"/api/kernels/([^/]+)/restart", KernelRestart),
     (r"/api/kernels/([^/]+)/interrupt", KernelInterrupt),
     (r"/api/kernels/([^/]+)/channels", Channels),
+    (r"/api/sessions", NotebookSessions),
+    (r"/api/sessions/([^/]+)", NotebookSession),
 ]
 
 
