@@ -119,6 +119,7 @@ class Handler(RequestHandler):
         return await task
 
     def on_connection_close(self) -> None:
+        super().on_connection_close()  # a WebSocket learns there that it is closed
         self._gone = True
         if self._work is not None:
             self._work.cancel()
