@@ -17,9 +17,11 @@ from .keys import KeyPath, nearest
 from .listen import is_loopback, parse_listen
 from .paths import asset_dir
 from .settings import Settings
+from .web import Web
 
 __all__ = ["Machine", "check_settings", "find_kernelspecs"]
 
+LEAST_MEMORY_MB = 256
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -43,6 +45,7 @@ def check_settings(
     Nothing is started, made or locked: neither the engine nor `data_dir` nor the port is touched.
     """
     _check_listen(settings)
+    _check_web(settings)
     _check_engine(settings)
     specs = find_kernelspecs(settings, extra)
     _check_images(settings, specs)
@@ -75,6 +78,15 @@ def _check_listen(settings: Settings) -> None:
     if not settings.value("api_key") and not is_loopback(parse_listen(listen)[0]):
         problem = f"{listen} can be reached by others; set api_key, or listen on 127.0.0.1"
         raise settings.error(("listen",), problem)
+
+
+def _check_web(settings: Settings) -> None:
+    names = ("base_url", "trust_proxy", "allow_origin", "allow_credentials")
+    try:
+        Web(**{name: settings.value(name) for name in names})
+    except ConfigError as error:
+        name, _, problem = str(error).partition(": ")
+        raise settings.error((name,), problem) from error
 
 
 def _check_engine(settings: Settings) -> None:
@@ -113,6 +125,10 @@ def _check_pool(settings: Settings, specs: Kernelspecs) -> None:
 
 def _check_machine(settings: Settings, specs: Kernelspecs, machine: Machine) -> None:
     """The engine would refuse each sandbox with more processors than there are; more memory is no limit at all."""
+    reserve = settings.value("limits", "host_reserve_mb")
+    if reserve + LEAST_MEMORY_MB > machine.memory_mb:
+        problem = f"{reserve} of this machine's {machine.memory_mb} MiB leave less than {LEAST_MEMORY_MB} to sandboxes"
+        raise settings.error(("limits", "host_reserve_mb"), problem)
     have = {"cpu_limit": (machine.cpus, "CPUs"), "mem_limit_mb": (machine.memory_mb, "MiB of memory")}
     for name, (most, unit) in have.items():
         if settings.value("defaults", name) > most:
