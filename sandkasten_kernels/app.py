@@ -20,7 +20,7 @@ from traitlets.config.loader import ArgumentError
 
 from . import __version__
 from .auth import Authenticator
-from .checks import check_settings
+from .checks import check_settings, find_kernelspecs
 from .config import Defaults, Limits
 from .config_app import ConfigApp
 from .datadir import DataDir, default_data_dir
@@ -31,6 +31,7 @@ from .errors import ConfigError, SandkastenError
 from .handlers.base import Services
 from .handlers.server import http_server
 from .images_app import ImagesApp
+from .kernelspec import Kernelspecs
 from .keys import Sections
 from .launcher import Launcher
 from .listen import parse_listen
@@ -224,6 +225,10 @@ class SandkastenApp(Application):
         name = f"[{host}]" if ":" in host else host or "localhost"
         shown = "YOUR_API_KEY" if self.api_key else token
         return f"http://{name}:{sockets[0].getsockname()[1]}{web.base_url}?token={shown}"
+
+    def kernelspecs(self) -> Kernelspecs:
+        """Return the kernelspecs on offer. Raises `ConfigError`."""
+        return find_kernelspecs(self.settings)
 
     def _engine(self, data: DataDir) -> Engine:
         engine_class = find_engine(self.engine)
