@@ -17,6 +17,7 @@ from .keys import KeyPath, nearest
 from .listen import is_loopback, parse_listen
 from .paths import asset_dir
 from .settings import Settings
+from .web import Web
 
 __all__ = ["Machine", "check_settings", "find_kernelspecs"]
 
@@ -44,6 +45,7 @@ def check_settings(settings: Settings, machine: Machine | None = None) -> Kernel
     Nothing is started, made or locked: neither the engine nor `data_dir` nor the port is touched.
     """
     _check_listen(settings)
+    _check_web(settings)
     _check_engine(settings)
     specs = find_kernelspecs(settings)
     _check_images(settings, specs)
@@ -75,6 +77,15 @@ def _check_listen(settings: Settings) -> None:
     if not settings.value("api_key") and not is_loopback(parse_listen(listen)[0]):
         problem = f"{listen} can be reached by others; set api_key, or listen on 127.0.0.1"
         raise settings.error(("listen",), problem)
+
+
+def _check_web(settings: Settings) -> None:
+    names = ("base_url", "trust_proxy", "allow_origin", "allow_credentials")
+    try:
+        Web(**{name: settings.value(name) for name in names})
+    except ConfigError as error:
+        name, _, problem = str(error).partition(": ")
+        raise settings.error((name,), problem) from error
 
 
 def _check_engine(settings: Settings) -> None:
