@@ -20,7 +20,7 @@ from traitlets.config.loader import ArgumentError
 
 from . import __version__
 from .auth import Authenticator
-from .checks import check_settings, find_kernelspecs
+from .checks import check_settings, find_kernelspecs, find_web
 from .config import Defaults, Limits
 from .config_app import ConfigApp
 from .datadir import DataDir, default_data_dir
@@ -40,7 +40,6 @@ from .pool import Pool
 from .run_app import RunApp
 from .sessions import Sessions
 from .settings import Settings, command_line_settings, file_settings
-from .web import Web
 
 __all__ = ["SandkastenApp", "main"]
 
@@ -193,12 +192,7 @@ class SandkastenApp(Application):
         for file in specs.foreign:
             self.log.warning("%s: passed over, its metadata has no 'sandkasten' (docs/kernelspecs.md)", file)
         host, port = parse_listen(self.listen)
-        web = Web(
-            base_url=self.base_url,
-            trust_proxy=self.trust_proxy,
-            allow_origin=self.allow_origin,
-            allow_credentials=self.allow_credentials,
-        )
+        web = find_web(self.settings)
         _raise_file_limit()
         data = DataDir(Path(self.data_dir))
         stack.callback(data.close)

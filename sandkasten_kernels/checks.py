@@ -19,7 +19,7 @@ from .paths import asset_dir
 from .settings import Settings
 from .web import Web
 
-__all__ = ["Machine", "check_settings", "find_kernelspecs"]
+__all__ = ["Machine", "check_settings", "find_kernelspecs", "find_web"]
 
 LEAST_CPUS = 0.01
 """The least that Linux can share out: 1 ms in 100."""
@@ -46,6 +46,7 @@ def check_settings(settings: Settings, machine: Machine | None = None) -> Kernel
     """
     _check_listen(settings)
     _check_web(settings)
+    find_web(settings)
     _check_engine(settings)
     specs = find_kernelspecs(settings)
     _check_images(settings, specs)
@@ -70,6 +71,16 @@ def find_kernelspecs(settings: Settings) -> Kernelspecs:
         allowed_images=settings.value("allowed_images"),
         default_image=settings.value("default_image"),
     )
+
+
+def find_web(settings: Settings) -> Web:
+    """Return the address and the manners of the HTTP side. Raises `ConfigError`."""
+    names = ("base_url", "trust_proxy", "allow_origin", "allow_credentials")
+    try:
+        return Web(**{name: settings.value(name) for name in names})
+    except ConfigError as error:
+        name, _, problem = str(error).partition(": ")
+        raise settings.error((name,), problem) from error
 
 
 def _check_listen(settings: Settings) -> None:

@@ -113,6 +113,11 @@ def test_what_goes_together_is_accepted(tmp_path: Path, text: str) -> None:
             "listen: 0.0.0.0:8080",
             "sandkasten.yaml:1: listen: 0.0.0.0:8080 can be reached by others; set api_key, or listen on 127.0.0.1",
         ),
+        ("base_url: a b", "sandkasten.yaml:1: base_url: expected a path as in /sandkasten/, got 'a b'"),
+        (
+            "\nallow_credentials: true",
+            "sandkasten.yaml:2: allow_credentials: with allow_origin '' there is no origin; name one origin",
+        ),
         ("engine: dokcer", "sandkasten.yaml:1: engine: there is no 'dokcer'; did you mean docker?"),
         ("env_names: [A, B C]", "sandkasten.yaml:1: env_names.1: 'B C' cannot be the name of a variable"),
         ("kernelspec_dirs: [nowhere]", "sandkasten.yaml:1: kernelspec_dirs.0: nowhere: there is no such directory"),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sandkasten_kernels.app import SECTIONS
 from sandkasten_kernels.environment import environment_settings
 from sandkasten_kernels.errors import ConfigError
-from sandkasten_kernels.keys import Keys
+from sandkasten_kernels.keys import Key, Keys
 
 
 def refusal(**environ: str) -> str:
@@ -106,3 +108,16 @@ def test_what_a_container_manager_sets_for_a_service_is_passed_over() -> None:
 def test_no_message_shows_a_secret() -> None:
     for environ in ({"SANDKASTEN_API_KYE": "s3cret"}, {"SANDKASTEN_API_KEY": "s3cret\udcff"}):
         assert "s3cret" not in refusal(**environ)
+
+
+@given(st.sampled_from([key for key in Keys(SECTIONS) if key.name != "api_key"]), st.text(min_size=1))
+def test_any_text_is_a_setting_that_its_class_takes_or_one_line(key: Key, text: str) -> None:
+    message = ""
+    try:
+        settings = environment_settings({key.variables[0]: text}, SECTIONS)
+        assert settings.place(*key.path) == key.variables[0]
+        settings.value(*key.path)
+    except ConfigError as error:
+        message = str(error)
+    assert not message or message.startswith(f"{key.variables[0]}: {key.name}")
+    assert len(message.splitlines()) <= 1
