@@ -12,7 +12,7 @@ import signal
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
@@ -28,9 +28,9 @@ from .engines import Engine
 from .errors import ConfigError, SandkastenError
 from .handlers.base import Services
 from .handlers.routes import application
-from .images_app import ImagesApp
 from .kernelspec import Kernelspecs
 from .launcher import Launcher
+from .own_images import OwnImages, own_images, own_kernelspecs
 from .pool import Pool
 from .run_app import RunApp
 from .sessions import Sessions
@@ -61,6 +61,10 @@ class SandkastenApp(Application):
     allowed_images = List(Unicode(), help="Images that may be used, by name. Empty: those that have a kernelspec.").tag(
         config=True
     )
+    images = OwnImages(
+        help="Images of one's own, by name: {science: {from: python, pip: [polars], apt: [ffmpeg]}}; "
+        "built by `images build`."
+    ).tag(config=True)
     data_dir = Unicode(help="Where the gateway keeps its state.").tag(config=True)
     session_ttl_seconds = Integer(
         1800,
@@ -78,6 +82,8 @@ class SandkastenApp(Application):
         config=True, command_line_only=True
     )
 
+    takes_arguments: ClassVar[bool] = False
+
     classes: list[type] = [Pool, Defaults, Limits]
     aliases: dict[str, str] = {
         "listen": "SandkastenApp.listen",
@@ -91,7 +97,7 @@ class SandkastenApp(Application):
         "debug": ({"SandkastenApp": {"log_level": logging.DEBUG}}, "Log all there is to know."),
     }
     subcommands: dict[str, Any] = {
-        "images": (ImagesApp, "Build the images of the sandboxes."),
+        "images": ("sandkasten_kernels.images_app.ImagesApp", "Build the images of the sandboxes."),
         "run": (RunApp, "Run a program in a kernel of a gateway."),
     }
 
@@ -109,12 +115,12 @@ class SandkastenApp(Application):
         self._parse_strictly(argv)
         if isinstance(self.subapp, Application):
             return
-        if self.extra_args:
+        if self.extra_args and not self.takes_arguments:
             raise ConfigError(f"unknown argument {self.extra_args[0]!r}: see {self.name} --help")
         sections: dict[str, type[LoggingConfigurable] | type] = {
             "": SandkastenApp, "defaults": Defaults, "pool": Pool, "limits": Limits,
         }  # fmt: skip
-        check_config(self.cli_config, sections)
+        check_config(self.cli_config, {**sections, "": type(self)})
         config = Config()
         if self.config_file:
             config.merge(load_config(Path(self.config_file), sections))
@@ -158,7 +164,7 @@ class SandkastenApp(Application):
         if not self.api_key and not is_loopback(host):
             raise ConfigError(f"listen: {self.listen} can be reached by others; set api_key, or listen on 127.0.0.1")
         _raise_file_limit()
-        specs = Kernelspecs(allowed_images=self.allowed_images, default_image=self.default_image)
+        specs = self.kernelspecs()
         data = DataDir(Path(self.data_dir))
         stack.callback(data.close)
         token = self.api_key or data.token()
@@ -186,6 +192,11 @@ class SandkastenApp(Application):
         name = f"[{host}]" if ":" in host else host or "localhost"
         shown = "YOUR_API_KEY" if self.api_key else token
         return f"http://{name}:{sockets[0].getsockname()[1]}/?token={shown}"
+
+    def kernelspecs(self) -> Kernelspecs:
+        """Return the kernelspecs on offer, those of images of one's own among them. Raises `ConfigError`."""
+        own = own_kernelspecs(own_images(self.images), Kernelspecs()) if self.images else ()
+        return Kernelspecs(allowed_images=self.allowed_images, default_image=self.default_image, extra=own)
 
     def _engine(self, **arguments: Any) -> Engine:
         found = {point.name: point for point in entry_points(group="sandkasten_kernels.engines")}

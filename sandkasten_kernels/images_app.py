@@ -1,53 +1,96 @@
-"""``sandkasten-kernels images build [NAME...]``."""
+"""``sandkasten-kernels images build [NAME...]`` and ``images list``."""
 
 from __future__ import annotations
 
+import difflib
 import signal
 import sys
 import time
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 from traitlets import Unicode
-from traitlets.config import Application
 
+from .app import SandkastenApp
+from .bootstrap import ImageBuildError
 from .engines.docker import connect
 from .errors import ConfigError, SandkastenError
-from .image import ImageBuildError, build_images
+from .image import ENGINE_ERRORS, STANDARD
+from .image_build import build_images
+from .image_state import ImageState, image_states
+from .own_images import OwnImage, own_images
 
 __all__ = ["ImagesApp"]
 
-NAMES = ("base", "python")
 BUILD_TIMEOUT_SECONDS = 1800
 
 
-class ImagesApp(Application):
-    """Builds the images of the sandboxes: ``images build [base] [python] [--base=IMAGE]``."""
+class ImagesApp(SandkastenApp):
+    """Builds the images of the sandboxes, and lists them.
+
+    `images build [NAME...] [--config=FILE] [--base=IMAGE]` builds those that are named and what they stand on;
+    without a name all: base, python, and the configuration's own. `images list` says which there are.
+    """
 
     name = "sandkasten-kernels images"
     description = __doc__ or ""
-    examples = "sandkasten-kernels images build"
+    examples = """
+        sandkasten-kernels images build
+        sandkasten-kernels images build science --config=sandkasten.yaml
+        sandkasten-kernels images list --config=sandkasten.yaml
+    """
     base = Unicode("", help="The image to build from. Empty: an official slim one, or one made from packages.").tag(
         config=True
     )
-    aliases: dict[str, str] = {"base": "ImagesApp.base"}
-    flags: dict[str, Any] = {}
+    takes_arguments: ClassVar[bool] = True
+    aliases: dict[str, str] = {"base": "ImagesApp.base", **SandkastenApp.aliases}
+    subcommands: dict[str, Any] = {}
 
     def start(self) -> None:
-        """Build what the arguments name."""
+        """Do what the arguments say; exit with 1 when an image cannot be built."""
         verb, *names = self.extra_args or [""]
-        unknown = [name for name in names if name not in NAMES]
-        if verb != "build" or unknown:
-            wrong = unknown[0] if unknown else verb
-            raise ConfigError(f"images: unknown argument {wrong!r}; usage: images build [{'] ['.join(NAMES)}]")
-        began = time.monotonic()
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a half-made base image is cleaned up
+        own = own_images(self.images)
+        _check_arguments(verb, names, (*STANDARD, *own))
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what is half made is cleaned up
         try:
-            client = connect(BUILD_TIMEOUT_SECONDS)
-            build_images(client, names or NAMES, base=self.base or None, report=_print)
-        except (ImageBuildError, SandkastenError) as error:
+            if verb == "build":
+                self._build(names, own)
+            else:
+                _print_states(image_states(connect(), own, base=self.base or None))
+        except (ImageBuildError, SandkastenError, *ENGINE_ERRORS) as error:
             print(f"{self.name}: {error}", file=sys.stderr)
             sys.exit(1)
+
+    def _build(self, names: Sequence[str], own: Mapping[str, OwnImage]) -> None:
+        began = time.monotonic()
+        client = connect(BUILD_TIMEOUT_SECONDS)
+        build_images(client, names or (*STANDARD, *own), base=self.base or None, report=_print, own=own)
         _print(f"images are ready ({time.monotonic() - began:.0f} s)")
+
+
+def _check_arguments(verb: str, names: Sequence[str], known: Sequence[str]) -> None:
+    usage = f"usage: images build [{'] ['.join(known)}], or images list"
+    if verb not in ("build", "list") or (verb == "list" and names):
+        wrong = names[0] if verb == "list" else verb
+        raise ConfigError(f"images: unknown argument {wrong!r}; {usage}")
+    for name in names:
+        if name not in known:
+            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+            hint = f"did you mean {nearest[0]}? " if nearest else ""
+            raise ConfigError(
+                f"images: there is no image {name!r}; {hint}There are {', '.join(known)}; "
+                "images of your own are named in the configuration (--config=FILE)"
+            )
+
+
+def _print_states(states: Sequence[ImageState]) -> None:
+    rows = [("IMAGE", "SIZE", "BUILT", "STATE")]
+    for state in states:
+        size = f"{state.size / 1e6:.0f} MB" if state.size else "-"
+        rows.append((state.reference, size, state.created[:16].replace("T", " ") or "-", state.standing.value))
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    for row in rows:
+        _print("  ".join((*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3])))
 
 
 def _print(line: str) -> None:

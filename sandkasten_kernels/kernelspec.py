@@ -50,6 +50,7 @@ class Kernelspecs:
     """The kernelspecs found in `directories`, of allowed images only.
 
     `directories`: each holds one directory per kernelspec, the first that has a name wins; None means ours.
+    `extra`: further ones that stand in no directory.
     `allowed_images`: empty allows every image that a kernelspec names. The default kernelspec is the first,
     by name, of `default_image`. Iterating gives them in the order of their names. Raises `ConfigError` for a
     malformed kernelspec and when there is no default one.
@@ -61,6 +62,7 @@ class Kernelspecs:
         *,
         allowed_images: Collection[str] = (),
         default_image: str = "python",
+        extra: Iterable[Kernelspec] = (),
     ) -> None:
         if directories is None:
             directories = [asset_dir("kernelspecs")]
@@ -70,6 +72,8 @@ class Kernelspecs:
                 if resource_dir.name.lower() not in found:
                     kernelspec = _read(resource_dir)
                     found[kernelspec.name] = kernelspec
+        for kernelspec in extra:
+            found.setdefault(kernelspec.name, kernelspec)
         self._specs = {
             name: spec for name, spec in sorted(found.items()) if not allowed_images or spec.image in allowed_images
         }
