@@ -54,9 +54,12 @@ class Defaults(Configurable):
     pids_limit = Int(256, min=32, help="Processes and threads in a sandbox, its own guest among them (a number).").tag(
         config=True
     )
-    network_mode = Enum(["none"], default_value="none", help="What a sandbox can reach: none, not even the host.").tag(
-        config=True
-    )
+    network_mode = Enum(
+        ["none", "bridge"],
+        default_value="none",
+        help="What a sandbox can reach: none, nothing at all; bridge, the internet, but neither the host, private "
+        "networks nor other sandboxes.",
+    ).tag(config=True)
     readonly_rootfs = Bool(
         True, help="Whether the image is read-only inside; /workspace, /tmp and the home directory never are."
     ).tag(config=True)
@@ -66,6 +69,9 @@ class Limits(Configurable):
     """Limits of the whole gateway."""
 
     max_sandboxes = Int(64, min=1, help="Sandboxes at once: in use, warm and starting (a number).").tag(config=True)
+    host_reserve_mb = Int(
+        1024, min=64, help="Memory in MiB that all sandboxes together leave to the host, whatever each of them may use."
+    ).tag(config=True)
 
 
 def load_config(path: Path, sections: Sections) -> Config:

@@ -31,7 +31,7 @@ class SandboxSpec:
     cpu_limit: number of CPUs, may be a fraction.
     mem_limit_mb: memory in MiB; there is no swap beyond it, and every tmpfs counts.
     pids_limit: processes and threads.
-    network_mode: ``none``.
+    network_mode: ``none``; or ``bridge``, the internet without the host, private networks and other sandboxes.
     readonly_rootfs: whether the image's files cannot be changed.
     """
 
