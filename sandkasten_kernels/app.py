@@ -12,7 +12,7 @@ import signal
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
@@ -28,6 +28,7 @@ from .engines import Engine
 from .errors import ConfigError, SandkastenError
 from .handlers.base import Services
 from .handlers.routes import application
+from .images_app import ImagesApp
 from .kernelspec import Kernelspecs
 from .launcher import Launcher
 from .own_images import OwnImages, own_images, own_kernelspecs
@@ -82,8 +83,6 @@ class SandkastenApp(Application):
         config=True, command_line_only=True
     )
 
-    takes_arguments: ClassVar[bool] = False
-
     classes: list[type] = [Pool, Defaults, Limits]
     aliases: dict[str, str] = {
         "listen": "SandkastenApp.listen",
@@ -97,7 +96,7 @@ class SandkastenApp(Application):
         "debug": ({"SandkastenApp": {"log_level": logging.DEBUG}}, "Log all there is to know."),
     }
     subcommands: dict[str, Any] = {
-        "images": ("sandkasten_kernels.images_app.ImagesApp", "Build the images of the sandboxes."),
+        "images": (ImagesApp, "Build the images of the sandboxes."),
         "run": (RunApp, "Run a program in a kernel of a gateway."),
     }
 
@@ -115,12 +114,12 @@ class SandkastenApp(Application):
         self._parse_strictly(argv)
         if isinstance(self.subapp, Application):
             return
-        if self.extra_args and not self.takes_arguments:
+        if self.extra_args:
             raise ConfigError(f"unknown argument {self.extra_args[0]!r}: see {self.name} --help")
         sections: dict[str, type[LoggingConfigurable] | type] = {
             "": SandkastenApp, "defaults": Defaults, "pool": Pool, "limits": Limits,
         }  # fmt: skip
-        check_config(self.cli_config, {**sections, "": type(self)})
+        check_config(self.cli_config, sections)
         config = Config()
         if self.config_file:
             config.merge(load_config(Path(self.config_file), sections))

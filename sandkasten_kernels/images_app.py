@@ -7,11 +7,11 @@ import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, cast
 
 from traitlets import Unicode
+from traitlets.config import Application
 
-from .app import SandkastenApp
 from .bootstrap import ImageBuildError
 from .engines.docker import connect
 from .errors import ConfigError, SandkastenError
@@ -20,12 +20,15 @@ from .image_build import build_images
 from .image_state import ImageState, image_states
 from .own_images import OwnImage, own_images
 
+if TYPE_CHECKING:
+    from .app import SandkastenApp
+
 __all__ = ["ImagesApp"]
 
 BUILD_TIMEOUT_SECONDS = 1800
 
 
-class ImagesApp(SandkastenApp):
+class ImagesApp(Application):
     """Builds the images of the sandboxes, and lists them.
 
     `images build [NAME...] [--config=FILE] [--base=IMAGE]` builds those that are named and what they stand on;
@@ -42,14 +45,22 @@ class ImagesApp(SandkastenApp):
     base = Unicode("", help="The image to build from. Empty: an official slim one, or one made from packages.").tag(
         config=True
     )
-    takes_arguments: ClassVar[bool] = True
-    aliases: dict[str, str] = {"base": "ImagesApp.base", **SandkastenApp.aliases}
-    subcommands: dict[str, Any] = {}
+    aliases: dict[str, str] = {"base": "ImagesApp.base"}
+    flags: dict[str, Any] = {}
+
+    def initialize(self, argv: list[str] | None = None) -> None:
+        """Keep verb and names apart from the options; all of these but ours are the gateway's own."""
+        self._words, self._options, ours = _sorted_arguments(argv or [])
+        super().initialize(ours)
 
     def start(self) -> None:
-        """Do what the arguments say; exit with 1 when an image cannot be built."""
-        verb, *names = self.extra_args or [""]
-        own = own_images(self.images)
+        """Do what the arguments say; exit with 1 when an image cannot be built. Raises `ConfigError`."""
+        gateway = cast("SandkastenApp", self.parent)
+        gateway.subapp = None
+        gateway.initialize(self._options)
+        gateway.subapp = self  # it is not to serve after us
+        own = own_images(gateway.images)
+        verb, *names = self._words or [""]
         _check_arguments(verb, names, (*STANDARD, *own))
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what is half made is cleaned up
         try:
@@ -68,6 +79,22 @@ class ImagesApp(SandkastenApp):
         _print(f"images are ready ({time.monotonic() - began:.0f} s)")
 
 
+def _sorted_arguments(argv: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
+    """Return the words, the gateway's options and our own; a word after an option without `=` is its value."""
+    words: list[str] = []
+    options: list[str] = []
+    ours: list[str] = []
+    for before, word in zip(["", *argv], argv, strict=False):
+        is_value = before.startswith("--") and "=" not in before
+        if word in ("-h", "--help", "--help-all") or word.partition("=")[0] in ("--base", "--ImagesApp.base"):
+            ours.append(word)
+        elif word.startswith("-") or is_value:
+            (ours if is_value and before in ours else options).append(word)
+        else:
+            words.append(word)
+    return words, options, ours
+
+
 def _check_arguments(verb: str, names: Sequence[str], known: Sequence[str]) -> None:
     usage = f"usage: images build [{'] ['.join(known)}], or images list"
     if verb not in ("build", "list") or (verb == "list" and names):
@@ -78,7 +105,7 @@ def _check_arguments(verb: str, names: Sequence[str], known: Sequence[str]) -> N
             nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
             hint = f"did you mean {nearest[0]}? " if nearest else ""
             raise ConfigError(
-                f"images: there is no image {name!r}; {hint}There are {', '.join(known)}; "
+                f"images: there is no image {name!r}; {hint}there are {', '.join(known)}; "
                 "images of your own are named in the configuration (--config=FILE)"
             )
 
