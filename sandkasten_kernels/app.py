@@ -24,6 +24,7 @@ from . import __version__
 from .auth import Authenticator
 from .config import Defaults, Limits, check_config, environment_config, is_loopback, load_config, parse_listen
 from .datadir import DataDir, default_data_dir
+from .doctor_app import DoctorApp
 from .engines import Engine
 from .errors import ConfigError, SandkastenError
 from .handlers.base import Services
@@ -96,6 +97,7 @@ class SandkastenApp(Application):
         "debug": ({"SandkastenApp": {"log_level": logging.DEBUG}}, "Log all there is to know."),
     }
     subcommands: dict[str, Any] = {
+        "doctor": (DoctorApp, "Check this machine and the configuration."),
         "images": (ImagesApp, "Build the images of the sandboxes."),
         "run": (RunApp, "Run a program in a kernel of a gateway."),
     }
