@@ -68,6 +68,6 @@ async def warm(api: Api, count: int) -> None:
 
 async def test_a_gateway_that_finds_no_engine_says_so_and_ends(tmp_path: Path) -> None:
     gateway = Gateway(tmp_path, CONFIG, env={"DOCKER_HOST": f"unix://{tmp_path}/none.sock"})
-    with pytest.raises(AssertionError, match="no Docker engine answers at unix://.*none.sock"):
+    with pytest.raises(AssertionError, match=r"no Docker engine answers at unix://.*none.sock"):
         await asyncio.to_thread(gateway.start)
     assert gateway.process.wait() == 1
