@@ -6,7 +6,6 @@ import os
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,8 @@ import docker
 from traitlets import HasTraits
 from traitlets.config.loader import DeferredConfig
 
-from .config import Defaults, Limits, parse_listen
+from .checks import check_settings
+from .config import Defaults, Limits
 from .doctor_engine import (
     check_cgroups,
     check_confinement,
@@ -36,17 +36,20 @@ from .doctor_host import (
     in_use,
     nearest_directory,
 )
-from .engines import Engine, SandboxSpec
+from .engines import SandboxSpec
 from .engines.docker import connect
+from .engines.registry import engine_names, find_engine
 from .errors import ConfigError, SandkastenError
 from .finding import Finding, ok, problem
 from .guest import PROTOCOL
 from .image import ENGINE_ERRORS, PROTOCOL_LABEL, full_name, image_record
 from .image_state import ImageState, Standing, image_states
-from .kernelspec import Kernelspec
+from .kernelspec import Kernelspec, Kernelspecs
 from .launcher import Launcher
+from .listen import parse_listen
 from .own_images import own_images
 from .pool import Pool
+from .settings import Settings
 
 if TYPE_CHECKING:
     from .app import SandkastenApp
@@ -54,32 +57,33 @@ if TYPE_CHECKING:
 __all__ = ["examine"]
 
 
-async def examine(gateway: SandkastenApp, fault: ConfigError | None) -> AsyncIterator[Finding]:
-    """Yield what every check finds for a gateway of these settings; nothing is left behind.
+async def examine(gateway: SandkastenApp, settings: Settings | ConfigError) -> AsyncIterator[Finding]:
+    """Yield what every check finds for a gateway that has its settings; nothing is left behind.
 
-    `fault` is what keeps the configuration from being read; the rest is then checked for the defaults.
+    An error is what keeps the configuration from being read; the rest is then checked for the defaults.
     """
-    specs: list[Kernelspec] = []
+    specs: Kernelspecs | None = None
     try:
-        if fault:
-            raise fault
-        specs = list(gateway.kernelspecs())
+        if isinstance(settings, ConfigError):
+            raise settings
+        specs = check_settings(settings)
     except ConfigError as error:
         yield problem("configuration", str(error), "mend it; what follows is checked as far as it can be read")
     else:
         yield ok("configuration", gateway.config_file or "no file: the defaults")
     for finding in _check_host(gateway):
         yield finding
+    usable = list(specs or ())
     if gateway.engine == "docker":
         try:
             client = connect()
             for finding in _check_engine(gateway, client, specs):
                 yield finding
-            specs = [spec for spec in specs if _is_usable(client, spec.image)]
+            usable = [spec for spec in specs or () if _is_usable(client, spec.image)]
         except (SandkastenError, *ENGINE_ERRORS) as error:
             yield problem("engine", *_in_two(str(error)))
             return
-    yield await _check_sandbox(gateway, specs, nearest_directory(_data_dir(gateway)))
+    yield await _check_sandbox(gateway, usable, nearest_directory(_data_dir(gateway)))
 
 
 def _data_dir(gateway: SandkastenApp) -> Path:
@@ -100,9 +104,7 @@ def _check_host(gateway: SandkastenApp) -> Iterator[Finding]:
     yield check_mounts()
 
 
-def _check_engine(
-    gateway: SandkastenApp, client: docker.DockerClient, specs: Sequence[Kernelspec]
-) -> Iterator[Finding]:
+def _check_engine(gateway: SandkastenApp, client: docker.DockerClient, specs: Kernelspecs | None) -> Iterator[Finding]:
     version: dict[str, Any] = client.version()
     info: dict[str, Any] = client.info()
     name = (version.get("Platform") or {}).get("Name") or "Docker"
@@ -113,16 +115,19 @@ def _check_engine(
     yield from check_confinement(info)
     yield check_storage(info)
     yield check_engine_disk(info)
-    yield _check_memory(gateway, info["MemTotal"] >> 20)
+    yield _check_memory(gateway, info["MemTotal"] >> 20, specs)
     known = {state.name: state for state in image_states(client, own_images(gateway.images))}
-    for image in sorted({spec.image for spec in specs}):
+    for image in specs.images() if specs else ():
         yield check_image(known.get(image) or _foreign_state(client, image))
 
 
-def _check_memory(gateway: SandkastenApp, machine_mb: int) -> Finding:
+def _check_memory(gateway: SandkastenApp, machine_mb: int, specs: Kernelspecs | None) -> Finding:
     defaults, limits = Defaults(parent=gateway), Limits(parent=gateway)
     warm: dict[str, int] = _setting(gateway, Pool, "images") if _setting(gateway, Pool, "enabled") else {}
-    warm_mb = sum(warm.values()) * defaults.mem_limit_mb
+    warm_mb = 0
+    for image, count in warm.items():
+        spec = specs.for_image(image) if specs else None
+        warm_mb += count * ((spec and spec.limits.mem_limit_mb) or defaults.mem_limit_mb)
     total = machine_mb - limits.host_reserve_mb
     return check_memory(total, warm_mb, defaults.mem_limit_mb, limits.max_sandboxes)
 
@@ -153,14 +158,14 @@ async def _check_sandbox(gateway: SandkastenApp, specs: Sequence[Kernelspec], pl
 
     `specs` have an image; `place` is where the gateway keeps its data.
     """
-    points = entry_points(group="sandkasten_kernels.engines", name=gateway.engine)
-    if not points or not specs:
+    if not specs or gateway.engine not in engine_names():
         what = "there is no such engine" if specs else "no image to start one of"
         return problem("sandbox", f"{gateway.engine}: {what}", "mend what is said above")
-    engine_class: type[Engine] = next(iter(points)).load()
     try:
         with tempfile.TemporaryDirectory(prefix=".sandkasten-", dir=place) as run_dir:
-            engine = engine_class(parent=gateway, instance=f"doctor-{uuid.uuid4().hex}", run_dir=Path(run_dir))
+            engine = find_engine(gateway.engine)(
+                parent=gateway, instance=f"doctor-{uuid.uuid4().hex}", run_dir=Path(run_dir)
+            )
             launcher = Launcher(engine, Defaults(parent=gateway), gateway.log)
             wanted: list[SandboxSpec] = [launcher.sandbox_spec(spec) for spec in specs]
             try:

@@ -12,6 +12,7 @@ from traitlets.config import Application
 from .doctor import examine
 from .errors import ConfigError
 from .finding import Finding, Level
+from .settings import Settings
 
 if TYPE_CHECKING:
     from .app import SandkastenApp
@@ -36,20 +37,19 @@ class DoctorApp(Application):
     def start(self) -> None:
         """Print a line for each check, and what to do below those that are not well."""
         gateway = cast("SandkastenApp", self.parent)
-        gateway.subapp = None
-        fault = None
         try:
-            gateway.initialize(self._options)
+            found = gateway.settings_of(self._options)
+            gateway.update_config(found.config)
+            settings: Settings | ConfigError = found
         except ConfigError as error:
-            fault = error
-        gateway.subapp = self  # it is not to serve after us
-        sys.exit(asyncio.run(_print_findings(gateway, fault)))
+            settings = error
+        sys.exit(asyncio.run(_print_findings(gateway, settings)))
 
 
-async def _print_findings(gateway: SandkastenApp, fault: ConfigError | None) -> int:
+async def _print_findings(gateway: SandkastenApp, settings: Settings | ConfigError) -> int:
     """Print each finding as it comes; return the exit code."""
     counts: collections.Counter[Level] = collections.Counter()
-    async for finding in examine(gateway, fault):
+    async for finding in examine(gateway, settings):
         counts[finding.level] += 1
         _print(finding)
     problems, warnings = counts[Level.PROBLEM], counts[Level.WARNING]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import signal
 import sys
 import time
@@ -18,6 +17,7 @@ from .errors import ConfigError, SandkastenError
 from .image import ENGINE_ERRORS, STANDARD
 from .image_build import build_images
 from .image_state import ImageState, image_states
+from .keys import nearest
 from .own_images import OwnImage, own_images
 
 if TYPE_CHECKING:
@@ -56,10 +56,7 @@ class ImagesApp(Application):
     def start(self) -> None:
         """Do what the arguments say; exit with 1 when an image cannot be built. Raises `ConfigError`."""
         gateway = cast("SandkastenApp", self.parent)
-        gateway.subapp = None
-        gateway.initialize(self._options)
-        gateway.subapp = self  # it is not to serve after us
-        own = own_images(gateway.images)
+        own = own_images(gateway.settings_of(self._options).value("images"))
         verb, *names = self._words or [""]
         _check_arguments(verb, names, (*STANDARD, *own))
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what is half made is cleaned up
@@ -102,8 +99,8 @@ def _check_arguments(verb: str, names: Sequence[str], known: Sequence[str]) -> N
         raise ConfigError(f"images: unknown argument {wrong!r}; {usage}")
     for name in names:
         if name not in known:
-            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-            hint = f"did you mean {nearest[0]}? " if nearest else ""
+            match = nearest(name, known)
+            hint = f"did you mean {match}? " if match else ""
             raise ConfigError(
                 f"images: there is no image {name!r}; {hint}there are {', '.join(known)}; "
                 "images of your own are named in the configuration (--config=FILE)"

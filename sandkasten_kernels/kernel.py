@@ -26,6 +26,7 @@ from .messages import Parts
 __all__ = ["Kernel", "KernelState"]
 
 START_SECONDS = 60.0
+AFTER_CLAIM_SECONDS, MAX_WORDS = 30.0, 300
 RESTART_GRACE_SECONDS = 2.0
 INTERRUPT_SECONDS = 1.0
 NEWS_SECONDS = 2.0
@@ -89,30 +90,30 @@ class Kernel:
         try:
             await self._guest.open(self.sandbox.sockets)
             await self._run_process("kernel_start_request", {})
-            if self.spec.warm_up:
-                await self.link.call("shell", "execute_request", _silent(self.spec.warm_up), START_SECONDS)
+            await self._run_own_code("warm_up", self.spec.warm_up, START_SECONDS)
         except LinkError as error:
             raise SandboxFailed(f"kernel {self.spec.name} did not start: {error}") from error
 
     async def prepare(self, env: Mapping[str, str], cwd: str | None) -> str | None:
-        """Give a warm kernel its owner's environment and working directory, ahead of the owner's first request.
+        """Give a warm kernel its owner's environment and working directory, ahead of the owner's first request, and
+        run its kernelspec's `after_claim`.
 
         Returns how, when it was not silent: variables that a process reads only at its start, and kernels whose
         language we cannot speak, make the process start anew. Raises `SandboxFailed`.
         """
         self._owned = True
         self._env, self._cwd = dict(env), cwd
-        if not env and not cwd:
-            return None
         language = self.spec.spec.language
-        if language not in _SETUP or (language == "python" and any(_READ_AT_START.match(name) for name in env)):
-            if env:
-                await self.restart()
-            return "the kernel was started anew with its environment" if env else None
+        at_start = language not in _SETUP or (language == "python" and any(map(_READ_AT_START.match, env)))
+        if env and at_start:
+            await self.restart()
+            return "the kernel was started anew with its environment"
         try:
-            self._set_up(env)
+            if env or cwd:
+                self._set_up(env)
+            await self._after_claim()
         except LinkError as error:
-            raise SandboxFailed(f"the kernel ended while it was claimed: {error}") from error
+            raise SandboxFailed(f"kernel {self.spec.name} could not be prepared for its owner: {error}") from error
         return None
 
     async def send(self, client: Client, channel: str, parts: Parts) -> None:
@@ -182,6 +183,8 @@ class Kernel:
         await self.link.open(self.sandbox.sockets, names, key, START_SECONDS)
         if self._cwd or (self.spec.in_guest and self._env):
             self._set_up(self._env)
+        if self._owned:
+            await self._after_claim()
         if self.state is KernelState.DEAD:
             raise LinkError(self.reason)
         self._enter(KernelState.READY)
@@ -208,6 +211,19 @@ class Kernel:
     def _set_up(self, env: Mapping[str, str]) -> None:
         if set_up := _SETUP.get(self.spec.spec.language):
             self.link.post("shell", "execute_request", _silent(set_up(env, self._cwd)))
+
+    async def _after_claim(self) -> None:
+        await self._run_own_code("after_claim", self.spec.after_claim, AFTER_CLAIM_SECONDS)
+
+    async def _run_own_code(self, name: str, code: str, timeout: float) -> None:
+        """Run code of the kernelspec's, unseen by clients. Raises `LinkError`, also when the code itself fails."""
+        if not code:
+            return
+        reply = (await self.link.call("shell", "execute_request", _silent(code), timeout)).content
+        if reply.get("status") != "ok":
+            words = f"{reply.get('ename')}: {reply.get('evalue')}"[:MAX_WORDS]
+            printable = "".join(c if c.isprintable() else " " for c in words)
+            raise LinkError(f"its {name} failed: {printable}")
 
     def _enter(self, state: KernelState) -> None:
         self.state = state

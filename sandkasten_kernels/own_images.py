@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from traitlets import Dict, TraitError
 from .errors import ConfigError
 from .image import STANDARD
 from .kernelspec import Kernelspec, Kernelspecs
+from .keys import KeyPath, MakeError, nearest
 from .traitcheck import Fault, in_words
 
 __all__ = ["OwnImage", "OwnImages", "find_fault", "own_images", "own_kernelspecs", "standing_order"]
@@ -43,6 +43,10 @@ class OwnImage:
     pip: tuple[str, ...] = ()
     apt: tuple[str, ...] = ()
     display_name: str = ""
+
+
+def _error(path: KeyPath, problem: str) -> ConfigError:
+    return ConfigError(f"{'.'.join(path)}: {problem}")
 
 
 class OwnImages(Dict):
@@ -89,7 +93,9 @@ def standing_order(names: Iterable[str], own: Mapping[str, OwnImage]) -> list[st
     return list(order)
 
 
-def own_kernelspecs(own: Mapping[str, OwnImage], found: Kernelspecs) -> list[Kernelspec]:
+def own_kernelspecs(
+    own: Mapping[str, OwnImage], found: Kernelspecs, make_error: MakeError = _error
+) -> list[Kernelspec]:
     """Return a kernelspec for each image of one's own that has none among `found`.
 
     It has the image's name and is otherwise the first kernelspec of the image it stands on. Raises `ConfigError`
@@ -101,13 +107,13 @@ def own_kernelspecs(own: Mapping[str, OwnImage], found: Kernelspecs) -> list[Ker
         if name not in own or found.for_image(name):
             continue
         if name in taken:
-            raise ConfigError(
-                f"images.{name}: a kernelspec of this name runs in the image {taken[name]}; choose another name"
-            )
+            problem = f"a kernelspec of this name runs in the image {taken[name]}; choose another name"
+            raise make_error(("images", name), problem)
         image = own[name]
         origin = made.get(image.stands_on) or found.for_image(image.stands_on)
         if origin is None:
-            raise ConfigError(f"images.{name}.from: no kernelspec runs in the image {image.stands_on}")
+            problem = f"no kernelspec runs in the image {image.stands_on}"
+            raise make_error(("images", name, "from"), problem)
         made[name] = _copied(origin, image)
     return list(made.values())
 
@@ -191,5 +197,5 @@ def _apt_problem(text: str) -> str:
 
 
 def _hint(name: str, known: Collection[str]) -> str:
-    nearest = difflib.get_close_matches(name.casefold(), known, n=1, cutoff=0.6)
-    return f"; did you mean {nearest[0]}?" if nearest else f"; known: {', '.join(known)}"
+    match = nearest(name, known)
+    return f"; did you mean {match}?" if match else f"; known: {', '.join(known)}"

@@ -20,7 +20,6 @@ from sandkasten_kernels.app import SandkastenApp
 from sandkasten_kernels.apt_config import host_apt_config, parse_apt_options
 from sandkasten_kernels.bootstrap import ImageBuildError
 from sandkasten_kernels.build_progress import BuildProgress
-from sandkasten_kernels.config import load_config
 from sandkasten_kernels.errors import ConfigError
 from sandkasten_kernels.image import DIGEST_LABEL, PROTOCOL_LABEL, full_name
 from sandkasten_kernels.image_build import build_images
@@ -29,6 +28,7 @@ from sandkasten_kernels.kernelspec import Kernelspecs
 from sandkasten_kernels.own_build import build_own
 from sandkasten_kernels.own_images import OwnImage, find_fault, own_images, own_kernelspecs, standing_order
 from sandkasten_kernels.pip_config import PipConfig, host_pip_config
+from sandkasten_kernels.settings import file_settings
 
 from .gateway import Gateway
 from .kernel_client import Api
@@ -39,7 +39,7 @@ from .kernel_client import Api
 def test_the_images_of_a_file_are_read(tmp_path: Path) -> None:
     file = tmp_path / "sandkasten.yaml"
     file.write_text("images:\n  science: {from: python, pip: ['polars[numpy] >=1', tabulate], apt: [ffmpeg]}\n")
-    setting = load_config(file, {"": SandkastenApp})["SandkastenApp"]["images"]
+    setting = file_settings(file, {"": SandkastenApp}).value("images")
     assert own_images(setting) == {
         "science": OwnImage("science", "python", ("polars[numpy]>=1", "tabulate"), ("ffmpeg",))
     }
@@ -65,7 +65,7 @@ def test_what_is_wrong_is_named_with_its_line_and_the_nearest_right_name(tmp_pat
     file = tmp_path / "sandkasten.yaml"
     file.write_text(f"images:\n  {text}\n")
     with pytest.raises(ConfigError) as caught:
-        load_config(file, {"": SandkastenApp})
+        file_settings(file, {"": SandkastenApp})
     assert str(caught.value).startswith(f"{file}:{line}")
 
 

@@ -33,7 +33,8 @@ from collections.abc import Callable
 from typing import Any
 
 MAX_HANDLES = 64
-MAX_ENTRIES = 5000
+MAX_READ_BYTES = 512 * 1024
+MAX_LIST_BYTES, ENTRY_BYTES = 900_000, 120
 IDLE_SECONDS = 120.0
 OPENAT2 = 437
 RESOLVE_NO_MAGICLINKS, RESOLVE_BENEATH = 2, 8
@@ -128,11 +129,12 @@ class Files:
     def _list(self, content: dict[str, Any], data: bytes) -> Answer:
         fd = self._resolve(content["path"], os.O_RDONLY | os.O_DIRECTORY)
         entries: list[dict[str, Any]] = []
-        truncated = False
+        truncated, listed = False, 0
         try:
             with os.scandir(fd) as found:
                 for entry in found:
-                    if len(entries) == MAX_ENTRIES:
+                    listed += ENTRY_BYTES + 6 * len(entry.name)
+                    if listed > MAX_LIST_BYTES:
                         truncated = True
                         break
                     try:
@@ -155,7 +157,7 @@ class Files:
             raise
 
     def _read(self, content: dict[str, Any], data: bytes) -> Answer:
-        return {"status": "ok"}, os.read(self._handle(content).fd, int(content["size"]))
+        return {"status": "ok"}, os.read(self._handle(content).fd, min(int(content["size"]), MAX_READ_BYTES))
 
     def _create(self, content: dict[str, Any], data: bytes) -> Answer:
         folder, _, name = content["path"].rpartition("/")
