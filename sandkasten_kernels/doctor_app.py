@@ -53,7 +53,7 @@ async def _print_findings(gateway: SandkastenApp, settings: Settings | ConfigErr
         counts[finding.level] += 1
         _print(finding)
     problems, warnings = counts[Level.PROBLEM], counts[Level.WARNING]
-    print(f"{problems} problems, {warnings} warnings, {counts[Level.OK]} ok")
+    print(f"problems: {problems}, warnings: {warnings}, ok: {counts[Level.OK]}")
     return 1 if problems else 0
 
 

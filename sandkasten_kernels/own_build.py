@@ -89,13 +89,27 @@ def _container(client: docker.DockerClient, image: OwnImage, origin: str) -> Ite
         "Entrypoint": ["/bin/bash", "/build/install"],
         "Cmd": [],
         "HostConfig": {"NetworkMode": "host", "LogConfig": {"Type": "json-file", "Config": {"max-size": "16m"}}},
-        "Labels": {"sandkasten.build": image.name},
     }
-    container: str = client.api.create_container_from_config(config)["Id"]
+    container = _create(client, f"sandkasten-build-{image.name}", config)
     try:
         yield container
     finally:
         client.api.remove_container(container, force=True, v=True)
+
+
+def _create(client: docker.DockerClient, name: str, config: Mapping[str, Any]) -> str:
+    """Return a new container called `name`, in the place of one that a build which was killed has left."""
+    try:
+        return str(client.api.create_container_from_config(config, name=name)["Id"])
+    except docker.errors.APIError as error:
+        if error.status_code != 409:
+            raise
+    if client.api.inspect_container(name)["State"]["Running"]:
+        raise ImageBuildError(
+            f"this image is being built already: wait until the container {name} is gone, or end it: docker rm -f {name}"
+        )
+    client.api.remove_container(name, force=True, v=True)
+    return str(client.api.create_container_from_config(config, name=name)["Id"])
 
 
 def _image_config(image: OwnImage, origin: Mapping[str, Any], digest: str) -> dict[str, Any]:

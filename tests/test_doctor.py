@@ -53,7 +53,7 @@ def doctor(*arguments: str, env: Mapping[str, str] | None = None) -> tuple[int, 
         else:
             findings[subject] = (findings[subject][0], f"{findings[subject][1]} {rest.strip()}")
     problems = sum(level == "problem" for level, _ in findings.values())
-    assert summary.startswith(f"{problems} problems, ")
+    assert summary.startswith(f"problems: {problems}, ")
     assert all("->" in text for level, text in findings.values() if level != "ok")
     return done.returncode, findings
 

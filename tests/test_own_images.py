@@ -16,10 +16,11 @@ import docker
 import pytest
 import yaml
 
-from sandkasten_kernels.app import SandkastenApp
+from sandkasten_kernels.app import SECTIONS, SandkastenApp
 from sandkasten_kernels.apt_config import host_apt_config, parse_apt_options
 from sandkasten_kernels.bootstrap import ImageBuildError
 from sandkasten_kernels.build_progress import BuildProgress
+from sandkasten_kernels.checks import check_settings
 from sandkasten_kernels.errors import ConfigError
 from sandkasten_kernels.image import DIGEST_LABEL, PROTOCOL_LABEL, full_name
 from sandkasten_kernels.image_build import build_images
@@ -103,6 +104,18 @@ def test_what_apt_would_not_take_for_a_name_is_refused(entry: str) -> None:
 def test_usual_names_are_taken() -> None:
     pip = ["polars", "numpy>=2,<3", "jax[cpu]~=0.4.1", "ruamel.yaml!=0.18", "x==1.*"]
     assert find_fault({"a": {"from": "base", "pip": pip, "apt": ["ffmpeg", "g++", "libstdc++6", "python3.11"]}}) is None
+
+
+def test_a_configuration_is_checked_with_the_kernelspecs_of_its_images(tmp_path: Path) -> None:
+    file = tmp_path / "sandkasten.yaml"
+    setting = "images:\n  science: {from: python}\ndefault_image: science\nallowed_images: [science]\n"
+    file.write_text(f"{setting}pool: {{images: {{science: 1}}}}\n")
+    specs = check_settings(file_settings(file, SECTIONS))
+    assert [(spec.name, spec.image) for spec in specs] == [("science", "science")]
+    assert specs.default.name == "science"
+    file.write_text("images:\n  bash: {from: python}\n")
+    with pytest.raises(ConfigError, match=rf"{file}:2: images\.bash: a kernelspec of this name runs in the image base"):
+        check_settings(file_settings(file, SECTIONS))
 
 
 def test_each_image_comes_after_what_it_stands_on() -> None:
@@ -215,7 +228,7 @@ def own(engine: docker.DockerClient) -> Iterator[str]:
     tags = [tag for image in engine.images.list() for tag in image.tags if tag.startswith(full_name(name))]
     for tag in sorted(tags, key=len, reverse=True):
         engine.images.remove(tag)
-    assert not engine.containers.list(all=True, filters={"label": f"sandkasten.build={name}"})
+    assert not engine.containers.list(all=True, filters={"name": f"sandkasten-build-{name}"})
 
 
 def build(engine: docker.DockerClient, *images: OwnImage, pip: PipConfig | None = None) -> list[str]:
@@ -343,6 +356,25 @@ def test_a_build_that_fails_names_the_step_and_the_way_out_and_tags_nothing(
         build(engine, OwnImage(own, "base", **packages), pip=pip)
     with pytest.raises(docker.errors.ImageNotFound):
         engine.images.get(full_name(own))
+
+
+@pytest.mark.docker
+def test_a_build_takes_the_place_of_one_that_was_killed_but_not_of_one_that_runs(
+    engine: docker.DockerClient, own: str
+) -> None:
+    other = engine.containers.create(
+        full_name("base"), ["-c", "sleep 600"], entrypoint="bash", name=f"sandkasten-build-{own}", init=True
+    )
+    try:
+        other.start()
+        with pytest.raises(ImageBuildError, match=f"wait until the container sandkasten-build-{own} is gone"):
+            build(engine, OwnImage(own, "base"))
+        other.kill()
+        other.wait()
+        assert build(engine, OwnImage(own, "base"))[-1].startswith(f"sandbox-runtime:{own} is built")
+    finally:
+        with contextlib.suppress(docker.errors.NotFound):
+            other.remove(force=True)
 
 
 @pytest.mark.docker
