@@ -106,7 +106,7 @@ def _create(client: docker.DockerClient, name: str, config: Mapping[str, Any]) -
             raise
     if client.api.inspect_container(name)["State"]["Running"]:
         raise ImageBuildError(
-            f"this image is being built already: wait until the container {name} is gone, or end it: docker rm -f {name}"
+            f"this image is being built already: wait until its container {name} is gone, or end it (docker rm -f)"
         )
     client.api.remove_container(name, force=True, v=True)
     return str(client.api.create_container_from_config(config, name=name)["Id"])

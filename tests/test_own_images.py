@@ -367,7 +367,7 @@ def test_a_build_takes_the_place_of_one_that_was_killed_but_not_of_one_that_runs
     )
     try:
         other.start()
-        with pytest.raises(ImageBuildError, match=f"wait until the container sandkasten-build-{own} is gone"):
+        with pytest.raises(ImageBuildError, match=f"wait until its container sandkasten-build-{own} is gone"):
             build(engine, OwnImage(own, "base"))
         other.kill()
         other.wait()
