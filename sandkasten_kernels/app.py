@@ -13,15 +13,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
-from traitlets import Enum, Integer, List, TraitError, Unicode, validate
+from traitlets import Bool, Enum, Integer, List, TraitError, Unicode, validate
 from traitlets.config import Application
 from traitlets.config.loader import ArgumentError
 
 from . import __version__
 from .auth import Authenticator
-from .checks import check_settings
+from .checks import check_settings, find_kernelspecs
 from .config import Defaults, Limits
 from .config_app import ConfigApp
 from .datadir import DataDir, default_data_dir
@@ -31,20 +30,21 @@ from .engines.registry import find_engine
 from .environment import CONFIG_VARIABLE, environment_settings
 from .errors import ConfigError, SandkastenError
 from .handlers.base import Services
-from .handlers.routes import application
+from .handlers.server import http_server
 from .images_app import ImagesApp
+from .kernelspec import Kernelspecs
 from .keys import Sections
 from .launcher import Launcher
 from .listen import parse_listen
+from .notebooks import NotebookSessions
 from .own_images import OwnImages
 from .pool import Pool
 from .run_app import RunApp
 from .sessions import Sessions
 from .settings import Settings, command_line_settings, file_settings
+from .web import Web
 
 __all__ = ["SandkastenApp", "main"]
-
-MAX_BODY_BYTES = 16 * 1024 * 1024
 
 
 class SandkastenApp(Application):
@@ -88,6 +88,17 @@ class SandkastenApp(Application):
     env_names = List(Unicode(), help="Variables that a caller may set for its kernel, besides KERNEL_*.").tag(
         config=True
     )
+    base_url = Unicode("/", help="The path that stands before every route, as in /sandkasten/.").tag(config=True)
+    trust_proxy = Bool(
+        False,
+        help="Whether X-Forwarded-For, -Proto and -Host are believed: only behind a proxy that sets all three itself.",
+    ).tag(config=True)
+    allow_origin = Unicode(
+        "", help="The origin of another site's pages that may call the gateway, or * for any. Empty: none."
+    ).tag(config=True)
+    allow_credentials = Bool(
+        False, help="Whether the pages of allow_origin, one that is named, may also send the browser's cookie."
+    ).tag(config=True)
     engine = Unicode("docker", help="Where sandboxes run: a name of the entry points sandkasten_kernels.engines.").tag(
         config=True
     )
@@ -189,6 +200,12 @@ class SandkastenApp(Application):
         for file in specs.foreign:
             self.log.warning("%s: passed over, its metadata has no 'sandkasten' (docs/kernelspecs.md)", file)
         host, port = parse_listen(self.listen)
+        web = Web(
+            base_url=self.base_url,
+            trust_proxy=self.trust_proxy,
+            allow_origin=self.allow_origin,
+            allow_credentials=self.allow_credentials,
+        )
         _raise_file_limit()
         data = DataDir(Path(self.data_dir))
         stack.callback(data.close)
@@ -209,14 +226,16 @@ class SandkastenApp(Application):
         stack.push_async_callback(sessions.cleanup)
         pool.setup()
 
-        server = HTTPServer(
-            application(Services(Authenticator(token), sessions, specs, pool)), max_body_size=MAX_BODY_BYTES
-        )
+        server = http_server(Services(Authenticator(token), sessions, NotebookSessions(sessions), specs, pool, web))
         server.add_sockets(sockets)
         stack.callback(server.stop)
         name = f"[{host}]" if ":" in host else host or "localhost"
         shown = "YOUR_API_KEY" if self.api_key else token
-        return f"http://{name}:{sockets[0].getsockname()[1]}/?token={shown}"
+        return f"http://{name}:{sockets[0].getsockname()[1]}{web.base_url}?token={shown}"
+
+    def kernelspecs(self) -> Kernelspecs:
+        """Return the kernelspecs on offer. Raises `ConfigError`."""
+        return find_kernelspecs(self.settings)
 
     def _engine(self, data: DataDir) -> Engine:
         engine_class = find_engine(self.engine)

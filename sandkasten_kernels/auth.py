@@ -30,17 +30,29 @@ class Authenticator:
         Looked for in ``Authorization: token X`` or ``Bearer X`` (any case), ``X-API-Key``, and ``?token=``. A cookie
         does not allow a change, because a browser sends it for every page.
         """
+        return self._has_token(request) or (
+            request.method in _SAFE_METHODS and "Upgrade" not in request.headers and self._has_cookie(request)
+        )
+
+    def permissions(self, request: HTTPServerRequest) -> frozenset[str]:
+        """Return the actions that an allowed caller may take, on everything: with the cookie it may only read."""
+        return frozenset({"read", "write", "execute"} if self._has_token(request) else {"read"})
+
+    def identity(self, request: HTTPServerRequest) -> dict[str, str | None]:
+        """Return who calls, with the fields of a Jupyter user; whoever has the one token is its owner."""
+        names = dict.fromkeys(("username", "name", "display_name"), "owner")
+        return {**names, "initials": None, "avatar_url": None, "color": None}
+
+    def is_token(self, token: str) -> bool:
+        """Return whether ``token`` is the token."""
+        return hmac.compare_digest(token.encode("utf-8", "replace"), self._token)
+
+    def _has_token(self, request: HTTPServerRequest) -> bool:
         given = request.headers.get_list("X-API-Key")
         if match := _SCHEME.fullmatch(request.headers.get("Authorization", "")):
             given.append(match[1])
         given += [value.decode("utf-8", "replace") for value in request.query_arguments.get("token", [])]
-        if any(self.is_token(token) for token in given):
-            return True
-        return request.method in _SAFE_METHODS and "Upgrade" not in request.headers and self._has_cookie(request)
-
-    def is_token(self, token: str) -> bool:
-        """Return whether ``token`` is the token."""
-        return hmac.compare_digest(token.encode(), self._token)
+        return any(self.is_token(token) for token in given)
 
     def _has_cookie(self, request: HTTPServerRequest) -> bool:
         cookie = request.cookies.get(COOKIE)

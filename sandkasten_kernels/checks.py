@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from functools import partial
 from typing import NamedTuple
 
 from .engines.registry import engine_names, find_engine
@@ -18,8 +18,12 @@ from .listen import is_loopback, parse_listen
 from .own_images import own_images, own_kernelspecs
 from .paths import asset_dir
 from .settings import Settings
+from .web import Web
 
 __all__ = ["Machine", "check_settings", "find_kernelspecs"]
+
+LEAST_CPUS = 0.01
+"""The least that Linux can share out: 1 ms in 100."""
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -36,16 +40,15 @@ class Machine(NamedTuple):
         return cls(os.cpu_count() or 1, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20)
 
 
-def check_settings(
-    settings: Settings, *, extra: Iterable[Kernelspec] = (), machine: Machine | None = None
-) -> Kernelspecs:
+def check_settings(settings: Settings, machine: Machine | None = None) -> Kernelspecs:
     """Return the kernelspecs on offer when all settings can be met together, else raise `ConfigError`.
 
     Nothing is started, made or locked: neither the engine nor `data_dir` nor the port is touched.
     """
     _check_listen(settings)
+    _check_web(settings)
     _check_engine(settings)
-    specs = find_kernelspecs(settings, extra)
+    specs = find_kernelspecs(settings)
     _check_images(settings, specs)
     _check_pool(settings, specs)
     _check_machine(settings, specs, machine or Machine.this())
@@ -55,7 +58,7 @@ def check_settings(
     return specs
 
 
-def find_kernelspecs(settings: Settings, extra: Iterable[Kernelspec] = ()) -> Kernelspecs:
+def find_kernelspecs(settings: Settings) -> Kernelspecs:
     """Return the kernelspecs of `kernelspec_dirs`, ours, and those of `images`.
 
     Raises `ConfigError` for a directory that is not there, and for an own image that would hide a kernelspec.
@@ -70,7 +73,7 @@ def find_kernelspecs(settings: Settings, extra: Iterable[Kernelspec] = ()) -> Ke
     own = own_images(settings.value("images"))
     return Kernelspecs(
         directories,
-        extra=[*extra, *own_kernelspecs(own, Kernelspecs(directories, extra=extra), settings.error)],
+        extra=own_kernelspecs(own, Kernelspecs(directories), settings.error),
         allowed_images=settings.value("allowed_images"),
         default_image=settings.value("default_image"),
     )
@@ -81,6 +84,15 @@ def _check_listen(settings: Settings) -> None:
     if not settings.value("api_key") and not is_loopback(parse_listen(listen)[0]):
         problem = f"{listen} can be reached by others; set api_key, or listen on 127.0.0.1"
         raise settings.error(("listen",), problem)
+
+
+def _check_web(settings: Settings) -> None:
+    names = ("base_url", "trust_proxy", "allow_origin", "allow_credentials")
+    try:
+        Web(**{name: settings.value(name) for name in names})
+    except ConfigError as error:
+        name, _, problem = str(error).partition(": ")
+        raise settings.error((name,), problem) from error
 
 
 def _check_engine(settings: Settings) -> None:
@@ -118,17 +130,28 @@ def _check_pool(settings: Settings, specs: Kernelspecs) -> None:
 
 
 def _check_machine(settings: Settings, specs: Kernelspecs, machine: Machine) -> None:
-    """The engine would refuse each sandbox with more processors than there are; more memory is no limit at all."""
-    have = {"cpu_limit": (machine.cpus, "CPUs"), "mem_limit_mb": (machine.memory_mb, "MiB of memory")}
-    for name, (most, unit) in have.items():
-        if settings.value("defaults", name) > most:
-            problem = f"{settings.value('defaults', name)} is more than this machine has: {most} {unit}"
-            raise settings.error(("defaults", name), problem)
-        for spec in specs:
-            if (wanted := getattr(spec.limits, name)) and wanted > most:
-                file = spec.resource_dir / "kernel.json"
-                place = f"{file}: metadata.sandkasten.limits.{name}"
-                raise ConfigError(f"{place}: {wanted} is more than this machine has: {most} {unit}")
+    """No sandbox could be started with other numbers of CPUs than these; more memory would be no limit at all."""
+    reserve = settings.value("limits", "host_reserve_mb")
+    if reserve >= machine.memory_mb:
+        problem = f"{reserve} leaves nothing to sandboxes: this machine has {machine.memory_mb} MiB of memory"
+        raise settings.error(("limits", "host_reserve_mb"), problem)
+    memory = f"{machine.memory_mb - reserve} MiB of memory beside limits.host_reserve_mb, {reserve}"
+    ranges = {
+        "cpu_limit": (LEAST_CPUS, machine.cpus, f"{machine.cpus} CPUs"),
+        "mem_limit_mb": (0, machine.memory_mb - reserve, memory),
+    }
+    for name, (least, most, words) in ranges.items():
+        asked = [(settings.value("defaults", name), partial(settings.error, ("defaults", name)))]
+        asked += [(getattr(spec.limits, name) or most, partial(_kernelspec_error, spec, name)) for spec in specs]
+        for value, error in asked:
+            if value > most:
+                raise error(f"{value} is more than this machine has: {words}")
+            if value < least:
+                raise error(f"{value} is less than a sandbox can have: {least}")
+
+
+def _kernelspec_error(spec: Kernelspec, limit: str, problem: str) -> ConfigError:
+    return ConfigError(f"{spec.resource_dir / 'kernel.json'}: metadata.sandkasten.limits.{limit}: {problem}")
 
 
 def _unusable(settings: Settings, path: KeyPath, image: str, specs: Kernelspecs) -> str:

@@ -15,9 +15,11 @@ __all__ = [
     "NoCapacity",
     "SandboxFailed",
     "SandkastenError",
+    "TooLarge",
     "Unauthorized",
     "UnknownKernel",
     "UnknownKernelspec",
+    "UnknownNotebookSession",
 ]
 
 
@@ -51,6 +53,13 @@ class Unauthorized(SandkastenError):
     code = "UNAUTHORIZED"
 
 
+class TooLarge(SandkastenError):
+    """The body of the request is larger than a request may have."""
+
+    status = 413
+    code = "TOO_LARGE"
+
+
 class LimitReached(SandkastenError):
     """The caller has as many kernels as it may have; ending one helps."""
 
@@ -60,6 +69,13 @@ class LimitReached(SandkastenError):
 
 class UnknownKernel(SandkastenError):
     """No kernel of the caller's has this id (any more)."""
+
+    status = 404
+    code = "SESSION_NOT_FOUND"
+
+
+class UnknownNotebookSession(SandkastenError):
+    """No notebook session has this id (any more)."""
 
     status = 404
     code = "SESSION_NOT_FOUND"

@@ -196,7 +196,7 @@ class Kernel:
         content = {
             "argv": self.spec.spec.argv,
             "env": {**self.spec.spec.env, **self._env},
-            "cwd": WORKSPACE,
+            "cwd": self.sandbox.workspace,
             "key": key,
             "deadline": START_SECONDS,
             **extra,

@@ -33,7 +33,11 @@ _SOCKET_TYPES = {"shell": "DEALER", "control": "DEALER", "stdin": "DEALER", "iop
 
 
 class Client(Protocol):
-    """Whoever is attached to a kernel: a WebSocket, a stream of results."""
+    """Whoever is attached to a kernel: the seat of a WebSocket, a stream of results."""
+
+    @property
+    def present(self) -> bool:
+        """Whether somebody reads what is delivered now."""
 
     def deliver(self, channel: str, parts: Parts) -> None:
         """Take one message; must not block and must not raise."""
@@ -100,12 +104,14 @@ class KernelLink:
         self._channels.clear()
         self._calls.fail(reason)
 
-    def attach(self, client: Client, replaced: Client | None = None) -> None:
-        """Deliver what the kernel says to ``client`` from now on, and what ``replaced`` still waits for."""
+    @property
+    def connections(self) -> int:
+        """How many clients are present; one that is away for a moment is still a client."""
+        return sum(client.present for client in self.clients)
+
+    def attach(self, client: Client) -> None:
+        """Deliver what the kernel says to ``client`` from now on."""
         self.clients.add(client)
-        if replaced is not None:
-            self.clients.discard(replaced)
-            self._requests.hand_over(replaced, client)
 
     def detach(self, client: Client) -> None:
         """Deliver nothing more to ``client``; its requests go on in the kernel."""

@@ -101,15 +101,6 @@ class OpenRequests(Generic[C]):
         parts, request.held = request.held, None
         return Delivery(request.client, parts) if parts is not None else None
 
-    def hand_over(self, old: C, new: C) -> None:
-        """Give all that ``old`` waits for to ``new``, which is the same client come again."""
-        for request in self._requests.values():
-            if request.client is old:
-                request.client = new
-        for session, client in self._sessions.items():
-            if client is old:
-                self._sessions[session] = new
-
     def forget(self, client: C) -> None:
         """A client is gone: its sessions are nobody's."""
         for session in [session for session, other in self._sessions.items() if other is client]:

@@ -45,7 +45,7 @@ class RunApp(Application):
             raise ConfigError(f"run: {file}: {error.strerror}") from error
         token = parse_qs(address.query).get("token", [""])[0]
         try:
-            sys.exit(asyncio.run(_run(f"{address.scheme}://{address.netloc}", token, code)))
+            sys.exit(asyncio.run(_run(f"{address.scheme}://{address.netloc}{address.path.rstrip('/')}", token, code)))
         except (HTTPClientError, OSError) as error:
             print(f"{self.name}: {error}", file=sys.stderr)
             sys.exit(2)

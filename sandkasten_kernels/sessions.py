@@ -6,7 +6,7 @@ import asyncio
 import logging
 import posixpath
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,9 +14,10 @@ from typing import Any
 from .errors import InvalidRequest, SandboxFailed, UnknownKernel
 from .kernel import WORKSPACE, Kernel
 from .kernelspec import Kernelspecs
-from .link import Client
 from .messages import timestamp
 from .pool import Pool
+from .replay import Message
+from .seats import Connection, Seat, Seats
 
 __all__ = ["Session", "Sessions"]
 
@@ -35,6 +36,10 @@ class Session:
     created: datetime = field(default_factory=lambda: datetime.now(UTC))
     timer: asyncio.TimerHandle | None = None
     released: bool = False
+    seats: Seats = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.seats = Seats(self.kernel.link)
 
     @property
     def id(self) -> str:
@@ -54,7 +59,7 @@ class Session:
             "name": self.kernel.spec.name,
             "last_activity": timestamp(self.last_activity),
             "execution_state": link.execution_state,
-            "connections": len(link.clients),
+            "connections": link.connections,
         }
 
 
@@ -87,6 +92,9 @@ class Sessions:
 
     def __len__(self) -> int:
         return len(self._sessions)
+
+    def __contains__(self, session_id: object) -> bool:
+        return session_id in self._sessions
 
     async def cleanup(self) -> None:
         """End every session; no-op when there is none."""
@@ -141,7 +149,7 @@ class Sessions:
             "started": timestamp(self.started),
             "last_activity": timestamp(self.last_activity),
             "kernels": len(self._sessions),
-            "connections": sum(len(session.kernel.link.clients) for session in self._sessions.values()),
+            "connections": sum(session.kernel.link.connections for session in self._sessions.values()),
         }
 
     def end(self, session_id: str, reason: str) -> None:
@@ -157,14 +165,19 @@ class Sessions:
         self._release(session)
         self._log.info("kernel %s ended: %s", session_id, reason)
 
-    def attach(self, session: Session, client: Client, replaced: Client | None = None) -> None:
-        """Deliver to ``client`` what the session's kernel says, in the place of ``replaced``."""
-        session.kernel.link.attach(client, replaced)
+    def attach(self, session: Session, connection: Connection, session_id: str) -> Seat:
+        """Deliver what the session's kernel says to ``connection``, in the place of an older one of ``session_id``."""
+        return session.seats.take(connection, session_id)
 
-    def detach(self, session: Session, client: Client) -> None:
-        """Stop delivering to ``client``; its session's idle time begins when it was the last."""
-        session.kernel.link.detach(client)
-        if not session.kernel.link.clients and session.id in self._sessions:
+    def detach(self, session: Session, seat: Seat, connection: Connection, undelivered: Sequence[Message]) -> None:
+        """Stop delivering to ``connection``; its session's idle time begins when it was the last.
+
+        What it has not delivered, and what comes now, is kept a while for the next connection of its seat.
+        """
+        if session.id not in self._sessions:
+            return
+        session.seats.leave(seat, connection, undelivered)
+        if not session.kernel.link.connections:
             session.kernel.link.last_activity = datetime.now(UTC)
 
     def _gone(self, session: Session) -> None:
@@ -183,7 +196,7 @@ class Sessions:
         if not self._ttl:
             return
         idle = (datetime.now(UTC) - session.last_activity) / timedelta(seconds=1)
-        busy = session.kernel.link.clients or session.kernel.link.execution_state in ("busy", "starting")
+        busy = session.kernel.link.connections or session.kernel.link.execution_state in ("busy", "starting")
         if not busy and idle >= self._ttl:
             self.end(session.id, f"idle for {self._ttl} s")
             return

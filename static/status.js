@@ -1,4 +1,5 @@
 const REFRESH_MS = 1000;
+const BASE = new URL("..", import.meta.url);
 const byId = (id) => document.getElementById(id);
 
 function fill(body, rows) {
@@ -14,7 +15,7 @@ function fill(body, rows) {
 }
 
 async function json(path) {
-  const response = await fetch(path, { headers: { Accept: "application/json" } });
+  const response = await fetch(new URL(path, BASE), { headers: { Accept: "application/json" } });
   if (!response.ok) throw new Error(response.status === 401
     ? "the token is not valid any more: open the URL that the gateway printed at its last start"
     : `the gateway answers ${response.status}`);
@@ -23,7 +24,7 @@ async function json(path) {
 
 async function refresh() {
   try {
-    const [status, kernels] = await Promise.all([json("/api/status"), json("/api/kernels")]);
+    const [status, kernels] = await Promise.all([json("api/status"), json("api/kernels")]);
     byId("state").textContent = `up since ${new Date(status.started).toLocaleString()}, `
       + `${status.kernels} kernels, ${status.connections} connections`;
     fill(byId("pool"), status.pool.map((p) =>
@@ -40,7 +41,7 @@ async function refresh() {
 }
 
 async function run() {
-  byId("lab").textContent = `jupyter lab --gateway-url=${location.origin} --GatewayClient.auth_token=TOKEN`;
+  byId("lab").textContent = `jupyter lab --gateway-url=${BASE.href.replace(/\/$/, "")} --GatewayClient.auth_token=TOKEN`;
   for (;;) {
     await refresh();
     await new Promise((resolve) => setTimeout(resolve, document.hidden ? 5 * REFRESH_MS : REFRESH_MS));

@@ -45,7 +45,7 @@ def add_kernelspec(directory: Path, name: str, **ours: Any) -> None:
         "pool: {enabled: false}\nallowed_images: [base]\ndefault_image: base",
         "allowed_images: [base]\ndefault_image: base\npool: {images: {base: 1}}",
         "listen: ':8080'\napi_key: k",
-        "defaults: {cpu_limit: 4, mem_limit_mb: 8192}",
+        "defaults: {cpu_limit: 4, mem_limit_mb: 8128}\nlimits: {host_reserve_mb: 64}",
         "env_names: [COLOUR, _X1]",
     ],
 )
@@ -96,8 +96,18 @@ def test_what_goes_together_is_accepted(tmp_path: Path, text: str) -> None:
             "sandkasten.yaml:1: defaults.cpu_limit: 5.0 is more than this machine has: 4 CPUs",
         ),
         (
+            "defaults: {cpu_limit: 0.001}",
+            "sandkasten.yaml:1: defaults.cpu_limit: 0.001 is less than a sandbox can have: 0.01",
+        ),
+        (
             "defaults: {mem_limit_mb: 9000}",
-            "sandkasten.yaml:1: defaults.mem_limit_mb: 9000 is more than this machine has: 8192 MiB of memory",
+            "sandkasten.yaml:1: defaults.mem_limit_mb: 9000 is more than this machine has: 7168 MiB of memory beside "
+            "limits.host_reserve_mb, 1024",
+        ),
+        (
+            "limits: {host_reserve_mb: 8192}",
+            "sandkasten.yaml:1: limits.host_reserve_mb: 8192 leaves nothing to sandboxes: this machine has 8192 MiB of "
+            "memory",
         ),
         (
             "listen: 0.0.0.0:8080",

@@ -50,17 +50,6 @@ def test_another_clients_message_with_the_same_id_takes_nothing_over() -> None:
     assert now.client == "victim"
 
 
-def test_a_client_that_comes_again_gets_what_it_waited_for() -> None:
-    requests: OpenRequests[str] = OpenRequests()
-    requests.add("old", header("a"))
-    requests.hand_over("old", "new")
-    requests.idle(header("a"))
-    now, _ = requests.reply(reply(header("a")))
-    assert now is not None
-    assert now.client == "new"
-    assert requests.client_of(header("unknown")) == "new"
-
-
 @given(
     st.lists(
         st.tuples(st.sampled_from(["add", "reply", "idle"]), st.integers(0, 5), st.sampled_from("xy")), max_size=60

@@ -23,8 +23,13 @@ from sandkasten_kernels.relay import (
 )
 
 channels = st.sampled_from(sorted(CHANNELS))
-names = st.text(st.characters(codec="utf-8"), max_size=20)
-objects = st.dictionaries(names, st.one_of(st.integers(), names, st.lists(names, max_size=3), st.none()), max_size=4)
+texts = st.text(max_size=20)  # lone surrogates too
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=10,
+)
+objects = st.dictionaries(texts, values, max_size=4)
 buffers = st.lists(st.binary(max_size=100), max_size=4)
 
 
@@ -44,7 +49,7 @@ def test_v1_has_the_layout_of_the_contract() -> None:
     ]  # fmt: skip
 
 
-@given(channels, names, names, objects, objects, objects, buffers)
+@given(channels, texts, texts, objects, objects, objects, buffers)
 def test_legacy_gives_back_what_was_encoded(
     channel: str, msg_id: str, msg_type: str, parent: Any, metadata: Any, content: Any, binary: list[bytes]
 ) -> None:
@@ -53,6 +58,15 @@ def test_legacy_gives_back_what_was_encoded(
     frame = legacy_encode(channel, parts)
     assert isinstance(frame, bytes if binary else str)
     assert legacy_decode(frame) == (channel, parts)
+
+
+@given(channels, objects, objects, objects, buffers)
+def test_a_message_is_the_same_in_both_framings(
+    channel: str, parent: Any, metadata: Any, content: Any, binary: list[bytes]
+) -> None:
+    header = {"msg_id": "a", "msg_type": "b", "version": "5.3"}
+    parts = [json.dumps(part).encode() for part in (header, parent, metadata, content)] + binary
+    assert v1_decode(v1_encode(channel, parts)) == legacy_decode(legacy_encode(channel, parts))
 
 
 def test_a_legacy_text_frame_is_one_json_object_with_every_field() -> None:

@@ -15,15 +15,19 @@ from typing import Any, TypeVar
 from tornado.web import HTTPError, RequestHandler
 
 from ..auth import Authenticator
-from ..errors import InvalidRequest, SandkastenError, Unauthorized
+from ..errors import InvalidRequest, SandkastenError, TooLarge, Unauthorized
 from ..kernelspec import Kernelspecs
+from ..notebooks import NotebookSessions
 from ..pool import Pool
 from ..sessions import Sessions
+from ..web import Web
+from .bodies import MAX_BODY_BYTES, is_oversized
 
-__all__ = ["Handler", "Services", "log_request"]
+__all__ = ["Handler", "Health", "NotFound", "Services", "log_request"]
 
 T = TypeVar("T")
 log = logging.getLogger("sandkasten_kernels.http")
+_UNPRINTABLE = re.compile(r"[^ -~]")
 _TOKEN = re.compile(r"([?&]token=)[^&\s]*", re.IGNORECASE)
 
 
@@ -33,18 +37,21 @@ class Services:
 
     authenticator: Authenticator
     sessions: Sessions
+    notebooks: NotebookSessions
     specs: Kernelspecs
     pool: Pool
+    web: Web
 
 
 def log_request(handler: RequestHandler) -> None:
     """Write one line for a finished request: no token is in it."""
     status = handler.get_status()
     level = logging.INFO if status < 400 else logging.WARNING if status < 500 else logging.ERROR
-    uri = _TOKEN.sub(r"\1[secret]", handler.request.uri or "")
+    uri = _UNPRINTABLE.sub("?", _TOKEN.sub(r"\1[secret]", handler.request.uri or "")[:512])
     request_id = getattr(handler, "request_id", "-")
     duration = 1000 * handler.request.request_time()
-    log.log(level, "%d %s %s %.1f ms [%s]", status, handler.request.method, uri[:512], duration, request_id)
+    called = f"{handler.request.method} {uri}"
+    log.log(level, "%d %s %.1f ms %s [%s]", status, called, duration, handler.request.remote_ip, request_id)
 
 
 class Handler(RequestHandler):
@@ -66,9 +73,19 @@ class Handler(RequestHandler):
         self.set_header("X-Content-Type-Options", "nosniff")
         self.set_header("Cache-Control", "no-store")
         self.set_header("Server", "sandkasten-kernels")
+        for name, value in self.settings["web"].cors(self.request.headers).items():
+            self.set_header(name, value)
 
     def prepare(self) -> None:
-        if self.open_to_all or self.request.method == "OPTIONS":
+        if self.request.method == "OPTIONS":
+            return
+        self.authenticate()
+        if is_oversized(self.request):
+            raise TooLarge(f"the body is larger than {MAX_BODY_BYTES // 2**20} MiB, the most that a request may have")
+
+    def authenticate(self) -> None:
+        """Raise `Unauthorized` for a caller without a key."""
+        if self.open_to_all:
             return
         if not self.services.authenticator.allows(self.request):
             raise Unauthorized(
@@ -78,7 +95,22 @@ class Handler(RequestHandler):
     def options(self, *args: str) -> None:
         """Answer what a client may ask before it has a token."""
         self.set_status(204)
-        self.set_header("Allow", "GET, POST, DELETE, OPTIONS")
+        self.set_header("Allow", self.allowed_methods())
+        for name, value in self.services.web.preflight(self.request.headers, self.allowed_methods()).items():
+            self.set_header(name, value)
+
+    @classmethod
+    def allowed_methods(cls) -> str:
+        """Return the methods that the route has, as the ``Allow`` header lists them."""
+        return ", ".join(
+            name
+            for name in cls.SUPPORTED_METHODS
+            if getattr(cls, name.lower()) is not getattr(RequestHandler, name.lower())
+        )
+
+    def url(self, path: str) -> str:
+        """Return the path of a route as a client has to ask for it."""
+        return self.services.web.path(path)
 
     async def unless_gone(self, work: Coroutine[Any, Any, T]) -> T:
         """Return what ``work`` returns; it is cancelled when the client goes away, and so is the request."""
@@ -87,6 +119,7 @@ class Handler(RequestHandler):
         return await task
 
     def on_connection_close(self) -> None:
+        super().on_connection_close()  # a WebSocket learns there that it is closed
         self._gone = True
         if self._work is not None:
             self._work.cancel()
@@ -122,7 +155,10 @@ class Handler(RequestHandler):
             if error.status == 401:
                 self.set_header("WWW-Authenticate", 'Bearer realm="sandkasten-kernels"')
         elif isinstance(error, HTTPError) and status_code < 500:
-            message = error.log_message or http.HTTPStatus(status_code).phrase
+            message = (error.log_message or http.HTTPStatus(status_code).phrase) % error.args
+            if status_code == 405:
+                self.set_header("Allow", self.allowed_methods())
+                message = f"this path knows no such method; it has {self.allowed_methods()}"
         else:
             code = "INTERNAL_ERROR"
             message = f"something went wrong here; the gateway's log has it under {self.request_id}"
@@ -156,6 +192,10 @@ class NotFound(Handler):
 
     def prepare(self) -> None:
         raise HTTPError(404, "there is nothing at this path")
+
+    @classmethod
+    def allowed_methods(cls) -> str:
+        return ""
 
 
 class Health(Handler):

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
 import socket
-from collections import deque
+import struct
+import termios
+from collections.abc import Sequence
 from functools import partial
 
+from tornado.iostream import IOStream
 from tornado.web import HTTPError
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
@@ -15,8 +19,11 @@ from ..calls import LinkError
 from ..link import MAX_MESSAGE_BYTES
 from ..messages import EMPTY, Parts, build, json_object
 from ..relay import V1, MalformedFrame, legacy_decode, legacy_encode, v1_decode, v1_encode
+from ..replay import Message
+from ..seats import Seat
 from ..sessions import Session
 from .base import Handler, Services
+from .outbox import Outbox
 
 __all__ = ["Channels"]
 
@@ -24,33 +31,53 @@ log = logging.getLogger("sandkasten_kernels.channels")
 MAX_UNREAD_BYTES = MAX_MESSAGE_BYTES + 64 * 1024 * 1024
 MAX_LAB_FRAME_BYTES = 10 * 1024 * 1024 - 4096
 MAX_IN_FLIGHT = 32
-FRAME_BYTES = 128
+TIDY_BYTES, TIDY_SECONDS = 1024 * 1024, 1.0
 GONE, TOO_SLOW, REPLACED = 1001, 4000, 4001
 GONE_SECONDS = 120
+MAX_SESSION_ID = 256
 
 
 class Channels(Handler, WebSocketHandler):
     """One client of one kernel.
 
     What the client has not read yet waits here, up to `MAX_UNREAD_BYTES`; a client above that is told so and cut off,
-    and nobody else notices.
+    and nobody else notices. What a lost connection has not delivered goes to the next one of its ``session_id``.
     """
 
     session: Session
     session_id = ""
+    _seat: Seat | None = None
+    _stream: IOStream | None = None
     _v1 = False
     _lab = False
     _in_flight = 0
-    _unread_bytes = 0
+    _in_flight_bytes = 0
+    _tidying: asyncio.TimerHandle | None = None
 
     def prepare(self) -> None:
         super().prepare()
-        if self.request.headers.get("Upgrade", "").lower() != "websocket":
+        if self.request.method != "GET":
+            return
+        headers = self.request.headers
+        upgrades = {word.strip().lower() for word in headers.get("Connection", "").split(",")}
+        if headers.get("Upgrade", "").lower() != "websocket" or "upgrade" not in upgrades:
             raise HTTPError(400, "this path speaks WebSocket only")
+        if headers.get("Sec-WebSocket-Version") != "13" or not headers.get("Sec-WebSocket-Key"):
+            raise HTTPError(400, "the WebSocket handshake has no key, or is not of version 13")
+        if not self.services.web.accepts(headers):
+            raise HTTPError(
+                403, f"pages of {headers.get('Origin', 'another site')[:100]} may not connect: allow_origin"
+            )
+        self.session_id = self.get_query_argument("session_id", "")
+        if len(self.session_id) > MAX_SESSION_ID:
+            raise HTTPError(400, f"session_id is longer than {MAX_SESSION_ID} characters")
+
+    def check_origin(self, origin: str) -> bool:
+        return True  # `prepare` has checked it, and answers in JSON
 
     def initialize(self, services: Services) -> None:
         super().initialize(services)
-        self._unread: deque[str | bytes] = deque()
+        self._outbox = Outbox()
 
     def select_subprotocol(self, subprotocols: list[str]) -> str | None:
         return V1 if V1 in subprotocols else None
@@ -64,12 +91,9 @@ class Channels(Handler, WebSocketHandler):
         # jupyter_server's own gateway client stops for good at a binary frame, and reconnects at a large one
         self._lab = not self._v1 and self.request.headers.get("User-Agent", "").startswith("Tornado/")
         self.set_nodelay(True)  # without it every cell waits 40 ms for the client's delayed acknowledgement
+        self._stream = getattr(self.ws_connection, "stream", None)
         self._give_up_after(GONE_SECONDS)
-        self.session_id = self.get_query_argument("session_id", "")
-        older = self._older()
-        self.services.sessions.attach(self.session, self, older)
-        if older:
-            older.close(REPLACED, "a newer connection of this session_id took over")
+        self._seat = self.services.sessions.attach(self.session, self, self.session_id)
 
     async def on_message(self, message: str | bytes) -> None:
         try:
@@ -77,7 +101,8 @@ class Channels(Handler, WebSocketHandler):
                 channel, parts = v1_decode(message)
             else:
                 channel, parts = legacy_decode(message)
-            await self.session.kernel.send(self, channel, parts)
+            if self._seat is not None:
+                await self.session.kernel.send(self._seat, channel, parts)
         except MalformedFrame as error:
             log.warning("a message to kernel %s was passed over: %s", self.session.id, error)
             words = f"The gateway passed a message over: {error}.\n"
@@ -87,62 +112,91 @@ class Channels(Handler, WebSocketHandler):
             self.deliver("iopub", build("status", {"execution_state": "dead"}, "", EMPTY)[1])
 
     def on_close(self) -> None:
-        if hasattr(self, "session"):
-            self.services.sessions.detach(self.session, self)
+        if self._tidying:
+            self._tidying.cancel()
+        self._leave()
 
     def deliver(self, channel: str, parts: Parts) -> None:
         """Send one message of the kernel's to the client."""
-        frame = v1_encode(channel, parts) if self._v1 else legacy_encode(channel, parts)
-        if self._lab and (isinstance(frame, bytes) or len(frame) > MAX_LAB_FRAME_BYTES):
-            frame = _in_words(frame, parts)
-        self._unread.append(frame)
-        self._unread_bytes += len(frame) + FRAME_BYTES
+        self._outbox.put((channel, parts))
         self._write()
-        if self._unread_bytes > MAX_UNREAD_BYTES:
+        if self._outbox.waiting_bytes + self._in_flight_bytes > MAX_UNREAD_BYTES:
             self._cut_off()
+
+    def hand_over(self) -> Sequence[Message]:
+        """Close: a newer connection of the same client gets what is returned."""
+        undelivered = self._outbox.undelivered(self._arrived())
+        self.close(REPLACED, "a newer connection of this session_id took over")
+        return undelivered
 
     def end(self, reason: str) -> None:
         """Close: the kernel is gone for good."""
         self.close(GONE, reason[:100])
 
-    def _older(self) -> Channels | None:
-        """Return the socket that a client with our ``session_id`` had before: it has lost it and come again."""
-        sockets = (client for client in self.session.kernel.link.clients if isinstance(client, Channels))
-        return next((s for s in sockets if self.session_id and s.session_id == self.session_id), None)
+    def _leave(self) -> None:
+        if self._seat is not None:
+            undelivered = self._outbox.undelivered(self._arrived())
+            self.services.sessions.detach(self.session, self._seat, self, undelivered)
 
     def _write(self) -> None:
         """Hand frames to the connection, a few at a time: each that it holds costs far more than its bytes."""
-        while self._unread and self._in_flight < MAX_IN_FLIGHT:
-            frame = self._unread.popleft()
+        while self._in_flight < MAX_IN_FLIGHT and (message := self._outbox.first()):
+            frame = self._frame(*message)
             try:
                 written = asyncio.ensure_future(self.write_message(frame, binary=isinstance(frame, bytes)))
             except WebSocketClosedError:
-                self._unread.clear()
                 return
+            size = self._outbox.sent(self._bytes("_total_write_index"))
             self._in_flight += 1
-            written.add_done_callback(partial(self._written, len(frame) + FRAME_BYTES))
+            self._in_flight_bytes += size
+            written.add_done_callback(partial(self._written, size))
+
+    def _frame(self, channel: str, parts: Parts) -> str | bytes:
+        frame = v1_encode(channel, parts) if self._v1 else legacy_encode(channel, parts)
+        if self._lab and (isinstance(frame, bytes) or len(frame) > MAX_LAB_FRAME_BYTES):
+            return _in_words(frame, parts)
+        return frame
 
     def _written(self, size: int, written: asyncio.Future[None]) -> None:
         self._in_flight -= 1
-        self._unread_bytes -= size
+        self._in_flight_bytes -= size
         if not written.cancelled() and written.exception() is None:
             self._write()
+        if self._outbox.sent_bytes > TIDY_BYTES:
+            self._tidy()
+
+    def _tidy(self) -> None:
+        """Forget what has arrived; looked for again, because it may arrive with nothing more to write."""
+        self._outbox.arrived(self._arrived())
+        if self._tidying:
+            self._tidying.cancel()
+        later = self._outbox.sent_bytes > TIDY_BYTES
+        self._tidying = asyncio.get_running_loop().call_later(TIDY_SECONDS, self._tidy) if later else None
+
+    def _arrived(self) -> int:
+        """Return how many bytes of the connection have reached the other end, or once it is closed, the system."""
+        done = self._bytes("_total_write_done_index")
+        if self._stream is None or self._stream.socket is None:
+            return done
+        (unacknowledged,) = struct.unpack("i", fcntl.ioctl(self._stream.socket, termios.TIOCOUTQ, bytes(4)))
+        return done - int(unacknowledged)
+
+    def _bytes(self, name: str) -> int:
+        """Return a count of bytes that Tornado keeps to itself."""
+        return int(getattr(self._stream, name, 0))
 
     def _cut_off(self) -> None:
         limit = f"{MAX_UNREAD_BYTES // 2**20} MiB"
         log.warning("a client of kernel %s was cut off: more than %s unread", self.session.id, limit)
-        self.services.sessions.detach(self.session, self)
-        self._unread.clear()
-        self._unread_bytes = 0
+        self._leave()
         words = f"The gateway cut this connection off: more than {limit} of output were not read.\n"
         self.deliver("iopub", build("stream", {"name": "stderr", "text": words}, "", EMPTY)[1])
         self.close(TOO_SLOW, f"more than {limit} unread")
 
     def _give_up_after(self, seconds: int) -> None:
         """Let TCP end a connection whose other end acknowledges nothing, pings included, for so long."""
-        stream = getattr(self.ws_connection, "stream", None)
-        if stream is not None and stream.socket is not None:
-            stream.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * seconds)
+        if self._stream is not None and self._stream.socket is not None:
+            self._stream.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * seconds)
 
 
 def _in_words(frame: str | bytes, parts: Parts) -> str | bytes:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import mimetypes
+from typing import Any
 
 from .. import __version__
 from ..errors import InvalidRequest
@@ -43,14 +44,16 @@ class Kernelspecs(Handler):
     """``GET /api/kernelspecs``."""
 
     def get(self) -> None:
-        self.write_json(self.services.specs.models())
+        models = self.services.specs.models()
+        found = {name: _at(self, model) for name, model in models["kernelspecs"].items()}
+        self.write_json({**models, "kernelspecs": found})
 
 
 class Kernelspec(Handler):
     """``GET /api/kernelspecs/{name}``."""
 
     def get(self, name: str) -> None:
-        self.write_json(self.services.specs.get(name).model())
+        self.write_json(_at(self, self.services.specs.get(name).model()))
 
 
 class KernelspecResource(Handler):
@@ -83,7 +86,7 @@ class Kernels(Handler):
         if self._gone:
             self.services.sessions.end(session.id, "its client left before it had the answer")
             return
-        self.set_header("Location", f"/api/kernels/{session.id}")
+        self.set_header("Location", self.url(f"/api/kernels/{session.id}"))
         self.write_json(session.model(), status=201)
 
 
@@ -113,3 +116,8 @@ class KernelInterrupt(Handler):
     async def post(self, kernel_id: str) -> None:
         await self.services.sessions.get(kernel_id).kernel.interrupt()
         self.set_status(204)
+
+
+def _at(handler: Handler, model: dict[str, Any]) -> dict[str, Any]:
+    """Return a kernelspec's model with its resources where they are served."""
+    return {**model, "resources": {name: handler.url(path) for name, path in model["resources"].items()}}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tornado.web import HTTPError
+
 from ..auth import COOKIE
 from ..errors import SandkastenError
 from ..paths import asset_dir
@@ -30,6 +32,8 @@ class _Page(Handler):
     def send_file(self, name: str) -> None:
         """Answer with a file of ``static/``."""
         path = asset_dir("static") / name
+        if not path.is_file():
+            raise HTTPError(404, "there is no such file")
         self.set_header("Content-Type", _TYPES[path.suffix])
         self.finish(path.read_bytes())
 
@@ -37,12 +41,22 @@ class _Page(Handler):
 class Index(_Page):
     """``GET /``: the status page; its token in the URL becomes a cookie, and goes out of the address line."""
 
+    def authenticate(self) -> None:
+        if self.request.path == self.services.web.base_url:
+            super().authenticate()
+
     def get(self) -> None:
+        base_url = self.services.web.base_url
+        if self.request.path != base_url:
+            self.redirect(base_url + (f"?{self.request.query}" if self.request.query else ""))
+            return
         if self.get_query_argument("token", None) is not None:
             authenticator = self.services.authenticator
             secure = self.request.protocol == "https"
-            self.set_cookie(COOKIE, authenticator.cookie, httponly=True, samesite="Strict", secure=secure, path="/")
-            self.redirect("/")
+            self.set_cookie(
+                COOKIE, authenticator.cookie, httponly=True, samesite="Strict", secure=secure, path=base_url
+            )
+            self.redirect(base_url)
             return
         self.send_file("index.html")
 

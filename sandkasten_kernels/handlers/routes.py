@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from tornado.web import Application
 
 from .base import Handler, Health, NotFound, Services, log_request
+from .bodies import BoundedApplication
 from .channels import Channels
 from .kernels import (
     Kernel,
@@ -19,6 +21,8 @@ from .kernels import (
     Status,
     Version,
 )
+from .me import Me
+from .notebooks import NotebookSession, NotebookSessions
 from .pages import Index, StaticFile
 
 __all__ = ["application"]
@@ -32,6 +36,7 @@ ROUTES: list[tuple[str, type[Handler]]] = [
     (r"/healthz", Health),
     (r"/api/?", Version),
     (r"/api/status", Status),
+    (r"/api/me", Me),
     (r"/api/kernelspecs", Kernelspecs),
     (r"/api/kernelspecs/([^/]+)", Kernelspec),
     (r"/kernelspecs/([^/]+)/([^/]+)", KernelspecResource),
@@ -40,14 +45,21 @@ ROUTES: list[tuple[str, type[Handler]]] = [
     (r"/api/kernels/([^/]+)/restart", KernelRestart),
     (r"/api/kernels/([^/]+)/interrupt", KernelInterrupt),
     (r"/api/kernels/([^/]+)/channels", Channels),
+    (r"/api/sessions", NotebookSessions),
+    (r"/api/sessions/([^/]+)", NotebookSession),
 ]
 
 
 def application(services: Services) -> Application:
-    """Return the Tornado application."""
+    """Return the Tornado application, with every route under the base URL; outside of it there is nothing."""
     arguments: dict[str, Any] = {"services": services}
-    return Application(
-        [(path, handler, arguments) for path, handler in ROUTES],
+    prefix = re.escape(services.web.prefix)
+    routes = [(prefix + path, handler, arguments) for path, handler in ROUTES]
+    if prefix:
+        routes.append((prefix, Index, arguments))
+    return BoundedApplication(
+        routes,
+        web=services.web,
         default_handler_class=NotFound,
         default_handler_args=arguments,
         log_function=log_request,

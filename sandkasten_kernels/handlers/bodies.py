@@ -1,0 +1,57 @@
+"""Bodies that are too large are read to their end and dropped, so that the client can read why.
+
+Tornado would end the connection, and a client that still sends sees that before it sees any answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Any
+
+from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest, RequestStartLine, ResponseStartLine
+from tornado.web import Application
+
+__all__ = ["MAX_BODY_BYTES", "MAX_DROPPED_BYTES", "BoundedApplication", "is_oversized"]
+
+MAX_BODY_BYTES = 16 * 1024 * 1024
+MAX_DROPPED_BYTES = 256 * 1024 * 1024
+
+
+class _Bounded(HTTPMessageDelegate):
+    """Passes a request on, without a body that has more than `MAX_BODY_BYTES`."""
+
+    def __init__(self, inner: HTTPMessageDelegate, request: HTTPServerRequest) -> None:
+        self._inner = inner
+        self._request = request
+        self._received = 0
+
+    def headers_received(
+        self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
+    ) -> Awaitable[None] | None:
+        return self._inner.headers_received(start_line, headers)
+
+    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
+        self._received += len(chunk)
+        if self._received <= MAX_BODY_BYTES:
+            return self._inner.data_received(chunk)
+        self._request.oversized = True  # type: ignore[attr-defined]
+        self._request.headers.pop("Content-Type", None)  # half a form would be answered as a malformed one
+        return None
+
+    def finish(self) -> None:
+        self._inner.finish()
+
+    def on_connection_close(self) -> None:
+        self._inner.on_connection_close()
+
+
+class BoundedApplication(Application):
+    """A Tornado application whose handlers ask `is_oversized` instead of losing the connection."""
+
+    def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
+        return _Bounded(super().find_handler(request, **kwargs), request)
+
+
+def is_oversized(request: HTTPServerRequest) -> bool:
+    """Return whether the body was too large; what there is of it then means nothing."""
+    return getattr(request, "oversized", False)

@@ -1,0 +1,33 @@
+"""The HTTP server: its bounds in bytes and in time."""
+
+from __future__ import annotations
+
+from tornado.httpserver import HTTPServer
+
+from .base import Services
+from .bodies import MAX_DROPPED_BYTES
+from .routes import application
+
+__all__ = ["http_server"]
+
+HEADER_SECONDS = 75.0
+BODY_SECONDS = 120.0
+MAX_HEADER_BYTES = 64 * 1024
+
+
+def http_server(
+    services: Services, *, header_seconds: float = HEADER_SECONDS, body_seconds: float = BODY_SECONDS
+) -> HTTPServer:
+    """Return the server of all routes.
+
+    A client has ``header_seconds`` for the headers of a request, which is also how long a connection may lie idle, and
+    ``body_seconds`` for its body; a slower one is cut off.
+    """
+    return HTTPServer(
+        application(services),
+        xheaders=services.web.trust_proxy,
+        max_header_size=MAX_HEADER_BYTES,
+        max_body_size=MAX_DROPPED_BYTES,
+        idle_connection_timeout=header_seconds,
+        body_timeout=body_seconds,
+    )
