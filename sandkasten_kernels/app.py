@@ -24,6 +24,7 @@ from .checks import check_settings, find_kernelspecs, find_web
 from .config import Defaults, Limits
 from .config_app import ConfigApp
 from .datadir import DataDir, default_data_dir
+from .doctor_app import DoctorApp
 from .engines import Engine
 from .engines.registry import find_engine
 from .environment import CONFIG_VARIABLE, environment_settings
@@ -36,6 +37,7 @@ from .keys import Sections
 from .launcher import Launcher
 from .listen import parse_listen
 from .notebooks import NotebookSessions
+from .own_images import OwnImages
 from .pool import Pool
 from .run_app import RunApp
 from .sessions import Sessions
@@ -66,6 +68,10 @@ class SandkastenApp(Application):
     allowed_images = List(Unicode(), help="Images that may be used, by name. Empty: those that have a kernelspec.").tag(
         config=True
     )
+    images = OwnImages(
+        help="Images of one's own, by name: `{science: {from: python, pip: [polars], apt: [ffmpeg]}}`, made by "
+        "`images build science` (docs/images.md)."
+    ).tag(config=True)
     kernelspec_dirs = List(
         Unicode(),
         help="Directories of kernelspecs, searched before ours; a relative path counts from the file's directory.",
@@ -113,6 +119,7 @@ class SandkastenApp(Application):
         "debug": ({"SandkastenApp": {"log_level": logging.DEBUG}}, "Log all there is to know."),
     }
     subcommands: dict[str, Any] = {
+        "doctor": (DoctorApp, "Check this machine and the configuration."),
         "images": (ImagesApp, "Build the images of the sandboxes."),
         "config": (ConfigApp, "Check the configuration, or show it with the source of each value."),
         "run": (RunApp, "Run a program in a kernel of a gateway."),

@@ -15,6 +15,7 @@ from .errors import ConfigError
 from .kernelspec import Kernelspec, Kernelspecs
 from .keys import KeyPath, nearest
 from .listen import is_loopback, parse_listen
+from .own_images import own_images, own_kernelspecs
 from .paths import asset_dir
 from .settings import Settings
 from .web import Web
@@ -59,15 +60,21 @@ def check_settings(settings: Settings, machine: Machine | None = None) -> Kernel
 
 
 def find_kernelspecs(settings: Settings) -> Kernelspecs:
-    """Return the kernelspecs of `kernelspec_dirs` and ours. Raises `ConfigError` for a directory that is not there."""
+    """Return the kernelspecs of `kernelspec_dirs`, ours, and those of `images`.
+
+    Raises `ConfigError` for a directory that is not there, and for an own image that would hide a kernelspec.
+    """
     base = settings.base("kernelspec_dirs")
     directories = [base / name for name in settings.value("kernelspec_dirs")]
     for number, directory in enumerate(directories):
         if not directory.is_dir():
             what = "not a directory" if directory.exists() else "there is no such directory"
             raise settings.error(("kernelspec_dirs", str(number)), f"{directory.absolute()}: {what}")
+    directories.append(asset_dir("kernelspecs"))
+    own = own_images(settings.value("images"))
     return Kernelspecs(
-        [*directories, asset_dir("kernelspecs")],
+        directories,
+        extra=own_kernelspecs(own, Kernelspecs(directories), settings.error),
         allowed_images=settings.value("allowed_images"),
         default_image=settings.value("default_image"),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from traitlets import Bool, Dict, Enum, Float, HasTraits, Int, List, TraitError, TraitType, Unicode
 
@@ -17,6 +17,14 @@ LARGEST = 2**31 - 1
 
 Fault: TypeAlias = tuple[tuple[str, ...], str]
 """Where inside a value, and a sentence on it."""
+
+
+@runtime_checkable
+class Searching(Protocol):
+    """A trait that knows where inside a value a fault is."""
+
+    def find_fault(self, value: Any) -> Fault | None:
+        """Return where inside `value` what is wrong; None if nothing is."""
 
 
 class PositiveFloat(Float[float, Any]):
@@ -34,6 +42,8 @@ class PositiveFloat(Float[float, Any]):
 def fault(owner: type[HasTraits], trait: TraitType[Any, Any], value: Any) -> Fault | None:
     """Return what keeps `value` from being one of `owner`'s `trait`; None if nothing does."""
     bearer = owner.__new__(owner)  # carries the class's validators; never initialised, so nothing starts
+    if isinstance(trait, Searching):
+        return trait.find_fault(value)
     found = _mismatch(bearer, trait, value)
     if found is None:
         try:

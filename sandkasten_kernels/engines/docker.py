@@ -20,7 +20,7 @@ from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from ..config import Limits
 from ..errors import EngineError, SandboxFailed
 from ..guest import PROTOCOL
-from ..image import PROTOCOL_LABEL, full_name
+from ..image import PROTOCOL_LABEL, build_command, full_name
 from ..paths import asset_dir
 from .base import Engine, Sandbox, SandboxSpec
 from .client import CALL_SECONDS, connect, words
@@ -187,7 +187,7 @@ class DockerEngine(Engine):
         self._host.setup()
 
     async def _check_image(self, image: str) -> None:
-        mend = "run 'sandkasten-kernels images build'"
+        mend = f"run '{build_command(image)}'"
         details = await self._run(self._inspect_image, image)
         if details is None:
             raise EngineError(f"there is no image {image}: {mend}")
