@@ -29,6 +29,7 @@ from .engines import Engine
 from .engines.registry import find_engine
 from .environment import CONFIG_VARIABLE, environment_settings
 from .errors import ConfigError, SandkastenError
+from .executions import Executions
 from .handlers.base import Services
 from .handlers.server import http_server
 from .images_app import ImagesApp
@@ -40,8 +41,9 @@ from .notebooks import NotebookSessions
 from .own_images import OwnImages
 from .pool import Pool
 from .run_app import RunApp
-from .sessions import Sessions
+from .sessions import Rules, Sessions
 from .settings import Settings, command_line_settings, file_settings
+from .store import Store
 
 __all__ = ["SandkastenApp", "main"]
 
@@ -82,7 +84,21 @@ class SandkastenApp(Application):
     session_ttl_seconds = Integer(
         1800,
         min=0,
-        help="A kernel that is idle, with no client attached, ends after so many seconds; 0: never.",
+        max=86400,
+        help="A session made over /v1 ends so many seconds after its last use, unless its caller said otherwise; 0: "
+        "never. What runs, or has a client attached, is in use.",
+    ).tag(config=True)
+    kernel_ttl_seconds = Integer(
+        43200, min=0, help="The same for a kernel made over /api, by JupyterLab for instance, in seconds; 0: never."
+    ).tag(config=True)
+    max_lifetime_seconds = Integer(
+        0, min=0, help="A session ends so many seconds after its creation, whatever it does; 0: never."
+    ).tag(config=True)
+    cull_connected = Bool(
+        False, help="Whether a session that is not used ends although a client is attached over a WebSocket."
+    ).tag(config=True)
+    retention_seconds = Integer(
+        3600, min=0, help="How many seconds a session that has ended is still shown, with how it ended."
     ).tag(config=True)
     env_names = List(Unicode(), help="Variables that a caller may set for its kernel, besides KERNEL_*.").tag(
         config=True
@@ -212,7 +228,25 @@ class SandkastenApp(Application):
         stack.push_async_callback(engine.cleanup)
         launcher = Launcher(engine, Defaults(parent=self), self.log)
         pool = Pool(launcher, specs, Limits(parent=self).max_sandboxes, parent=self)
-        sessions = Sessions(pool, specs, ttl_seconds=self.session_ttl_seconds, env_names=self.env_names, log=self.log)
+        limits = Limits(parent=self)
+        store = Store(data.path / "sessions.sqlite")
+        stack.callback(store.close)
+        rules = Rules(
+            ttl_seconds=self.session_ttl_seconds,
+            kernel_ttl_seconds=self.kernel_ttl_seconds,
+            max_lifetime_seconds=self.max_lifetime_seconds,
+            cull_connected=self.cull_connected,
+            retention_seconds=self.retention_seconds,
+            max_per_owner=limits.max_sessions_per_owner,
+            env_names=frozenset(self.env_names),
+        )
+        sessions = Sessions(pool, launcher, specs, store, rules, self.log)
+        sessions.setup()
+        executions = Executions(
+            max_concurrent=limits.max_concurrent_execs,
+            max_timeout_ms=Defaults(parent=self).max_exec_timeout_ms,
+            display_limit=limits.max_output_bytes,
+        )
         self.log.info("checking the engine and the images")
         await engine.setup([launcher.sandbox_spec(spec) for spec in specs])
         stack.push_async_callback(launcher.cleanup)
@@ -220,7 +254,9 @@ class SandkastenApp(Application):
         stack.push_async_callback(sessions.cleanup)
         pool.setup()
 
-        server = http_server(Services(Authenticator(token), sessions, NotebookSessions(sessions), specs, pool, web))
+        server = http_server(
+            Services(Authenticator(token), sessions, NotebookSessions(sessions), specs, pool, web, executions, limits)
+        )
         server.add_sockets(sockets)
         stack.callback(server.stop)
         name = f"[{host}]" if ":" in host else host or "localhost"

@@ -8,9 +8,12 @@ import re
 
 from tornado.httputil import HTTPServerRequest
 
-__all__ = ["COOKIE", "Authenticator"]
+__all__ = ["COOKIE", "OWNER", "Authenticator"]
 
 COOKIE = "sandkasten-session"
+OWNER = "default"
+"""Whoever has the one token."""
+
 _SCHEME = re.compile(r"(?:token|bearer)\s+(\S+)\s*", re.IGNORECASE)
 _SAFE_METHODS = ("GET", "HEAD")
 
@@ -24,15 +27,14 @@ class Authenticator:
         self._token = token.encode()
         self.cookie = hashlib.sha256(b"cookie:" + self._token).hexdigest()
 
-    def allows(self, request: HTTPServerRequest) -> bool:
-        """Return whether a request carries the token, or, for a safe method, the cookie.
+    def owner(self, request: HTTPServerRequest) -> str:
+        """Return who calls, empty for nobody: a request carries the token, or, for a safe method, the cookie.
 
         Looked for in ``Authorization: token X`` or ``Bearer X`` (any case), ``X-API-Key``, and ``?token=``. A cookie
         does not allow a change, because a browser sends it for every page.
         """
-        return self._has_token(request) or (
-            request.method in _SAFE_METHODS and "Upgrade" not in request.headers and self._has_cookie(request)
-        )
+        reads = request.method in _SAFE_METHODS and "Upgrade" not in request.headers
+        return OWNER if self._has_token(request) or (reads and self._has_cookie(request)) else ""
 
     def permissions(self, request: HTTPServerRequest) -> frozenset[str]:
         """Return the actions that an allowed caller may take, on everything: with the cookie it may only read."""

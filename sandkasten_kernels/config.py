@@ -31,6 +31,12 @@ class Defaults(Configurable):
     readonly_rootfs = Bool(
         True, help="Whether the image is read-only inside; /workspace, /tmp and the home directory never are."
     ).tag(config=True)
+    max_exec_timeout_ms = Int(
+        300_000,
+        min=1,
+        max=600_000,
+        help="How many milliseconds an execution over /v1 may take; cells over a WebSocket have no limit.",
+    ).tag(config=True)
 
 
 class Limits(Configurable):
@@ -40,3 +46,23 @@ class Limits(Configurable):
     host_reserve_mb = Int(
         1024, min=64, help="Memory in MiB that all sandboxes together leave to the host, whatever each of them may use."
     ).tag(config=True)
+    max_sessions_per_owner = Int(64, min=1, help="Sessions and kernels that an owner may have at once (a number).").tag(
+        config=True
+    )
+    max_concurrent_execs = Int(64, min=1, help="Executions over /v1 at once, those that wait too (a number).").tag(
+        config=True
+    )
+    max_output_bytes = Int(
+        8 * 1024 * 1024,
+        min=1024,
+        help="Bytes of output in the answer to a blocking execution; of more, head and tail are kept.",
+    ).tag(config=True)
+    max_upload_bytes = Int(1024 * 1024 * 1024, min=1024, help="Bytes of a file, or an archive, that is uploaded.").tag(
+        config=True
+    )
+    max_mem_limit_mb = Int(4096, min=128, help="Memory in MiB that a caller may ask for, for its session.").tag(
+        config=True
+    )
+    max_cpu_limit = PositiveFloat(4.0, help="CPU time that a caller may ask for, for its session, in cores.").tag(
+        config=True
+    )

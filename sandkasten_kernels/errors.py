@@ -10,13 +10,20 @@ from typing import ClassVar
 __all__ = [
     "ConfigError",
     "EngineError",
+    "FileRefused",
+    "InvalidImage",
     "InvalidRequest",
+    "InvalidWorkspace",
     "LimitReached",
     "NoCapacity",
+    "NoSpace",
     "SandboxFailed",
     "SandkastenError",
+    "SessionEnded",
     "TooLarge",
+    "TooMany",
     "Unauthorized",
+    "UnknownFile",
     "UnknownKernel",
     "UnknownKernelspec",
     "UnknownNotebookSession",
@@ -60,11 +67,57 @@ class TooLarge(SandkastenError):
     code = "TOO_LARGE"
 
 
+class InvalidImage(InvalidRequest):
+    """No kernelspec runs in the image that was asked for."""
+
+    code = "INVALID_IMAGE"
+
+
+class InvalidWorkspace(InvalidRequest):
+    """What was asked for cannot be the name of a workspace."""
+
+    code = "INVALID_WORKSPACE"
+
+
 class LimitReached(SandkastenError):
-    """The caller has as many kernels as it may have; ending one helps."""
+    """The owner has as many as it may have; ending one helps. Told as 403 on ``/api`` and as 429 on ``/v1``."""
 
     status = 403
     code = "LIMIT_REACHED"
+
+
+class TooMany(LimitReached):
+    """Too much is under way at once; waiting helps."""
+
+    status = 429
+
+
+class SessionEnded(SandkastenError):
+    """The session was there, and has ended; the message says how."""
+
+    status = 410
+    code = "SESSION_EXPIRED"
+
+
+class UnknownFile(SandkastenError):
+    """There is no such file in the sandbox."""
+
+    status = 404
+    code = "FILE_NOT_FOUND"
+
+
+class FileRefused(SandkastenError):
+    """What is at the path is not what was asked for, or leads out of the workspace."""
+
+    status = 400
+    code = "INVALID_REQUEST"
+
+
+class NoSpace(SandkastenError):
+    """The sandbox has no space left for what was sent."""
+
+    status = 507
+    code = "NO_SPACE"
 
 
 class UnknownKernel(SandkastenError):

@@ -65,7 +65,7 @@ class Kernel:
         self._owned = False
         self._pid: object = None
         self._no_news: asyncio.TimerHandle | None = None
-        self._guest = GuestLink(sandbox.guest_key, self._on_news, self._link_lost)
+        self.guest = GuestLink(sandbox.guest_key, self._on_news, self._link_lost)
         self._settled = asyncio.Event()
         self._deaths: deque[float] = deque(maxlen=MAX_DEATHS)
         self._on_gone: list[Callable[[], None]] = []
@@ -88,7 +88,7 @@ class Kernel:
         """Return when the kernel has answered and its output is subscribed to. Raises `SandboxFailed`."""
         self.sandbox.on_exit(self._sandbox_exited)
         try:
-            await self._guest.open(self.sandbox.sockets)
+            await self.guest.open(self.sandbox.sockets)
             await self._run_process("kernel_start_request", {})
         except LinkError as error:
             raise SandboxFailed(f"kernel {self.spec.name} did not start: {error}") from error
@@ -159,22 +159,36 @@ class Kernel:
         except LinkError:
             self._log.info("%r did not answer the interrupt request; it gets a signal", self)
         try:
-            await self._guest.call("kernel_signal_request", {"signum": int(signal.SIGINT)}, INTERRUPT_SECONDS)
+            await self.guest.call("kernel_signal_request", {"signum": int(signal.SIGINT)}, INTERRUPT_SECONDS)
         except LinkError as error:
             raise SandboxFailed(f"the kernel could not be interrupted: {error}") from error
+
+    async def kill(self) -> None:
+        """Kill the kernel's process, which is then started again, without its variables. Raises `SandboxFailed`."""
+        try:
+            await self.guest.call("kernel_signal_request", {"signum": int(signal.SIGKILL)}, INTERRUPT_SECONDS)
+        except LinkError as error:
+            raise SandboxFailed(f"the kernel could not be killed: {error}") from error
+
+    async def stop_command(self) -> None:
+        """Stop the shell's command as one that exceeds its time: INT, TERM and KILL. Raises `SandboxFailed`."""
+        try:
+            await self.guest.call("interrupt_request", {"for_good": True}, INTERRUPT_SECONDS)
+        except LinkError as error:
+            raise SandboxFailed(f"the command could not be stopped: {error}") from error
 
     def close(self, reason: str) -> None:
         """End the connections and tell the clients; the sandbox is the pool's to destroy. Idempotent."""
         self._die(reason)
         self.link.close(reason)
-        self._guest.close()
+        self.guest.close()
         if self._revival is not None:
             self._revival.cancel()
 
     async def _run_process(self, request: str, extra: Mapping[str, Any]) -> None:
         """Return when a new process, or the guest's new bash, has answered over new connections."""
         if self.spec.in_guest:
-            await self._guest.call("shell_restart_request", {}, INTERRUPT_SECONDS)
+            await self.guest.call("shell_restart_request", {}, INTERRUPT_SECONDS)
             names: Mapping[str, str] = GUEST_SOCKETS
             key = self.sandbox.guest_key
         else:
@@ -201,7 +215,7 @@ class Kernel:
             "deadline": START_SECONDS,
             **extra,
         }
-        answer = await self._guest.call(request, content, START_SECONDS + 5)
+        answer = await self.guest.call(request, content, START_SECONDS + 5)
         self._pid = answer.get("pid")
         names = answer.get("sockets")
         if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):

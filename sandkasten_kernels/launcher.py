@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+from dataclasses import fields
 
 from .config import Defaults
 from .engines import Engine, SandboxSpec
@@ -29,7 +30,8 @@ class Launcher:
     def sandbox_spec(self, spec: Kernelspec) -> SandboxSpec:
         """Return what a kernelspec's sandboxes are made of."""
         own = {**spec.limits._asdict(), "network_mode": spec.network_mode}
-        wanted = {name: getattr(self._defaults, name) for name in Defaults.class_own_traits(config=True)}
+        names = {field.name for field in fields(SandboxSpec)} & set(Defaults.class_own_traits(config=True))
+        wanted = {name: getattr(self._defaults, name) for name in names}
         wanted.update((name, value) for name, value in own.items() if value is not None)
         return SandboxSpec(image=spec.image, **wanted)
 
@@ -44,6 +46,14 @@ class Launcher:
             task.add_done_callback(self._discards.discard)
             raise
         return kernel
+
+    async def resize(self, kernel: Kernel, cpu_limit: float | None, mem_limit_mb: int | None) -> None:
+        """Change the limits of a kernel's sandbox. Raises `InvalidRequest`, `EngineError`."""
+        await self._engine.resize(kernel.sandbox, cpu_limit, mem_limit_mb)
+
+    async def stats(self, kernel: Kernel) -> dict[str, int]:
+        """Return what a kernel's sandbox uses, as `Engine.stats` has it. Raises `EngineError`."""
+        return await self._engine.stats(kernel.sandbox)
 
     async def destroy(self, kernel: Kernel) -> None:
         """Return when the kernel and its sandbox are gone, whatever their state was.

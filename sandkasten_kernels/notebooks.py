@@ -12,7 +12,8 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from .errors import InvalidRequest, LimitReached, UnknownNotebookSession
-from .sessions import Session, Sessions
+from .session import OWNER, Session
+from .sessions import Sessions, Wanted
 
 __all__ = ["NotebookSession", "NotebookSessions"]
 
@@ -49,18 +50,18 @@ class NotebookSessions:
         self._known: dict[str, NotebookSession] = {}
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    def get(self, session_id: str) -> NotebookSession:
-        """Return a session. Raises `UnknownNotebookSession`."""
+    def get(self, session_id: str, owner: str = OWNER) -> NotebookSession:
+        """Return an owner's session. Raises `UnknownNotebookSession`."""
         found = self._known.get(session_id)
-        if found is None or not self._lives(found):
+        if found is None or not self._lives(found) or found.kernel.owner != owner:
             raise UnknownNotebookSession(f"there is no session {session_id[:64]!r}")
         return found
 
-    def models(self) -> list[dict[str, Any]]:
-        """Return the model of every session, oldest first."""
-        return [session.model() for session in self._living()]
+    def models(self, owner: str = OWNER) -> list[dict[str, Any]]:
+        """Return the model of every session of an owner's, oldest first."""
+        return [session.model() for session in self._living() if session.kernel.owner == owner]
 
-    async def open(self, body: dict[str, Any]) -> tuple[NotebookSession, bool]:
+    async def open(self, body: dict[str, Any], owner: str = OWNER) -> tuple[NotebookSession, bool]:
         """Return the session of ``body["path"]``, and whether it is new: its kernel then is too, or the one named.
 
         Raises `InvalidRequest`, `UnknownKernel`, and what `Sessions.create` raises.
@@ -70,52 +71,57 @@ class NotebookSessions:
             if name not in texts:
                 raise InvalidRequest(f"{name} is missing: a session has a path and a type")
         kernel_name, kernel_id = _kernel(body)
-        async with self._lock(f"path {texts['path']}"):
+        async with self._lock(f"path {owner} {texts['path']}"):
             for session in self._living():
-                if session.path == texts["path"]:
+                if session.path == texts["path"] and session.kernel.owner == owner:
                     return session, False
             if len(self._known) >= MAX_NOTEBOOK_SESSIONS:
                 raise LimitReached(f"there are {MAX_NOTEBOOK_SESSIONS} notebook sessions, the most there may be")
             if kernel_id is not None:
-                kernel = self._sessions.get(kernel_id)
+                kernel = self._sessions.get(kernel_id, owner)
             else:
-                kernel = await self._sessions.create(kernel_name, None)
+                kernel = await self._sessions.create(Wanted(kernelspec=kernel_name), owner)
             session = NotebookSession(texts["path"], texts.get("name", ""), texts["type"], kernel)
             self._known[session.id] = session
             return session, True
 
-    async def change(self, session_id: str, body: dict[str, Any]) -> NotebookSession:
+    async def change(self, session_id: str, body: dict[str, Any], owner: str = OWNER) -> NotebookSession:
         """Change path, name, type or kernel; a kernel that is replaced is ended.
 
         Raises `InvalidRequest`, `UnknownNotebookSession`, and what `Sessions.create` raises; then nothing is changed.
         """
-        self.get(session_id)
+        self.get(session_id, owner)
         texts = _texts(body)
         kernel_name, kernel_id = _kernel(body)
         async with self._lock(f"session {session_id}"):
-            session = self.get(session_id)
+            session = self.get(session_id, owner)
             before = kernel = session.kernel
             if kernel_id is not None:
                 if kernel_id not in self._sessions:
                     raise InvalidRequest(f"there is no kernel {kernel_id[:64]!r}")
-                kernel = self._sessions.get(kernel_id)
+                kernel = self._sessions.get(kernel_id, owner)
             elif kernel_name is not None:
-                kernel = await self._sessions.create(kernel_name, None)
+                kernel = await self._sessions.create(Wanted(kernelspec=kernel_name), owner)
                 if session_id not in self._known:
-                    self._sessions.end(kernel.id, "its notebook session was ended meanwhile")
-                    self.get(session_id)
+                    self._sessions.end(kernel.id, "its notebook session was ended meanwhile", owner)
+                    self.get(session_id, owner)
             for name, value in texts.items():
                 setattr(session, name, value)
             session.kernel = kernel
             if before is not kernel and before.id in self._sessions:
-                self._sessions.end(before.id, "its notebook session has another kernel")
+                self._end_kernel(before, "its notebook session has another kernel")
             return session
 
-    def end(self, session_id: str, reason: str) -> None:
+    def end(self, session_id: str, reason: str, owner: str = OWNER) -> None:
         """End a session and its kernel. Raises `UnknownNotebookSession`."""
-        session = self.get(session_id)
+        session = self.get(session_id, owner)
         del self._known[session_id]
-        self._sessions.end(session.kernel.id, reason)
+        self._end_kernel(session.kernel, reason)
+
+    def _end_kernel(self, kernel: Session, reason: str) -> None:
+        """End a kernel that was made for a notebook; what was made over ``/v1`` belongs to others too and lives on."""
+        if kernel.origin == "api":
+            self._sessions.end(kernel.id, reason, kernel.owner)
 
     def _lock(self, name: str) -> asyncio.Lock:
         return self._locks.setdefault(name, asyncio.Lock())

@@ -17,7 +17,9 @@ MAX_AWAY = 16
 
 
 class Connection(Protocol):
-    """What a seat delivers to: a WebSocket."""
+    """What a seat delivers to: a WebSocket. ``client`` is the address it comes from."""
+
+    client: str
 
     def deliver(self, channel: str, parts: Parts) -> None:
         """Take one message; must not block and must not raise."""
@@ -97,6 +99,12 @@ class Seats:
         away = [other for other in self._named.values() if not other.present and other.timer is not None]
         if len(away) > MAX_AWAY:
             self._forget(min(away, key=lambda other: other.timer.when() if other.timer else 0.0))
+
+    def close(self, client: str, reason: str) -> None:
+        """Close the connections that one client has, known by its address; they may come back."""
+        for seat in [seat for seat in self._link.clients if isinstance(seat, Seat)]:
+            if seat.connection is not None and seat.connection.client == client:
+                seat.connection.end(reason)
 
     def _forget(self, seat: Seat) -> None:
         if seat.timer is not None:

@@ -5,90 +5,91 @@ from __future__ import annotations
 import asyncio
 import logging
 import posixpath
-import re
+import time
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from .errors import InvalidRequest, SandboxFailed, UnknownKernel
-from .kernel import WORKSPACE, Kernel
-from .kernelspec import Kernelspecs
+from .errors import InvalidRequest, LimitReached, SandboxFailed, SessionEnded, UnknownKernel
+from .kernel import WORKSPACE
+from .kernelspec import Kernelspec, Kernelspecs
+from .launcher import Launcher
 from .messages import timestamp
+from .parameters import environment
 from .pool import Pool
 from .replay import Message
-from .seats import Connection, Seat, Seats
+from .seats import Connection, Seat
+from .session import OWNER, Lifetime, Origin, Session, info
+from .store import Store
 
-__all__ = ["Session", "Sessions"]
+__all__ = ["Rules", "Sessions", "Wanted", "jupyter_environment"]
 
-MAX_ENV_BYTES = 64 * 1024
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_PLAIN = re.compile(r"[^\0\ud800-\udfff]*")
+MAX_WAIT_SECONDS = 3600.0
 
 
-@dataclass(eq=False)
-class Session:
-    """One claimed sandbox with its kernel; its id is the kernel's."""
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """What the operator has decided about sessions; times are in seconds, 0 means never.
 
-    kernel: Kernel
-    acquire_source: str
-    acquire_detail: str | None
-    created: datetime = field(default_factory=lambda: datetime.now(UTC))
-    timer: asyncio.TimerHandle | None = None
-    released: bool = False
-    seats: Seats = field(init=False)
+    Attributes
+    ----------
+    ttl_seconds: after its last use a session of ``/v1`` ends, when its caller did not say otherwise.
+    kernel_ttl_seconds: the same for a kernel of ``/api``.
+    max_lifetime_seconds: a session ends so long after its creation, whatever it does.
+    cull_connected: whether a session ends by its ttl while a client is connected.
+    retention_seconds: an ended session is still shown for so long.
+    max_per_owner: sessions an owner may have at once.
+    env_names: variables a caller of ``/api`` may set, besides ``KERNEL_*``.
+    """
 
-    def __post_init__(self) -> None:
-        self.seats = Seats(self.kernel.link)
+    ttl_seconds: int = 1800
+    kernel_ttl_seconds: int = 43200
+    max_lifetime_seconds: int = 0
+    cull_connected: bool = False
+    retention_seconds: int = 3600
+    max_per_owner: int = 64
+    env_names: frozenset[str] = frozenset()
 
-    @property
-    def id(self) -> str:
-        """The one id of the session and its kernel."""
-        return self.kernel.id
 
-    @property
-    def last_activity(self) -> datetime:
-        """When the kernel last worked or was last asked."""
-        return max(self.created, self.kernel.link.last_activity)
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """A session that is asked for: a kernelspec's name, and what its kernel, its shell and the lists get to know.
 
-    def model(self) -> dict[str, Any]:
-        """Return the kernel as ``/api/kernels`` shows it."""
-        link = self.kernel.link
-        return {
-            "id": self.id,
-            "name": self.kernel.spec.name,
-            "last_activity": timestamp(self.last_activity),
-            "execution_state": link.execution_state,
-            "connections": link.connections,
-        }
+    ``env`` is checked already; ``ttl_seconds``, ``mem_limit_mb`` and ``cpu_limit`` are None for what is usual.
+    """
+
+    kernelspec: str | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    origin: Origin = "api"
+    ttl_seconds: int | None = None
+    name: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    mem_limit_mb: int | None = None
+    cpu_limit: float | None = None
 
 
 class Sessions:
-    """Creates, finds and ends sessions.
+    """Creates, finds and ends sessions. An owner is told of his own sessions alone.
 
-    Parameters
-    ----------
-    ttl_seconds: a session that is idle and has no client attached ends after so long; 0 for never.
-    env_names: variables a caller may set, besides ``KERNEL_*``.
+    Invariants: an owner never has more than ``rules.max_per_owner``, those that are just being made counted; what the
+    store says of a session was written before anybody was told.
     """
 
     def __init__(
-        self,
-        pool: Pool,
-        specs: Kernelspecs,
-        *,
-        ttl_seconds: int,
-        env_names: Collection[str],
-        log: logging.Logger,
+        self, pool: Pool, launcher: Launcher, specs: Kernelspecs, store: Store, rules: Rules, log: logging.Logger
     ) -> None:
         self.started = datetime.now(UTC)
         self.last_activity = self.started
+        self.rules = rules
         self._pool = pool
+        self._launcher = launcher
         self._specs = specs
-        self._ttl = ttl_seconds
-        self._env_names = frozenset(env_names)
+        self._store = store
         self._log = log
         self._sessions: dict[str, Session] = {}
+        self._making: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -96,50 +97,101 @@ class Sessions:
     def __contains__(self, session_id: object) -> bool:
         return session_id in self._sessions
 
+    def setup(self) -> None:
+        """Note that what an earlier process left is gone: its sandboxes are removed at start."""
+        if lost := self._store.end_all("crashed", "the gateway ended", time.time()):
+            self._log.warning("%d sessions ended with an earlier process of the gateway", lost)
+
     async def cleanup(self) -> None:
         """End every session; no-op when there is none."""
         for session in list(self._sessions.values()):
-            self.end(session.id, "the gateway stopped")
+            self._end(session, "destroyed", "the gateway stopped")
 
-    async def create(self, kernelspec: str | None, env: Any) -> Session:
+    async def create(self, wanted: Wanted, owner: str = OWNER) -> Session:
         """Return a new session on a live kernel that has its environment.
 
-        Parameters
-        ----------
-        kernelspec: its name, None for the default one.
-        env: an object of strings; what is not ``KERNEL_*`` or in ``env_names`` is passed over.
-
-        Raises `InvalidRequest`, `UnknownKernelspec`, `NoCapacity`, `SandboxFailed`.
+        Raises `UnknownKernelspec`, `LimitReached`, `NoCapacity`, `SandboxFailed`, `EngineError`.
         """
-        spec = self._specs.get(kernelspec)
-        wanted = self._environment(env)
+        spec = self._specs.get(wanted.kernelspec)
+        having = sum(session.owner == owner for session in self._sessions.values()) + self._making[owner]
+        if having >= self.rules.max_per_owner:
+            limit = f"limits.max_sessions_per_owner, {self.rules.max_per_owner}"
+            raise LimitReached(f"this owner has {having} sessions, which is {limit}: end one", retry_after=5)
+        self._making[owner] += 1
+        try:
+            session = await self._make(spec, wanted, owner)
+        finally:
+            self._making[owner] -= 1
+        return session
+
+    async def _make(self, spec: Kernelspec, wanted: Wanted, owner: str) -> Session:
         acquired = await self._pool.claim(spec)
         kernel = acquired.kernel
         try:
-            detail = await kernel.prepare(wanted, _directory(wanted))
+            if wanted.mem_limit_mb or wanted.cpu_limit:
+                await self._launcher.resize(kernel, wanted.cpu_limit, wanted.mem_limit_mb)
+            detail = await kernel.prepare(wanted.env, _directory(wanted.env))
         except BaseException:
             self._pool.release(kernel)
             raise
-        session = Session(kernel, acquired.source, detail)
+        session = Session(
+            kernel,
+            owner,
+            wanted.origin,
+            self._lifetime(wanted),
+            acquired.source,
+            detail or "",
+            wanted.name,
+            wanted.labels,
+        )
         self._sessions[session.id] = session
+        self._store.save(session.record())
         kernel.on_gone(lambda: self._gone(session))
         if not kernel.sandbox.alive:
-            self.end(session.id, "its sandbox ended")
+            self._end(session, "crashed", "its sandbox ended")
             raise SandboxFailed("the sandbox ended while it was claimed: try again", retry_after=1)
         self._watch(session)
         self._log.info("kernel %s created (%s, %s)", session.id, spec.name, acquired.source)
         return session
 
-    def get(self, session_id: str) -> Session:
-        """Return a session. Raises `UnknownKernel`."""
-        try:
-            return self._sessions[session_id]
-        except KeyError:
-            raise UnknownKernel(f"there is no kernel {session_id[:64]!r}") from None
+    def get(self, session_id: str, owner: str = OWNER) -> Session:
+        """Return a session that has not been ended; its sandbox may be gone. Raises `UnknownKernel`."""
+        session = self._sessions.get(session_id)
+        if session is None or session.owner != owner:
+            raise UnknownKernel(f"there is no kernel {session_id[:64]!r}")
+        return session
 
-    def models(self) -> list[dict[str, Any]]:
-        """Return the model of every session, oldest first."""
-        return [session.model() for session in self._sessions.values()]
+    def running(self, session_id: str, owner: str = OWNER) -> Session:
+        """Return a session that can be used, and renew its life. Raises `UnknownKernel`, `SessionEnded`."""
+        session = self._sessions.get(session_id)
+        if session is None or session.owner != owner or session.crashed:
+            record = self._store.get(session_id)
+            if record is None or record.owner != owner:
+                raise UnknownKernel(f"there is no session {session_id[:64]!r}")
+            raise SessionEnded(f"this session has ended ({record.status}): {record.reason}")
+        session.use()
+        self._store.touch(session.id, session.last_activity.timestamp())
+        return session
+
+    def models(self, owner: str = OWNER) -> list[dict[str, Any]]:
+        """Return the model of every kernel, oldest first."""
+        return [session.model() for session in self._sessions.values() if session.owner == owner]
+
+    def info(self, session_id: str, owner: str = OWNER) -> dict[str, Any]:
+        """Return a session as ``/v1`` shows it, running or lately ended. Raises `UnknownKernel`."""
+        record = self._store.get(session_id)
+        if record is None or record.owner != owner:
+            raise UnknownKernel(f"there is no session {session_id[:64]!r}")
+        return info(record, self._sessions.get(session_id))
+
+    def infos(self, labels: Mapping[str, str], owner: str = OWNER) -> list[dict[str, Any]]:
+        """Return the sessions that have these labels, newest first, running or lately ended."""
+        self._store.forget(time.time() - self.rules.retention_seconds)
+        return [
+            info(record, self._sessions.get(record.id))
+            for record in self._store.records(owner)
+            if labels.items() <= record.labels.items()
+        ]
 
     def status(self) -> dict[str, Any]:
         """Return ``started last_activity kernels connections`` of the whole gateway."""
@@ -152,10 +204,24 @@ class Sessions:
             "connections": sum(session.kernel.link.connections for session in self._sessions.values()),
         }
 
-    def end(self, session_id: str, reason: str) -> None:
-        """End a session: its clients are told and its sandbox is destroyed. Raises `UnknownKernel`."""
-        session = self.get(session_id)
-        del self._sessions[session_id]
+    def end(self, session_id: str, reason: str, owner: str = OWNER) -> None:
+        """End a session: its clients are told and its sandbox is destroyed; no-op for one that has ended lately.
+
+        Raises `UnknownKernel`.
+        """
+        if (session := self._sessions.get(session_id)) is not None and session.owner == owner:
+            self._end(session, "destroyed", reason)
+        else:
+            self.info(session_id, owner)
+
+    async def stats(self, session_id: str, owner: str = OWNER) -> dict[str, Any]:
+        """Return ``memory_bytes memory_limit cpu_usage_usec`` and what else the engine knows. Raises as `running`."""
+        return await self._launcher.stats(self.running(session_id, owner).kernel)
+
+    def _end(self, session: Session, status: str, reason: str) -> None:
+        del self._sessions[session.id]
+        self._store.end(session.id, status, reason, time.time())
+        self._store.forget(time.time() - self.rules.retention_seconds)
         self.last_activity = max(self.last_activity, session.last_activity)
         if session.timer:
             session.timer.cancel()
@@ -163,7 +229,13 @@ class Sessions:
         for client in tuple(session.kernel.link.clients):
             client.end(reason)
         self._release(session)
-        self._log.info("kernel %s ended: %s", session_id, reason)
+        self._log.info("kernel %s ended: %s", session.id, reason)
+
+    def _lifetime(self, wanted: Wanted) -> Lifetime:
+        usual = self.rules.ttl_seconds if wanted.origin == "v1" else self.rules.kernel_ttl_seconds
+        ttl = wanted.ttl_seconds or usual
+        longest = self.rules.max_lifetime_seconds
+        return Lifetime(timedelta(seconds=ttl), timedelta(seconds=longest), self.rules.cull_connected)
 
     def attach(self, session: Session, connection: Connection, session_id: str) -> Seat:
         """Deliver what the session's kernel says to ``connection``, in the place of an older one of ``session_id``."""
@@ -183,6 +255,8 @@ class Sessions:
     def _gone(self, session: Session) -> None:
         """The sandbox is gone: its place is free at once, the dead kernel stays listed until it is deleted or idle."""
         if session.id in self._sessions:
+            session.crashed = datetime.now(UTC)
+            self._store.end(session.id, "crashed", session.kernel.reason, time.time())
             self._log.warning("kernel %s is dead: %s", session.id, session.kernel.reason)
             self._release(session)
 
@@ -192,34 +266,31 @@ class Sessions:
             self._pool.release(session.kernel)
 
     def _watch(self, session: Session) -> None:
-        """End the session when it has been idle for its time; asked again when that may next be so."""
-        if not self._ttl:
+        """End the session when its time is over; asked again when that may next be so."""
+        left = (session.expires_at - datetime.now(UTC)).total_seconds()
+        if left <= 0:
+            ttl = session.lifetime.ttl.total_seconds()
+            idle = f"idle for {ttl:g} s" if not session.busy else ""
+            self._end(
+                session, "expired", idle or f"as old as max_lifetime_seconds, {self.rules.max_lifetime_seconds} s"
+            )
             return
-        idle = (datetime.now(UTC) - session.last_activity) / timedelta(seconds=1)
-        busy = session.kernel.link.connections or session.kernel.link.execution_state in ("busy", "starting")
-        if not busy and idle >= self._ttl:
-            self.end(session.id, f"idle for {self._ttl} s")
-            return
-        wait = self._ttl if busy else max(0.1, self._ttl - idle)
+        wait = min(max(0.1, left), MAX_WAIT_SECONDS)
         session.timer = asyncio.get_running_loop().call_later(wait, self._watch, session)
 
-    def _environment(self, env: Any) -> dict[str, str]:
-        if env is None:
-            return {}
-        if not isinstance(env, Mapping):
-            raise InvalidRequest("env must be an object of strings")
-        if "KERNEL_WORKSPACE" in env:
-            raise InvalidRequest("KERNEL_WORKSPACE: this gateway has no workspaces yet; start without it")
-        wanted: dict[str, str] = {}
-        for name, value in env.items():
-            if not (name.startswith("KERNEL_") or name in self._env_names):
-                continue
-            if not isinstance(value, str) or not _PLAIN.fullmatch(value) or not _NAME.fullmatch(name):
-                raise InvalidRequest(f"env.{name[:64]!r}: must be a name and a text without NUL or lone surrogates")
-            wanted[name] = value
-        if sum(len(name) + len(value) for name, value in wanted.items()) > MAX_ENV_BYTES:
-            raise InvalidRequest(f"env: larger than {MAX_ENV_BYTES // 1024} KiB")
-        return wanted
+
+def jupyter_environment(env: Any, allowed: Collection[str]) -> dict[str, str]:
+    """Return what of a Jupyter client's ``env`` its kernel gets: ``KERNEL_*`` and the names that are ``allowed``.
+
+    Raises `InvalidRequest`.
+    """
+    if env is None:
+        return {}
+    if not isinstance(env, Mapping):
+        raise InvalidRequest("env must be an object of strings")
+    if "KERNEL_WORKSPACE" in env:
+        raise InvalidRequest("KERNEL_WORKSPACE: this gateway has no workspaces yet; start without it")
+    return environment({name: value for name, value in env.items() if name.startswith("KERNEL_") or name in allowed})
 
 
 def _directory(env: Mapping[str, str]) -> str | None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from traitlets.config import LoggingConfigurable
 
 from ..channel import SocketDirectory
+from ..errors import InvalidRequest
 from .door import Arrival
 
 __all__ = ["Engine", "Sandbox", "SandboxSpec"]
@@ -148,3 +149,11 @@ class Engine(LoggingConfigurable, metaclass=_EngineMeta):  # type: ignore[metacl
     @abstractmethod
     async def destroy(self, sandbox: Sandbox) -> None:
         """Return when the sandbox and its files are gone; no-op when they are."""
+
+    async def resize(self, sandbox: Sandbox, cpu_limit: float | None, mem_limit_mb: int | None) -> None:
+        """Change the limits of a running sandbox; None leaves one as it is. An engine may refuse: `InvalidRequest`."""
+        raise InvalidRequest("cpu_limit, mem_limit_mb: this engine cannot change the limits of a sandbox")
+
+    async def stats(self, sandbox: Sandbox) -> dict[str, int]:
+        """Return what a sandbox uses: ``memory_bytes memory_limit cpu_usage_usec pids``, as far as it is known."""
+        return {}

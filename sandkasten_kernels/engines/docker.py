@@ -104,6 +104,23 @@ class DockerEngine(Engine):
         with contextlib.suppress(FileNotFoundError):
             (self.run_dir / sandbox.id).rmdir()
 
+    async def resize(self, sandbox: Sandbox, cpu_limit: float | None, mem_limit_mb: int | None) -> None:
+        changes: dict[str, int] = {}
+        if cpu_limit is not None:
+            changes |= {"NanoCpus": int(cpu_limit * 1e9)}
+        if mem_limit_mb is not None:
+            changes |= {"Memory": mem_limit_mb * 2**20, "MemorySwap": mem_limit_mb * 2**20}
+        await self._run(self._update, sandbox.handle, changes)
+
+    async def stats(self, sandbox: Sandbox) -> dict[str, int]:
+        found = await self._run(self._api.stats, sandbox.handle, stream=False, one_shot=True)
+        return {
+            "memory_bytes": found["memory_stats"].get("usage", 0),
+            "memory_limit": found["memory_stats"].get("limit", 0),
+            "cpu_usage_usec": found["cpu_stats"]["cpu_usage"].get("total_usage", 0) // 1000,
+            "pids": found["pids_stats"].get("current", 0),
+        }
+
     async def _arrival(self, container: str, door: Door) -> Arrival:
         """Return the guest's arrival, or raise as soon as the container ends without one."""
         pid = (await self._run(self._api.inspect_container, container))["State"]["Pid"]
@@ -194,6 +211,11 @@ class DockerEngine(Engine):
         protocol = (details["Config"].get("Labels") or {}).get(PROTOCOL_LABEL)
         if protocol != str(PROTOCOL):
             raise EngineError(f"image {image} speaks guest protocol {protocol}, this gateway {PROTOCOL}: {mend}")
+
+    def _update(self, container: str, changes: dict[str, int]) -> None:
+        """Change a container's resources; docker-py has no ``NanoCpus`` for it."""
+        url = self._api._url("/containers/{0}/update", container)  # noqa: SLF001
+        self._api._raise_for_status(self._api._post_json(url, data=changes))  # noqa: SLF001
 
     def _inspect_image(self, image: str) -> dict[str, Any] | None:
         try:

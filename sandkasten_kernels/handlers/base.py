@@ -15,7 +15,9 @@ from typing import Any, TypeVar
 from tornado.web import HTTPError, RequestHandler
 
 from ..auth import Authenticator
+from ..config import Limits
 from ..errors import InvalidRequest, SandkastenError, TooLarge, Unauthorized
+from ..executions import Executions
 from ..kernelspec import Kernelspecs
 from ..notebooks import NotebookSessions
 from ..pool import Pool
@@ -41,6 +43,8 @@ class Services:
     specs: Kernelspecs
     pool: Pool
     web: Web
+    executions: Executions
+    limits: Limits
 
 
 def log_request(handler: RequestHandler) -> None:
@@ -61,6 +65,7 @@ class Handler(RequestHandler):
     """
 
     open_to_all = False
+    owner = ""
     _work: asyncio.Future[Any] | None = None
     _gone = False
 
@@ -87,7 +92,8 @@ class Handler(RequestHandler):
         """Raise `Unauthorized` for a caller without a key."""
         if self.open_to_all:
             return
-        if not self.services.authenticator.allows(self.request):
+        self.owner = self.services.authenticator.owner(self.request)
+        if not self.owner:
             raise Unauthorized(
                 "a token is needed: send it as 'Authorization: token ...', or open the URL printed at start"
             )
@@ -120,6 +126,10 @@ class Handler(RequestHandler):
 
     def on_connection_close(self) -> None:
         super().on_connection_close()  # a WebSocket learns there that it is closed
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Cancel the work, as when the client goes away, which may still be told why."""
         self._gone = True
         if self._work is not None:
             self._work.cancel()
@@ -149,7 +159,7 @@ class Handler(RequestHandler):
         code = http.HTTPStatus(status_code).name
         if isinstance(error, SandkastenError):
             code, message = error.code, error.message
-            self.set_status(error.status)
+            self.set_status(self.status_of(error))
             if error.retry_after is not None:
                 self.set_header("Retry-After", str(error.retry_after))
             if error.status == 401:
@@ -173,6 +183,10 @@ class Handler(RequestHandler):
         }
         self.write_json(body, self.get_status())
 
+    def status_of(self, error: SandkastenError) -> int:
+        """Return the status that a public error is told as."""
+        return error.status
+
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         """Log what is a defect of ours, with the request's id; a public error is in the access log already."""
         if isinstance(value, SandkastenError | HTTPError):
@@ -182,7 +196,7 @@ class Handler(RequestHandler):
 
     def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
         error = kwargs["exc_info"][1] if "exc_info" in kwargs else None
-        super().send_error(error.status if isinstance(error, SandkastenError) else status_code, **kwargs)
+        super().send_error(self.status_of(error) if isinstance(error, SandkastenError) else status_code, **kwargs)
 
 
 class NotFound(Handler):

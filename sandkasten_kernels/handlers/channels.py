@@ -21,7 +21,7 @@ from ..messages import EMPTY, Parts, build, json_object
 from ..relay import V1, MalformedFrame, legacy_decode, legacy_encode, v1_decode, v1_encode
 from ..replay import Message
 from ..seats import Seat
-from ..sessions import Session
+from ..session import Session
 from .base import Handler, Services
 from .outbox import Outbox
 
@@ -46,6 +46,7 @@ class Channels(Handler, WebSocketHandler):
 
     session: Session
     session_id = ""
+    client = ""
     _seat: Seat | None = None
     _stream: IOStream | None = None
     _v1 = False
@@ -83,7 +84,7 @@ class Channels(Handler, WebSocketHandler):
         return V1 if V1 in subprotocols else None
 
     async def get(self, kernel_id: str) -> None:
-        self.session = self.services.sessions.get(kernel_id)
+        self.session = self.services.sessions.get(kernel_id, self.owner)
         await WebSocketHandler.get(self)
 
     def open(self, *args: str, **kwargs: str) -> None:
@@ -93,6 +94,7 @@ class Channels(Handler, WebSocketHandler):
         self.set_nodelay(True)  # without it every cell waits 40 ms for the client's delayed acknowledgement
         self._stream = getattr(self.ws_connection, "stream", None)
         self._give_up_after(GONE_SECONDS)
+        self.client = str(self.request.remote_ip)
         self._seat = self.services.sessions.attach(self.session, self, self.session_id)
 
     async def on_message(self, message: str | bytes) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from .. import __version__
 from ..errors import InvalidRequest
+from ..sessions import Wanted, jupyter_environment
 from .base import Handler
 
 __all__ = [
@@ -72,7 +73,7 @@ class Kernels(Handler):
     """``GET`` and ``POST /api/kernels``."""
 
     def get(self) -> None:
-        self.write_json(self.services.sessions.models())
+        self.write_json(self.services.sessions.models(self.owner))
 
     async def post(self) -> None:
         body = self.json_body()
@@ -80,11 +81,13 @@ class Kernels(Handler):
         if not isinstance(name, str | None):
             raise InvalidRequest("name must be a string")
         try:
-            session = await self.unless_gone(self.services.sessions.create(name, body.get("env")))
+            env = jupyter_environment(body.get("env"), self.services.sessions.rules.env_names)
+            wanted = Wanted(kernelspec=name, env=env)
+            session = await self.unless_gone(self.services.sessions.create(wanted, self.owner))
         except asyncio.CancelledError:
             return  # the client left while it waited, and nothing was created
         if self._gone:
-            self.services.sessions.end(session.id, "its client left before it had the answer")
+            self.services.sessions.end(session.id, "its client left before it had the answer", self.owner)
             return
         self.set_header("Location", self.url(f"/api/kernels/{session.id}"))
         self.write_json(session.model(), status=201)
@@ -94,10 +97,18 @@ class Kernel(Handler):
     """``GET`` and ``DELETE /api/kernels/{id}``."""
 
     def get(self, kernel_id: str) -> None:
-        self.write_json(self.services.sessions.get(kernel_id).model())
+        self.write_json(self.services.sessions.get(kernel_id, self.owner).model())
 
     def delete(self, kernel_id: str) -> None:
-        self.services.sessions.end(kernel_id, "a client deleted it")
+        """End a kernel of ``/api``; of a session of ``/v1`` this caller's connections are closed, and it lives on.
+
+        JupyterLab deletes every kernel that it knows when it exits, also one that it only attached to.
+        """
+        session = self.services.sessions.get(kernel_id, self.owner)
+        if session.origin == "v1":
+            session.seats.close(str(self.request.remote_ip), "the client left")
+        else:
+            self.services.sessions.end(kernel_id, "a client deleted it", self.owner)
         self.set_status(204)
 
 
@@ -105,7 +116,7 @@ class KernelRestart(Handler):
     """``POST /api/kernels/{id}/restart``: answered when the new kernel is ready."""
 
     async def post(self, kernel_id: str) -> None:
-        session = self.services.sessions.get(kernel_id)
+        session = self.services.sessions.get(kernel_id, self.owner)
         await session.kernel.restart()
         self.write_json(session.model())
 
@@ -114,7 +125,7 @@ class KernelInterrupt(Handler):
     """``POST /api/kernels/{id}/interrupt``."""
 
     async def post(self, kernel_id: str) -> None:
-        await self.services.sessions.get(kernel_id).kernel.interrupt()
+        await self.services.sessions.get(kernel_id, self.owner).kernel.interrupt()
         self.set_status(204)
 
 

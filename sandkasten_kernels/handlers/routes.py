@@ -7,6 +7,7 @@ from typing import Any
 
 from tornado.web import Application
 
+from . import v1
 from .base import Handler, Health, NotFound, Services, log_request
 from .bodies import BoundedApplication
 from .channels import Channels
@@ -45,6 +46,11 @@ ROUTES: list[tuple[str, type[Handler]]] = [
     (r"/api/kernels/([^/]+)/restart", KernelRestart),
     (r"/api/kernels/([^/]+)/interrupt", KernelInterrupt),
     (r"/api/kernels/([^/]+)/channels", Channels),
+    (r"/v1/sessions", v1.Sessions),
+    (r"/v1/sessions/([^/]+)", v1.Session),
+    (r"/v1/sessions/([^/]+)/stats", v1.SessionStats),
+    (r"/v1/sessions/([^/]+)/exec", v1.Exec),
+    (r"/v1/sessions/([^/]+)/exec/stream", v1.ExecStream),
     (r"/api/sessions", NotebookSessions),
     (r"/api/sessions/([^/]+)", NotebookSession),
 ]

@@ -1,0 +1,263 @@
+"""Running code or a command to its end and passing on what it says; collecting and streaming are one piece of code."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from .calls import LinkError
+from .errors import SandboxFailed, TooMany
+from .kernel import Kernel
+from .link import KernelLink
+from .messages import Parts, build, json_object, message_type
+from .output import Clip, Outputs, output_of, plain_text
+
+__all__ = ["Collector", "Job", "Outcome", "Sink", "Turns", "run"]
+
+STOP_SECONDS = 5.0
+GUEST_GRACE_SECONDS = 10.0
+TIMED_OUT = -1
+_CWD = "__import__('os').getcwd()"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be run.
+
+    Attributes
+    ----------
+    in_shell: a command for the sandbox's bash; else code for its kernel.
+    timeout: seconds it may take.
+    stdin, cwd, env: of this one command; code has none of them.
+    """
+
+    text: str
+    in_shell: bool
+    timeout: float
+    stdin: str = ""
+    cwd: str = ""
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended. ``exit_code`` is 0 or 1 for code, and -1 for what exceeded its time or lost its sandbox.
+
+    ``cwd`` is empty where it is not known.
+    """
+
+    exit_code: int
+    cwd: str
+    timed_out: bool
+    duration_ms: int
+    execution_count: int | None = None
+
+
+class Sink(Protocol):
+    """Takes what a job says, as it says it; must not block and must not raise."""
+
+    def text(self, stream: str, text: str) -> None:
+        """Take text of ``stdout`` or ``stderr``."""
+
+    def message(self, msg_type: str, content: Mapping[str, Any]) -> None:
+        """Take a display, a result, an error, or an order to clear."""
+
+
+class Collector:
+    """A sink that keeps head and tail of it all, within ``limit`` bytes each."""
+
+    def __init__(self, limit: int) -> None:
+        self._outputs = Outputs(limit)
+        self._all, self._streams = Clip(limit), {"stdout": Clip(limit), "stderr": Clip(limit)}
+
+    def text(self, stream: str, text: str) -> None:
+        self._all.add(text)
+        self._streams[stream].add(text)
+        self._outputs.add("stream", {"name": stream, "text": text})
+
+    def message(self, msg_type: str, content: Mapping[str, Any]) -> None:
+        self._outputs.add(msg_type, content)
+        if output := output_of(msg_type, content):
+            self._all.add(plain_text(output))
+
+    def result(self, outcome: Outcome, *, code: bool) -> dict[str, Any]:
+        """Return what the exec routes answer; with the fields of a cell when it was ``code``."""
+        answer = {
+            "exit_code": outcome.exit_code,
+            "cwd": outcome.cwd,
+            "output": self._all.text(),
+            "stdout": self._streams["stdout"].text(),
+            "stderr": self._streams["stderr"].text(),
+            "truncated": self._all.truncated or self._outputs.truncated,
+            "timed_out": outcome.timed_out,
+            "duration_ms": outcome.duration_ms,
+        }
+        if code:
+            answer["status"] = "ok" if outcome.exit_code == 0 else "error"
+            answer["outputs"] = self._outputs.finish()
+            answer["execution_count"] = outcome.execution_count
+        return answer
+
+
+class Turns:
+    """Lets one after the other pass, in the order in which they came, with at most ``bound`` waiting."""
+
+    def __init__(self, bound: int) -> None:
+        self._bound = bound
+        self._lock = asyncio.Lock()
+        self._waiting = 0
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait for the turn. Raises `TooMany` at once when ``bound`` wait already."""
+        if self._lock.locked() and self._waiting >= self._bound:
+            raise TooMany(f"{self._bound} executions wait for this session already: wait for one to end", retry_after=1)
+        self._waiting += 1
+        try:
+            await self._lock.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+
+class _Request:
+    """One execute request: a client of its link that hears only what belongs to it."""
+
+    present = False  # a session does not live for its sake as for a connection's: it counts its executions
+
+    def __init__(self, job: Job, sink: Sink, limit: int) -> None:
+        self._sink = sink
+        self._limit = limit
+        content: dict[str, Any] = {
+            "code": job.text,
+            "silent": False,
+            "store_history": not job.in_shell,
+            "allow_stdin": False,
+            "stop_on_error": False,
+            "user_expressions": {"cwd": _CWD} if not job.in_shell else {},
+        }
+        if job.in_shell:
+            options = {"timeout": job.timeout, "stdin": job.stdin, "cwd": job.cwd, "env": dict(job.env)}
+            content["sandkasten"] = {name: value for name, value in options.items() if value}
+        msg_id, self.parts = build("execute_request", content, "exec")
+        self._id = msg_id.encode()
+        self.reply: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+
+    def deliver(self, channel: str, parts: Parts) -> None:
+        """Take what the link delivers."""
+        if self._id not in parts[1] or self.reply.done():
+            return
+        if channel == "shell":
+            self.reply.set_result(json_object(parts[3]))
+        elif channel == "iopub":
+            self._hear(message_type(parts), parts[3])
+
+    def end(self, reason: str) -> None:
+        """The kernel is gone."""
+        if not self.reply.done():
+            self.reply.set_result({"status": "error", "evalue": reason})
+
+    def _hear(self, msg_type: str | None, data: bytes) -> None:
+        if msg_type == "stream":
+            content = json_object(data)
+            stream = "stderr" if content.get("name") == "stderr" else "stdout"
+            self._sink.text(stream, str(content.get("text", "")))
+        elif msg_type in ("display_data", "update_display_data", "execute_result", "error", "clear_output"):
+            if len(data) > self._limit:
+                words = f"[A {msg_type} of {len(data)} bytes is left out: more than {self._limit}.]\n"
+                self._sink.text("stderr", words)
+            else:
+                self._sink.message(msg_type, json_object(data))
+
+
+async def run(kernel: Kernel, job: Job, sink: Sink, *, display_limit: int) -> Outcome:
+    """Run a job and return how it ended, when ``sink`` has been given all of it.
+
+    Whoever cancels this interrupts the job, and waits until it has ended. A job that exceeds its time is interrupted,
+    and its process killed where that does not help.
+
+    Parameters
+    ----------
+    display_limit: bytes of one display; a larger one is left out, in words.
+
+    Raises `SandboxFailed` when there is no kernel to ask.
+    """
+    in_shell = job.in_shell or kernel.spec.in_guest
+    request = _Request(job, sink, display_limit)
+    began = time.monotonic()
+    timed_out = False
+    try:
+        link = await kernel.shell() if in_shell else kernel.link
+        link.attach(request)
+    except LinkError as error:
+        raise SandboxFailed(f"the sandbox cannot be asked: {error}", retry_after=1) from error
+    try:
+        await _send(kernel, link, request)
+        wait = job.timeout + (GUEST_GRACE_SECONDS if in_shell else 0)  # the guest minds the time of a command itself
+        await asyncio.wait({request.reply}, timeout=wait)
+        if timed_out := not request.reply.done():
+            await _stop(kernel, request, in_shell=in_shell)
+    except asyncio.CancelledError:
+        await _stop(kernel, request, in_shell=in_shell)
+        raise
+    finally:
+        link.detach(request)
+    reply = request.reply.result() if request.reply.done() else {}
+    timed_out = timed_out or reply.get("timed_out") is True
+    return _outcome(reply, timed_out, in_shell, round(1000 * (time.monotonic() - began)))
+
+
+async def _send(kernel: Kernel, link: KernelLink, request: _Request) -> None:
+    try:
+        if link is kernel.link:
+            await kernel.send(request, "shell", request.parts)
+        else:
+            await link.send(request, "shell", request.parts)
+    except LinkError as error:
+        raise SandboxFailed(f"the sandbox cannot be asked: {error}", retry_after=1) from error
+
+
+async def _stop(kernel: Kernel, request: _Request, *, in_shell: bool) -> None:
+    """Interrupt what runs; where it does not end, kill its process."""
+    for step in (kernel.stop_command,) if in_shell else (kernel.interrupt, kernel.kill):
+        if request.reply.done():
+            return
+        try:
+            await step()
+        except SandboxFailed:
+            return
+        await asyncio.wait({request.reply}, timeout=STOP_SECONDS)
+
+
+def _outcome(reply: Mapping[str, Any], timed_out: bool, in_shell: bool, duration_ms: int) -> Outcome:
+    """Return the outcome from a reply, whose fields are only believed as far as their types go."""
+    exit_code = reply.get("exit_code") if in_shell else (0 if reply.get("status") == "ok" else 1)
+    if timed_out or not isinstance(exit_code, int):
+        exit_code = TIMED_OUT
+    cwd = reply.get("cwd") if in_shell else _cwd_of(reply)
+    count = reply.get("execution_count")
+    return Outcome(
+        exit_code=exit_code,
+        cwd=cwd if isinstance(cwd, str) else "",
+        timed_out=timed_out,
+        duration_ms=duration_ms,
+        execution_count=count if isinstance(count, int) and not in_shell else None,
+    )
+
+
+def _cwd_of(reply: Mapping[str, Any]) -> str | None:
+    """Return the value of the expression that asked a python kernel for its directory."""
+    try:
+        text = reply["user_expressions"]["cwd"]["data"]["text/plain"]
+        value = ast.literal_eval(text) if isinstance(text, str) and len(text) < 8192 else None
+    except (KeyError, TypeError, ValueError, SyntaxError):
+        return None
+    return value if isinstance(value, str) else None

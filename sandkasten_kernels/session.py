@@ -1,0 +1,172 @@
+"""Session: one claimed sandbox with its kernel, what it is called, and how long it lives."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+from .auth import OWNER
+from .execution import Outcome, Turns
+from .files import Files
+from .kernel import Kernel
+from .messages import timestamp
+from .seats import Seats
+from .store import Record
+
+__all__ = ["OWNER", "Lifetime", "Origin", "Session", "info"]
+
+MAX_WAITING_EXECS = 16
+FOR_EVER = datetime(9999, 12, 31, tzinfo=UTC)
+
+Origin = Literal["api", "v1"]
+"""Through which API a session was made."""
+
+
+@dataclass(frozen=True)
+class Lifetime:
+    """How long a session lives.
+
+    Attributes
+    ----------
+    ttl: after its last use; zero for ever.
+    longest: after its creation, whatever it does; zero for ever.
+    cull_connected: whether a session ends by its ttl while a client is connected.
+    """
+
+    ttl: timedelta
+    longest: timedelta = timedelta(0)
+    cull_connected: bool = False
+
+    def end(self, created: datetime, used: datetime) -> datetime:
+        """Return when a session ends that was made and last used at these times."""
+        by_use = used + self.ttl if self.ttl else FOR_EVER
+        return min(by_use, created + self.longest) if self.longest else by_use
+
+
+@dataclass(eq=False)
+class Session:
+    """One claimed sandbox with its kernel; its id is the kernel's."""
+
+    kernel: Kernel
+    owner: str
+    origin: Origin
+    lifetime: Lifetime
+    acquire_source: str
+    acquire_detail: str = ""
+    name: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    created: datetime = field(default_factory=lambda: datetime.now(UTC))
+    cwd: str = field(init=False)
+    executions: int = 0
+    released: bool = False
+    crashed: datetime | None = None
+    timer: asyncio.TimerHandle | None = None
+    seats: Seats = field(init=False)
+    files: Files = field(init=False)
+    turns: dict[str, Turns] = field(init=False)
+    _used: datetime = field(init=False)
+    _kernel_cwd: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._used = self.created
+        self.cwd = self._kernel_cwd = self.kernel.sandbox.workspace
+        self.seats = Seats(self.kernel.link)
+        self.files = Files(self.kernel.guest)
+        self.turns = {"cmd": Turns(MAX_WAITING_EXECS), "code": Turns(MAX_WAITING_EXECS)}
+        if self.kernel.spec.in_guest:
+            self.turns["code"] = self.turns["cmd"]
+
+    @property
+    def id(self) -> str:
+        """The one id of the session and its kernel."""
+        return self.kernel.id
+
+    @property
+    def last_activity(self) -> datetime:
+        """When the kernel last worked or was last asked, or somebody used the session."""
+        return max(self._used, self.kernel.link.last_activity)
+
+    @property
+    def busy(self) -> bool:
+        """Whether something runs, or somebody is connected for whose sake the session lives."""
+        link = self.kernel.link
+        connected = bool(link.connections) and not self.lifetime.cull_connected
+        return connected or bool(self.executions) or (not self.crashed and link.execution_state in ("busy", "starting"))
+
+    @property
+    def expires_at(self) -> datetime:
+        """When the session ends if nobody uses it from now on."""
+        return self.lifetime.end(self.created, datetime.now(UTC) if self.busy else self.last_activity)
+
+    def after(self, outcome: Outcome, *, in_shell: bool) -> Outcome:
+        """Note where a job has left its shell or its kernel; return its outcome with a directory in any case."""
+        if not in_shell:
+            self._kernel_cwd = outcome.cwd or self._kernel_cwd
+            return replace(outcome, cwd=self._kernel_cwd)
+        self.cwd = outcome.cwd or self.cwd
+        return replace(outcome, cwd=self.cwd)
+
+    def use(self) -> None:
+        """Renew the session's life."""
+        self._used = datetime.now(UTC)
+
+    def model(self) -> dict[str, Any]:
+        """Return the kernel as ``/api/kernels`` shows it."""
+        link = self.kernel.link
+        return {
+            "id": self.id,
+            "name": self.kernel.spec.name,
+            "last_activity": timestamp(self.last_activity),
+            "execution_state": link.execution_state,
+            "connections": link.connections,
+        }
+
+    def record(self) -> Record:
+        """Return what is stored of the session."""
+        return Record(
+            id=self.id,
+            owner=self.owner,
+            origin=self.origin,
+            kernelspec=self.kernel.spec.name,
+            image=self.kernel.spec.image,
+            sandbox=self.kernel.sandbox.handle,
+            acquire_source=self.acquire_source,
+            acquire_detail=self.acquire_detail,
+            ttl_seconds=self.lifetime.ttl.total_seconds(),
+            created=self.created.timestamp(),
+            last_activity=self.last_activity.timestamp(),
+            name=self.name,
+            labels=self.labels,
+        )
+
+
+def info(record: Record, session: Session | None = None) -> dict[str, Any]:
+    """Return a session as ``/v1`` shows it: from what is stored, and from the session itself while it lives."""
+    used = session.last_activity if session else _time(record.last_activity)
+    ended = _time(record.ended) if record.ended is not None else None
+    answer = {
+        "id": record.id,
+        "image": record.image,
+        "kernelspec": record.kernelspec,
+        "status": record.status,
+        "cwd": session.cwd if session else "",
+        "created_at": timestamp(_time(record.created)),
+        "expires_at": timestamp(session.expires_at if session and not ended else ended or used),
+        "last_activity": timestamp(used),
+        "ttl_seconds": int(record.ttl_seconds),
+        "container_id": record.sandbox,
+        "acquire_source": record.acquire_source,
+        "acquire_detail": record.acquire_detail,
+        "name": record.name,
+        "labels": dict(record.labels),
+    }
+    if ended:
+        answer.update(ended_at=timestamp(ended), reason=record.reason)
+    return answer
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
