@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
 OOM_SCORE_ADJ = 500
 STDERR_KEPT = 4096
+OWN_SOCKETS = "guest-"
 IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
@@ -52,6 +53,7 @@ class Kernel:
 
     def spawn(self, argv: list[str], env: dict[str, str], cwd: str, key: str) -> None:
         """Start the program; ``{connection_file}`` in ``argv`` is replaced. Raises `StartFailed`."""
+        tidy(self._directory)
         connection_file = f"{self._prefix}.json"
         ports = {f"{name}_port": number for number, name in enumerate(CHANNELS, 1)}
         connection = {
@@ -89,14 +91,14 @@ class Kernel:
     def sockets(self) -> dict[str, str] | None:
         """Return the names of the kernel's sockets by channel, opened for the gateway; None while one is missing."""
         names = {channel: f"{self._prefix}-{number}" for number, channel in enumerate(CHANNELS, 1)}
-        for path in names.values():
-            try:
+        try:
+            for path in names.values():
                 if not stat.S_ISSOCK(os.lstat(path).st_mode):
                     return None
-            except FileNotFoundError:
-                return None
-        for path in names.values():
-            os.chmod(path, 0o777)
+            for path in names.values():
+                os.chmod(path, 0o777)
+        except OSError:
+            return None
         return {channel: os.path.basename(path) for channel, path in names.items()}
 
     def read_stderr(self) -> None:
@@ -145,6 +147,25 @@ class Kernel:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         with open(fd, "w") as file:
             file.write(text)
+
+
+def tidy(directory: str) -> None:
+    """Make room in the directory of sockets: all goes but the guest's own sockets, which stay as they are.
+
+    No link is followed; what cannot be removed stays, and the start that follows says what it lacks.
+    """
+    try:
+        os.chmod(directory, 0o711)
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                if not entry.is_dir(follow_symlinks=False):
+                    if not entry.name.startswith(OWN_SOCKETS):
+                        os.unlink(entry.path)
+                else:  # at most 64 deep, by the file system's number of inodes
+                    tidy(entry.path)
+                    os.rmdir(entry.path)
+    except OSError:
+        pass
 
 
 def raise_oom_score(pid: int) -> None:
