@@ -111,7 +111,7 @@ def _hook(nonce: str, number: int, leave: bool) -> str:
     pipes = " ".join(f"{fd}<<<''" for fd in (OUT, ERR, IN, TEXT))
     steps = [
         f'{report}; if [[ $PS2 ]]; then \\builtin eval "$PS2"; {report}; fi',
-        'OLDPWD=$OLDPWD PWD=$PWD \\command cd -- "$PWD"' if leave else "",
+        'OLDPWD=$OLDPWD PWD=$PWD \\command eval "builtin cd -- \\"\\$PWD\\""' if leave else "",
         f"[[ $PS0 == {number} ]] || {{ \\exec {pipes}",
         f"\\exec {OUT}>/proc/self/fd/{OUT} {ERR}>/proc/self/fd/{ERR}; PS0={number}; }}",
         "\\builtin printf \"$PS1\" >/dev/tty; PS1='$((LINENO=0))'",

@@ -166,7 +166,8 @@ class Guest:
 
     def _name_sockets(self, request: Request) -> None:
         try:
-            self._reply(request, {"status": "ok", "sockets": self._sockets.names()})
+            names = self._sockets.names(self._kernel.name if self._kernel else "")
+            self._reply(request, {"status": "ok", "sockets": names})
         except (OSError, zmq.ZMQError) as error:
             way_out = "remove what is in /run/sandkasten, or restart the kernel"
             self._reply(request, _error(f"the guest's sockets cannot be made again: {error.strerror}; {way_out}"))
@@ -178,6 +179,7 @@ class Guest:
     def _start(self, request: Request) -> None:
         self._asked = request
         self._generation += 1
+        self._sockets.tidy()
         kernel = Kernel(self._directory, self._generation)
         content = request.content
         try:

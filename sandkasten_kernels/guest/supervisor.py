@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
 OOM_SCORE_ADJ = 500
 STDERR_KEPT = 4096
-OWN_SOCKETS = "guest-"
 IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
@@ -39,12 +38,13 @@ class Kernel:
     Parameters
     ----------
     directory: where its sockets and its connection file are made.
-    generation: counts the kernels of this sandbox, and makes their sockets' names distinct.
+    generation: counts the kernels of this sandbox; with it the names of their files begin.
     """
 
     def __init__(self, directory: str, generation: int) -> None:
         self._directory = directory
-        self._prefix = f"{directory}/k{generation}"
+        self.name = f"k{generation}"
+        self._prefix = f"{directory}/{self.name}"
         self.generation = generation
         self.pid = 0
         self.stderr_fd = -1
@@ -53,7 +53,6 @@ class Kernel:
 
     def spawn(self, argv: list[str], env: dict[str, str], cwd: str, key: str) -> None:
         """Start the program; ``{connection_file}`` in ``argv`` is replaced. Raises `StartFailed`."""
-        tidy(self._directory)
         connection_file = f"{self._prefix}.json"
         ports = {f"{name}_port": number for number, name in enumerate(CHANNELS, 1)}
         connection = {
@@ -147,25 +146,6 @@ class Kernel:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         with open(fd, "w") as file:
             file.write(text)
-
-
-def tidy(directory: str) -> None:
-    """Make room in the directory of sockets: all goes but the guest's own sockets, which stay as they are.
-
-    No link is followed; what cannot be removed stays, and the start that follows says what it lacks.
-    """
-    try:
-        os.chmod(directory, 0o711)
-        with os.scandir(directory) as entries:
-            for entry in entries:
-                if not entry.is_dir(follow_symlinks=False):
-                    if not entry.name.startswith(OWN_SOCKETS):
-                        os.unlink(entry.path)
-                else:  # at most 64 deep, by the file system's number of inodes
-                    tidy(entry.path)
-                    os.rmdir(entry.path)
-    except OSError:
-        pass
 
 
 def raise_oom_score(pid: int) -> None:
