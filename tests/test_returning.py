@@ -109,10 +109,10 @@ async def test_a_stranger_and_a_client_without_a_name_get_nothing_of_it(api: Api
     await connected(api, kernel, 0)
     for query in ("", "?session_id=stranger"):
         other = await api.connect(kernel, query=query)
-        await other.send("kernel_info_request", {})
+        asked = await other.send("kernel_info_request", {})
         first = await other.receive()
         assert first
-        assert first.msg_type == "status"
+        assert first.parent_id == asked
         assert (await other.execute("1")).stream() == ""
 
 
