@@ -10,31 +10,38 @@ import resource
 import shlex
 import signal
 import sys
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from tornado.netutil import bind_sockets
-from traitlets import Bool, Enum, Integer, List, TraitError, Unicode
-from traitlets.config import Application, Config, LoggingConfigurable
+from traitlets import Bool, Enum, Integer, List, TraitError, Unicode, validate
+from traitlets.config import Application
 from traitlets.config.loader import ArgumentError
 
 from . import __version__
 from .auth import Authenticator
-from .config import Defaults, Limits, check_config, environment_config, is_loopback, load_config, parse_listen
+from .checks import check_settings, find_kernelspecs, find_web
+from .config import Defaults, Limits
+from .config_app import ConfigApp
 from .datadir import DataDir, default_data_dir
+from .doctor_app import DoctorApp
 from .engines import Engine
+from .engines.registry import find_engine
+from .environment import CONFIG_VARIABLE, environment_settings
 from .errors import ConfigError, SandkastenError
 from .handlers.base import Services
 from .handlers.server import http_server
 from .images_app import ImagesApp
 from .kernelspec import Kernelspecs
+from .keys import Sections
 from .launcher import Launcher
+from .listen import parse_listen
 from .notebooks import NotebookSessions
+from .own_images import OwnImages
 from .pool import Pool
 from .run_app import RunApp
 from .sessions import Sessions
-from .web import Web
+from .settings import Settings, command_line_settings, file_settings
 
 __all__ = ["SandkastenApp", "main"]
 
@@ -49,6 +56,7 @@ class SandkastenApp(Application):
         sandkasten-kernels                                  # serve, with the defaults
         sandkasten-kernels serve --config=sandkasten.yaml
         sandkasten-kernels images build                     # the images, once
+        sandkasten-kernels config show                      # every setting, and where it was set
     """
 
     listen = Unicode("127.0.0.1:8080", help="HOST:PORT to serve at; port 0 takes a free one.").tag(config=True)
@@ -60,7 +68,17 @@ class SandkastenApp(Application):
     allowed_images = List(Unicode(), help="Images that may be used, by name. Empty: those that have a kernelspec.").tag(
         config=True
     )
-    data_dir = Unicode(help="Where the gateway keeps its state.").tag(config=True)
+    images = OwnImages(
+        help="Images of one's own, by name: `{science: {from: python, pip: [polars], apt: [ffmpeg]}}`, made by "
+        "`images build science` (docs/images.md)."
+    ).tag(config=True)
+    kernelspec_dirs = List(
+        Unicode(),
+        help="Directories of kernelspecs, searched before ours; a relative path counts from the file's directory.",
+    ).tag(config=True)
+    data_dir = Unicode(
+        help="Where the gateway keeps its state: token, instance, what is needed at run time. A directory of its own."
+    ).tag(config=True, default_words="`/var/lib/sandkasten` for root, else `~/.local/state/sandkasten` (XDG)")
     session_ttl_seconds = Integer(
         1800,
         min=0,
@@ -101,7 +119,9 @@ class SandkastenApp(Application):
         "debug": ({"SandkastenApp": {"log_level": logging.DEBUG}}, "Log all there is to know."),
     }
     subcommands: dict[str, Any] = {
+        "doctor": (DoctorApp, "Check this machine and the configuration."),
         "images": (ImagesApp, "Build the images of the sandboxes."),
+        "config": (ConfigApp, "Check the configuration, or show it with the source of each value."),
         "run": (RunApp, "Run a program in a kernel of a gateway."),
     }
 
@@ -117,20 +137,31 @@ class SandkastenApp(Application):
         if argv[:1] == ["serve"]:
             argv = argv[1:]
         self._parse_strictly(argv)
-        if isinstance(self.subapp, Application):
-            return
+        if not isinstance(self.subapp, Application):
+            self.settings = self._read_settings()
+            self.update_config(self.settings.config)
+
+    def settings_of(self, argv: list[str]) -> Settings:
+        """Return what file, environment and the options ``argv`` say together. Raises `ConfigError`."""
+        self._parse_strictly(argv)
+        return self._read_settings()
+
+    def _read_settings(self) -> Settings:
+        """Read file, environment and command line; each has more weight than the one before it."""
         if self.extra_args:
             raise ConfigError(f"unknown argument {self.extra_args[0]!r}: see {self.name} --help")
-        sections: dict[str, type[LoggingConfigurable] | type] = {
-            "": SandkastenApp, "defaults": Defaults, "pool": Pool, "limits": Limits,
-        }  # fmt: skip
-        check_config(self.cli_config, sections)
-        config = Config()
-        if self.config_file:
-            config.merge(load_config(Path(self.config_file), sections))
-        config.merge(environment_config(os.environ))
-        config.merge(self.cli_config)
-        self.update_config(config)
+        options = command_line_settings(self.cli_config, SECTIONS)
+        settings = Settings(SECTIONS)
+        if file := self.config_file or os.environ.get(CONFIG_VARIABLE):
+            settings.merge(file_settings(Path(file), SECTIONS))
+        settings.merge(environment_settings(os.environ, SECTIONS))
+        settings.merge(options)
+        return settings
+
+    @validate("listen")
+    def _check_listen(self, proposal: dict[str, Any]) -> str:
+        parse_listen(proposal["value"])
+        return str(proposal["value"])
 
     def _parse_strictly(self, argv: list[str]) -> None:
         """Parse as traitlets does; raise `ConfigError` where it would log the values, keys too, and exit."""
@@ -145,7 +176,7 @@ class SandkastenApp(Application):
     def start(self) -> None:
         """Run the subcommand, or serve until a signal says to stop."""
         super().start()
-        if self.subapp is None:
+        if not isinstance(self.subapp, Application):
             asyncio.run(self.serve())
 
     async def serve(self) -> None:
@@ -164,17 +195,12 @@ class SandkastenApp(Application):
 
         A generated token stands in it, as Jupyter users know it; a configured key is a secret and does not.
         """
+        specs = check_settings(self.settings)
+        for file in specs.foreign:
+            self.log.warning("%s: passed over, its metadata has no 'sandkasten' (docs/kernelspecs.md)", file)
         host, port = parse_listen(self.listen)
-        if not self.api_key and not is_loopback(host):
-            raise ConfigError(f"listen: {self.listen} can be reached by others; set api_key, or listen on 127.0.0.1")
-        web = Web(
-            base_url=self.base_url,
-            trust_proxy=self.trust_proxy,
-            allow_origin=self.allow_origin,
-            allow_credentials=self.allow_credentials,
-        )
+        web = find_web(self.settings)
         _raise_file_limit()
-        specs = Kernelspecs(allowed_images=self.allowed_images, default_image=self.default_image)
         data = DataDir(Path(self.data_dir))
         stack.callback(data.close)
         token = self.api_key or data.token()
@@ -182,7 +208,7 @@ class SandkastenApp(Application):
         for sock in sockets:
             stack.callback(sock.close)
 
-        engine = self._engine(instance=data.instance(), run_dir=data.run_dir)
+        engine = self._engine(data)
         stack.push_async_callback(engine.cleanup)
         launcher = Launcher(engine, Defaults(parent=self), self.log)
         pool = Pool(launcher, specs, Limits(parent=self).max_sandboxes, parent=self)
@@ -201,12 +227,16 @@ class SandkastenApp(Application):
         shown = "YOUR_API_KEY" if self.api_key else token
         return f"http://{name}:{sockets[0].getsockname()[1]}{web.base_url}?token={shown}"
 
-    def _engine(self, **arguments: Any) -> Engine:
-        found = {point.name: point for point in entry_points(group="sandkasten_kernels.engines")}
-        if self.engine not in found:
-            raise ConfigError(f"engine: there is no {self.engine!r}; there are: {', '.join(sorted(found)) or 'none'}")
-        engine_class: type[Engine] = found[self.engine].load()
-        return engine_class(parent=self, **arguments)
+    def kernelspecs(self) -> Kernelspecs:
+        """Return the kernelspecs on offer. Raises `ConfigError`."""
+        return find_kernelspecs(self.settings)
+
+    def _engine(self, data: DataDir) -> Engine:
+        engine_class = find_engine(self.engine)
+        return engine_class(parent=self, instance=data.instance(), run_dir=data.run_dir)
+
+
+SECTIONS: Sections = {"": SandkastenApp, "defaults": Defaults, "pool": Pool, "limits": Limits}
 
 
 def main(argv: list[str] | None = None) -> None:

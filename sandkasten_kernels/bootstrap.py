@@ -16,7 +16,15 @@ from pathlib import Path
 import docker
 import requests
 
-__all__ = ["ImageBuildError", "bootstrap_base", "bootstrap_tag", "codename"]
+__all__ = [
+    "ImageBuildError",
+    "Source",
+    "archive_sources",
+    "bootstrap_base",
+    "bootstrap_tag",
+    "codename",
+    "index_targets",
+]
 
 REPOSITORY = "sandkasten-base"
 PACKAGES = "apt,python3,python3-venv,ca-certificates"
@@ -64,7 +72,7 @@ def bootstrap_base(client: docker.DockerClient, report: Report) -> str:
     _check_room()
     tool = _tool(report)
     components = ("main", "universe") if distribution == "ubuntu" else ("main",)
-    sources = archive_sources(_index_targets(), release, components)
+    sources = archive_sources(index_targets(), release, components)
     with tempfile.TemporaryDirectory(prefix="sandkasten-", dir=SCRATCH, ignore_cleanup_errors=True) as name:
         work = Path(name)
         work.chmod(0o755)  # mmdebstrap without root works under other user ids
@@ -113,7 +121,7 @@ class Source:
 def archive_sources(targets: str, release: str, components: Sequence[str]) -> list[Source]:
     """Return this host's own sources of `release`, its updates and security, without third parties'.
 
-    `targets` is what `_index_targets` returns. An archive is known by its updates: a PPA has none. Empty where
+    `targets` is what `index_targets` returns. An archive is known by its updates: a PPA has none. Empty where
     the host has no sources of this kind; the tool then knows a default.
     """
     updates = {f"{release}-updates", f"{release}-security"}
@@ -124,7 +132,7 @@ def archive_sources(targets: str, release: str, components: Sequence[str]) -> li
     return [source for source in found if source.uri in archives and source.release in updates | {release}]
 
 
-def _index_targets() -> str:
+def index_targets() -> str:
     """Return apt's sources, one `uri|release|component|keyring` a line; empty without apt."""
     fields = "$(REPO_URI)|$(RELEASE)|$(COMPONENT)|$(SIGNED_BY)"
     command = ["apt-get", "indextargets", "--format", fields, "Created-By: Packages"]

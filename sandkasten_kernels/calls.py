@@ -35,7 +35,8 @@ class Calls:
         if future is None:
             return False
         if not future.done():
-            future.set_result(Reply(message_type(parts) or "", json_object(parts[3], MAX_REPLY_BYTES)))
+            data = parts[4] if len(parts) > 4 else b""
+            future.set_result(Reply(message_type(parts) or "", json_object(parts[3], MAX_REPLY_BYTES), data))
         return True
 
     def fail(self, reason: str) -> None:

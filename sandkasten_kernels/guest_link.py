@@ -10,11 +10,12 @@ from typing import Any
 from . import zmtp
 from .calls import Calls, LinkError
 from .channel import Channel, ChannelError, SocketDirectory
-from .messages import Signer, build, json_object, message_type, parts_of
+from .messages import Reply, Signer, build, json_object, message_type, parts_of
 
-__all__ = ["GuestLink"]
+__all__ = ["MAX_DATA_BYTES", "GuestLink"]
 
 MAX_MESSAGE_BYTES = 1024 * 1024
+MAX_DATA_BYTES = 512 * 1024
 CONNECT_SECONDS = 10.0
 
 
@@ -60,22 +61,29 @@ class GuestLink:
 
         Raises `LinkError` for a refusal (with the guest's words), after ``timeout`` seconds, and when it is gone.
         """
-        msg_id, parts = build(msg_type, content, self._session)
-        reply = self._calls.expect(msg_id)
-        try:
-            self._control.send(self._signer.frames(parts))
-            answer = (await asyncio.wait_for(reply, timeout)).content
-        except TimeoutError as error:
-            raise LinkError(f"the guest did not answer {msg_type} within {timeout:g} s") from error
-        except ChannelError as error:
-            reply.cancel()
-            raise LinkError(f"the guest is gone: {error}") from error
+        answer = (await self.ask(msg_type, content, timeout)).content
         if answer.get("status") != "ok":
             words = str(answer.get("evalue"))
             if last := str(answer.get("stderr") or "").strip().rpartition("\n")[2]:
                 words += f": {''.join(c if c.isprintable() else '?' for c in last[:300])}"
             raise LinkError(words)
         return answer
+
+    async def ask(self, msg_type: str, content: Mapping[str, Any], timeout: float, data: bytes = b"") -> Reply:
+        """Return the guest's reply, a refusal too. Raises `LinkError` after ``timeout`` seconds and when it is gone.
+
+        ``data`` is sent beside the content, up to `MAX_DATA_BYTES`; so much may also come back.
+        """
+        msg_id, parts = build(msg_type, content, self._session)
+        reply = self._calls.expect(msg_id)
+        try:
+            self._control.send(self._signer.frames([*parts, data] if data else parts))
+            return await asyncio.wait_for(reply, timeout)
+        except TimeoutError as error:
+            raise LinkError(f"the guest did not answer {msg_type} within {timeout:g} s") from error
+        except ChannelError as error:
+            reply.cancel()
+            raise LinkError(f"the guest is gone: {error}") from error
 
     def _on_control(self, frames: list[bytes]) -> None:
         if parts := parts_of(frames):

@@ -13,6 +13,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from .calls import LinkError
@@ -26,13 +27,15 @@ from .messages import Parts
 __all__ = ["Kernel", "KernelState"]
 
 START_SECONDS = 60.0
+AFTER_CLAIM_SECONDS, MAX_WORDS = 30.0, 300
 RESTART_GRACE_SECONDS = 2.0
 INTERRUPT_SECONDS = 1.0
 NEWS_SECONDS = 2.0
+GUEST_SECONDS = 10.0
 SETTLE_SECONDS = 5.0
 MAX_DEATHS, DEATHS_WITHIN_SECONDS = 5, 60.0
 WORKSPACE = "/workspace"
-GUEST_SOCKETS = {"shell": "guest-shell", "control": "guest-control", "stdin": "guest-stdin", "iopub": "guest-iopub"}
+CHANNELS = ("shell", "control", "stdin", "iopub")
 _READ_AT_START = re.compile(r"PYTHON|LD_")
 
 
@@ -65,6 +68,9 @@ class Kernel:
         self._pid: object = None
         self._no_news: asyncio.TimerHandle | None = None
         self._guest = GuestLink(sandbox.guest_key, self._on_news, self._link_lost)
+        self._shell: KernelLink | None = None
+        self._shell_lock = asyncio.Lock()
+        self._shell_set_up = False
         self._settled = asyncio.Event()
         self._deaths: deque[float] = deque(maxlen=MAX_DEATHS)
         self._on_gone: list[Callable[[], None]] = []
@@ -89,30 +95,29 @@ class Kernel:
         try:
             await self._guest.open(self.sandbox.sockets)
             await self._run_process("kernel_start_request", {})
-            if self.spec.warm_up:
-                await self.link.call("shell", "execute_request", _silent(self.spec.warm_up), START_SECONDS)
         except LinkError as error:
             raise SandboxFailed(f"kernel {self.spec.name} did not start: {error}") from error
 
     async def prepare(self, env: Mapping[str, str], cwd: str | None) -> str | None:
-        """Give a warm kernel its owner's environment and working directory, ahead of the owner's first request.
+        """Give a warm kernel its owner's environment and working directory, ahead of the owner's first request, and
+        run its kernelspec's `after_claim`.
 
         Returns how, when it was not silent: variables that a process reads only at its start, and kernels whose
         language we cannot speak, make the process start anew. Raises `SandboxFailed`.
         """
         self._owned = True
         self._env, self._cwd = dict(env), cwd
-        if not env and not cwd:
-            return None
         language = self.spec.spec.language
-        if language not in _SETUP or (language == "python" and any(_READ_AT_START.match(name) for name in env)):
-            if env:
-                await self.restart()
-            return "the kernel was started anew with its environment" if env else None
+        at_start = language not in _SETUP or (language == "python" and any(map(_READ_AT_START.match, env)))
+        if env and at_start:
+            await self.restart()
+            return "the kernel was started anew with its environment"
         try:
-            self._set_up(env)
+            if env or cwd:
+                self._set_up(env)
+            await self._after_claim()
         except LinkError as error:
-            raise SandboxFailed(f"the kernel ended while it was claimed: {error}") from error
+            raise SandboxFailed(f"kernel {self.spec.name} could not be prepared for its owner: {error}") from error
         return None
 
     async def send(self, client: Client, channel: str, parts: Parts) -> None:
@@ -121,6 +126,18 @@ class Kernel:
         if self.state is KernelState.DEAD:
             raise LinkError(self.reason)
         await self.link.send(client, channel, parts)
+
+    async def shell(self) -> KernelLink:
+        """Return the link to the sandbox's shell, which is independent of the kernel: opened on first use.
+
+        A bash kernel is that shell itself. Raises `LinkError` when the sandbox is gone or its guest does not answer.
+        """
+        if self.spec.in_guest:
+            return self.link
+        async with self._shell_lock:
+            if self._shell is None:
+                self._shell = await self._open_shell()
+            return self._shell
 
     async def restart(self) -> None:
         """Return when a new process has answered, in the same sandbox. Raises `SandboxFailed`."""
@@ -167,6 +184,7 @@ class Kernel:
         """End the connections and tell the clients; the sandbox is the pool's to destroy. Idempotent."""
         self._die(reason)
         self.link.close(reason)
+        self._close_shell(reason)
         self._guest.close()
         if self._revival is not None:
             self._revival.cancel()
@@ -175,13 +193,15 @@ class Kernel:
         """Return when a new process, or the guest's new bash, has answered over new connections."""
         if self.spec.in_guest:
             await self._guest.call("shell_restart_request", {}, INTERRUPT_SECONDS)
-            names: Mapping[str, str] = GUEST_SOCKETS
-            key = self.sandbox.guest_key
+            names, key = await self._guest_sockets(), self.sandbox.guest_key
         else:
             names, key = await self._start_process(request, extra)
         await self.link.open(self.sandbox.sockets, names, key, START_SECONDS)
+        await self._run_own_code("warm_up", self.spec.warm_up, START_SECONDS)
         if self._cwd or (self.spec.in_guest and self._env):
             self._set_up(self._env)
+        if self._owned:
+            await self._after_claim()
         if self.state is KernelState.DEAD:
             raise LinkError(self.reason)
         self._enter(KernelState.READY)
@@ -193,21 +213,51 @@ class Kernel:
         content = {
             "argv": self.spec.spec.argv,
             "env": {**self.spec.spec.env, **self._env},
-            "cwd": WORKSPACE,
+            "cwd": self.sandbox.workspace,
             "key": key,
             "deadline": START_SECONDS,
             **extra,
         }
         answer = await self._guest.call(request, content, START_SECONDS + 5)
         self._pid = answer.get("pid")
-        names = answer.get("sockets")
-        if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
-            raise LinkError("the guest named no sockets")
-        return names, key.encode()
+        return _socket_names(answer), key.encode()
+
+    async def _guest_sockets(self) -> Mapping[str, str]:
+        """Return the names of the guest's own sockets; those that code in the sandbox removed are made again."""
+        return _socket_names(await self._guest.call("sockets_request", {}, GUEST_SECONDS))
+
+    async def _open_shell(self) -> KernelLink:
+        if not self.sandbox.alive:
+            raise LinkError(self.reason or "the sandbox is gone")
+        link = KernelLink(partial(self._close_shell, "the shell ended the connection"), self._log)
+        await link.open(self.sandbox.sockets, await self._guest_sockets(), self.sandbox.guest_key, GUEST_SECONDS)
+        if (self._env or self._cwd) and not self._shell_set_up:
+            link.post("shell", "execute_request", _silent(_bash_setup(self._env, self._cwd)))
+        self._shell_set_up = True
+        return link
+
+    def _close_shell(self, reason: str) -> None:
+        link, self._shell = self._shell, None
+        if link is not None:
+            link.fail_open_requests("ShellGone", f"The shell is gone: {reason}.")
+            link.close(reason)
 
     def _set_up(self, env: Mapping[str, str]) -> None:
         if set_up := _SETUP.get(self.spec.spec.language):
             self.link.post("shell", "execute_request", _silent(set_up(env, self._cwd)))
+
+    async def _after_claim(self) -> None:
+        await self._run_own_code("after_claim", self.spec.after_claim, AFTER_CLAIM_SECONDS)
+
+    async def _run_own_code(self, name: str, code: str, timeout: float) -> None:
+        """Run code of the kernelspec's, unseen by clients. Raises `LinkError`, also when the code itself fails."""
+        if not code:
+            return
+        reply = (await self.link.call("shell", "execute_request", _silent(code), timeout)).content
+        if reply.get("status") != "ok":
+            words = f"{reply.get('ename')}: {reply.get('evalue')}"[:MAX_WORDS]
+            printable = "".join(c if c.isprintable() else " " for c in words)
+            raise LinkError(f"its {name} failed: {printable}")
 
     def _enter(self, state: KernelState) -> None:
         self.state = state
@@ -271,6 +321,7 @@ class Kernel:
 
     def _sandbox_exited(self) -> None:
         self._die("its sandbox ended")
+        self._close_shell("its sandbox ended")
         self._tell_gone()
 
     def _tell_gone(self) -> None:
@@ -286,6 +337,14 @@ class Kernel:
         self.link.execution_state = "dead"
         self.link.fail_open_requests("KernelDied", f"The kernel is gone: {reason}.")
         self.link.publish("status", {"execution_state": "dead"})
+
+
+def _socket_names(answer: Mapping[str, Any]) -> Mapping[str, str]:
+    """Return the names in an answer of the guest's. Raises `LinkError` where there are none."""
+    names = answer.get("sockets")
+    if not isinstance(names, dict) or not all(isinstance(names.get(name), str) for name in CHANNELS):
+        raise LinkError("the guest named no sockets")
+    return names
 
 
 def _silent(code: str) -> dict[str, Any]:

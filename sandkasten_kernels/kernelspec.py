@@ -13,6 +13,9 @@ from jupyter_client.kernelspec import KernelSpec
 from traitlets import TraitError
 
 from .errors import ConfigError, UnknownKernelspec
+from .keys import nearest
+from .metadata import DEFAULT_LIMITS, SandboxLimits, read_metadata
+from .metadata import NAME as METADATA
 from .paths import asset_dir
 
 __all__ = ["Kernelspec", "Kernelspecs"]
@@ -25,8 +28,10 @@ _NAME = re.compile(r"[A-Za-z0-9._-]+")
 class Kernelspec:
     """One kernelspec and the image that it runs in.
 
-    `resources` are the files that are served, by name; `warm_up` is code that a kernel runs silently before it is warm;
-    `in_guest`: the kernel is the sandbox's own guest, whose language is bash, and not a process of its own.
+    `resources` are the files that are served, by name; `in_guest`: the kernel is the sandbox's own guest, whose
+    language is bash, and not a process of its own. `warm_up` is code that a kernel runs silently before it is warm,
+    `after_claim` when it has its owner's environment, ahead of the owner's first request. `pool`: whether it may be
+    kept warm. `limits` and `network_mode` are None as far as the sandbox gets what `defaults` says.
     """
 
     name: str
@@ -36,6 +41,10 @@ class Kernelspec:
     resources: Mapping[str, Path]
     warm_up: str = ""
     in_guest: bool = False
+    limits: SandboxLimits = DEFAULT_LIMITS
+    network_mode: str | None = None
+    pool: bool = True
+    after_claim: str = ""
 
     def model(self, base_url: str = "/") -> dict[str, Any]:
         """Return the kernelspec as jupyter_server shows it; `resources` has the URL of each file."""
@@ -47,42 +56,51 @@ class Kernelspec:
 
 
 class Kernelspecs:
-    """The kernelspecs found in `directories`, of allowed images only.
+    """The kernelspecs found in `directories`, and `extra` ones, of allowed images only.
 
-    `directories`: each holds one directory per kernelspec, the first that has a name wins; None means ours.
-    `allowed_images`: empty allows every image that a kernelspec names. The default kernelspec is the first,
-    by name, of `default_image`. Iterating gives them in the order of their names. Raises `ConfigError` for a
-    malformed kernelspec and when there is no default one.
+    `directories`: each holds one directory per kernelspec, the first that has a name wins; None means ours. One
+    without `metadata.sandkasten` is a kernel of the host's own and passed over; `foreign` has its file.
+    `allowed_images`: empty allows every image that a kernelspec names. Iterating gives the kernelspecs in the order of
+    their names. Raises `ConfigError` for a malformed one.
     """
 
     def __init__(
         self,
         directories: Sequence[Path] | None = None,
         *,
+        extra: Iterable[Kernelspec] = (),
         allowed_images: Collection[str] = (),
         default_image: str = "python",
     ) -> None:
         if directories is None:
             directories = [asset_dir("kernelspecs")]
         found: dict[str, Kernelspec] = {}
+        self.foreign: list[Path] = []
         for directory in directories:
             for resource_dir in _kernel_dirs(directory):
                 if resource_dir.name.lower() not in found:
                     kernelspec = _read(resource_dir)
-                    found[kernelspec.name] = kernelspec
+                    if kernelspec is None:
+                        self.foreign.append(resource_dir / "kernel.json")
+                    else:
+                        found[kernelspec.name] = kernelspec
+        for kernelspec in extra:
+            found.setdefault(kernelspec.name, kernelspec)
+        self.known_images = sorted({spec.image for spec in found.values()})
         self._specs = {
             name: spec for name, spec in sorted(found.items()) if not allowed_images or spec.image in allowed_images
         }
-        default = self.for_image(default_image)
-        if default is None:
-            raise ConfigError(
-                f"default_image: no kernelspec runs in the image {default_image!r}; "
-                f"images with one: {', '.join(self.images()) or 'none'}"
-            )
-        self.default = default
+        self._default_image = default_image
 
     def __repr__(self) -> str:
-        return f"<Kernelspecs {', '.join(self._specs)}; default {self.default.name}>"
+        return f"<Kernelspecs {', '.join(self._specs)}>"
+
+    @property
+    def default(self) -> Kernelspec:
+        """The kernelspec of the default image; `UnknownKernelspec` when nobody has checked that there is one."""
+        if (default := self.for_image(self._default_image)) is None:
+            raise UnknownKernelspec(f"No kernelspec runs in the image {_shown(self._default_image)}.")
+        return default
 
     def __iter__(self) -> Iterator[Kernelspec]:
         return iter(self._specs.values())
@@ -104,8 +122,12 @@ class Kernelspecs:
         raise UnknownKernelspec(f"No kernelspec named {_shown(name)}. Known: {', '.join(self._specs)}.")
 
     def for_image(self, image: str) -> Kernelspec | None:
-        """Return the first kernelspec, by name, that runs in `image`; None if there is none."""
-        return next((spec for spec in self._specs.values() if spec.image == image), None)
+        """Return the kernelspec that stands for `image`, None if there is none.
+
+        It is the first by name of those that the pool may keep warm, or the first by name.
+        """
+        running = [spec for spec in self._specs.values() if spec.image == image]
+        return next((spec for spec in running if spec.pool), running[0] if running else None)
 
     def models(self, base_url: str = "/") -> dict[str, Any]:
         """Return what `GET /api/kernelspecs` answers."""
@@ -134,8 +156,11 @@ def _kernel_dirs(directory: Path) -> Iterable[Path]:
     return [entry for entry in entries if (entry / "kernel.json").is_file()]
 
 
-def _read(resource_dir: Path) -> Kernelspec:
-    """Read one kernelspec directory; its name in lower case is the kernelspec's, as Jupyter has it."""
+def _read(resource_dir: Path) -> Kernelspec | None:
+    """Read one kernelspec directory, None for one that says nothing of sandboxes.
+
+    The directory's name in lower case is the kernelspec's, as Jupyter has it.
+    """
     file = resource_dir / "kernel.json"
     name = resource_dir.name.lower()
     if not _NAME.fullmatch(name):
@@ -151,17 +176,17 @@ def _read(resource_dir: Path) -> Kernelspec:
             raise ConfigError(f"{file}: {key} is missing")
     if not all(isinstance(word, str) for word in spec.argv):
         raise ConfigError(f"{file}: argv is not a list of strings")
-    ours = spec.metadata.get("sandkasten")
-    image = ours.get("image") if isinstance(ours, dict) else None
-    if not isinstance(image, str) or not image:
-        raise ConfigError(f'{file}: metadata.sandkasten does not name the image, as in {{"image": "python"}}')
-    options = ours if isinstance(ours, dict) else {}
-    warm_up, kernel = options.get("warm_up", ""), options.get("kernel", "process")
-    if not isinstance(warm_up, str):
-        raise ConfigError(f"{file}: metadata.sandkasten.warm_up is not a text of code")
-    if kernel not in ("process", "guest"):
-        raise ConfigError(f"{file}: metadata.sandkasten.kernel is {_shown(str(kernel))}, not process or guest")
-    return Kernelspec(name, image, spec, resource_dir, _resources(resource_dir), warm_up, kernel == "guest")
+    if METADATA not in spec.metadata:
+        if (wrong := nearest(METADATA, spec.metadata)) is not None:
+            raise ConfigError(f"{file}: metadata.{wrong}: did you mean metadata.{METADATA}?")
+        return None
+    return Kernelspec(
+        name=name,
+        spec=spec,
+        resource_dir=resource_dir,
+        resources=_resources(resource_dir),
+        **read_metadata(file, spec.metadata[METADATA]),
+    )
 
 
 def _resources(resource_dir: Path) -> dict[str, Path]:

@@ -28,8 +28,10 @@ class Launcher:
 
     def sandbox_spec(self, spec: Kernelspec) -> SandboxSpec:
         """Return what a kernelspec's sandboxes are made of."""
-        limits = {name: getattr(self._defaults, name) for name in Defaults.class_own_traits(config=True)}
-        return SandboxSpec(image=spec.image, **limits)
+        own = {**spec.limits._asdict(), "network_mode": spec.network_mode}
+        wanted = {name: getattr(self._defaults, name) for name in Defaults.class_own_traits(config=True)}
+        wanted.update((name, value) for name, value in own.items() if value is not None)
+        return SandboxSpec(image=spec.image, **wanted)
 
     async def start(self, spec: Kernelspec) -> Kernel:
         """Return a kernel that has answered, in a sandbox of its own. Raises `SandboxFailed`, `EngineError`."""

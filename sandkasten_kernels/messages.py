@@ -42,6 +42,7 @@ class Reply:
 
     msg_type: str
     content: dict[str, Any]
+    data: bytes = b""
 
 
 class Signer:

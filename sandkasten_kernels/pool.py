@@ -13,7 +13,7 @@ from typing import Any, Literal
 from traitlets import Bool, Dict, Float, Integer, Unicode
 from traitlets.config import LoggingConfigurable
 
-from .errors import ConfigError, SandboxFailed, SandkastenError
+from .errors import SandboxFailed, SandkastenError
 from .kernel import Kernel
 from .kernelspec import Kernelspec, Kernelspecs
 from .launcher import BACKOFF_SECONDS, Launcher
@@ -38,7 +38,7 @@ class Pool(LoggingConfigurable):
     Parameters
     ----------
     launcher: starts and ends kernels.
-    specs: the kernelspecs on offer; `ConfigError` when ``images`` names an image that none of them runs in.
+    specs: the kernelspecs on offer.
     max_sandboxes: how many there may be, whatever their state.
     """
 
@@ -49,7 +49,8 @@ class Pool(LoggingConfigurable):
         key_trait=Unicode(),
         value_trait=Integer(min=0),
         default_value={"python": 2},
-        help="How many warm kernels to keep, by image.",
+        help="How many warm kernels to keep, by image. Where an image has several kernelspecs they are of the first by "
+        "name, of those that do not say `pool: false`. The default keeps as many as there is room for.",
     ).tag(config=True)
     max_starting = Integer(2, min=1, help="How many sandboxes start at the same time.").tag(config=True)
     refill_delay_seconds = Float(
@@ -62,11 +63,7 @@ class Pool(LoggingConfigurable):
         super().__init__(**kwargs)
         self._launcher = launcher
         self._specs = {spec.name: spec for spec in specs}
-        for image in self.images:
-            if image not in specs.images():
-                known = ", ".join(specs.images())
-                raise ConfigError(f"pool.images: no kernelspec runs in the image {image!r}; images with one: {known}")
-        targets = {name: self._target(spec) for name, spec in self._specs.items()}
+        targets = {name: self._target(spec, specs) for name, spec in self._specs.items()}
         self._ledger: Ledger[Kernel] = Ledger(targets, max_sandboxes, self.max_starting)
         self._waiting: dict[str, deque[asyncio.Future[Kernel]]] = {name: deque() for name in self._specs}
         self._starts: set[asyncio.Task[None]] = set()
@@ -135,8 +132,10 @@ class Pool(LoggingConfigurable):
             {"image": spec.image, "kernelspec": name, **self._ledger.counts(name)} for name, spec in self._specs.items()
         ]
 
-    def _target(self, spec: Kernelspec) -> int:
-        return self.images.get(spec.image, 0) if self.enabled else 0
+    def _target(self, spec: Kernelspec, specs: Kernelspecs) -> int:
+        return (
+            self.images.get(spec.image, 0) if self.enabled and spec.pool and spec is specs.for_image(spec.image) else 0
+        )
 
     def _hold_refills(self, seconds: float) -> None:
         self._no_refill_before = max(self._no_refill_before, time.monotonic() + seconds)

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from traitlets import Bool, Dict, Enum, Float, HasTraits, Int, List, TraitError, TraitType, Unicode
 
 from .errors import ConfigError
 
-__all__ = ["Fault", "PositiveFloat", "fault", "in_words"]
+__all__ = ["SECRETS", "Fault", "PositiveFloat", "expected", "fault", "in_words"]
 
 SECRETS = frozenset({"api_key"})
 LARGEST = 2**31 - 1
 
 Fault: TypeAlias = tuple[tuple[str, ...], str]
 """Where inside a value, and a sentence on it."""
+
+
+@runtime_checkable
+class Searching(Protocol):
+    """A trait that knows where inside a value a fault is."""
+
+    def find_fault(self, value: Any) -> Fault | None:
+        """Return where inside `value` what is wrong; None if nothing is."""
 
 
 class PositiveFloat(Float[float, Any]):
@@ -34,12 +42,15 @@ class PositiveFloat(Float[float, Any]):
 def fault(owner: type[HasTraits], trait: TraitType[Any, Any], value: Any) -> Fault | None:
     """Return what keeps `value` from being one of `owner`'s `trait`; None if nothing does."""
     bearer = owner.__new__(owner)  # carries the class's validators; never initialised, so nothing starts
+    if isinstance(trait, Searching):
+        return trait.find_fault(value)
     found = _mismatch(bearer, trait, value)
     if found is None:
         try:
             trait._validate(bearer, value)  # noqa: SLF001  the way to the class's own validators
         except (TraitError, ConfigError) as error:
-            return (), "not a valid value" if trait.name in SECRETS else " ".join(str(error).split())
+            words = " ".join(str(error).split()).removeprefix(f"{trait.name}: ")
+            return (), "not a valid value" if trait.name in SECRETS else words
         return None
     inside, expected, got = found
     if trait.name in SECRETS:
@@ -55,7 +66,7 @@ def _mismatch(bearer: HasTraits, trait: TraitType[Any, Any], value: Any) -> tupl
     """
     if value is None and trait.allow_none:
         return None
-    here: tuple[tuple[str, ...], str, Any] = ((), _expected(trait), value)
+    here: tuple[tuple[str, ...], str, Any] = ((), expected(trait), value)
     inner: Iterable[tuple[str, Any, Any]] = ()
     if isinstance(trait, Int | Float) and isinstance(value, int | float):
         if isinstance(value, int) and value > LARGEST and trait.max is None:
@@ -83,15 +94,18 @@ def _mismatch(bearer: HasTraits, trait: TraitType[Any, Any], value: Any) -> tupl
     return None
 
 
-def _expected(trait: TraitType[Any, Any]) -> str:
+def expected(trait: TraitType[Any, Any]) -> str:
+    """Return what a trait takes, in words: ``a whole number of at least 1``."""
     if isinstance(trait, PositiveFloat):
         return PositiveFloat.info_text
     if isinstance(trait, Int | Float):
         kind = "a whole number" if isinstance(trait, Int) else "a number"
-        if trait.min is not None and trait.max is not None:
-            return f"{kind} from {trait.min} to {trait.max}"
-        least = "" if trait.min is None else f" of at least {trait.min}"
-        return kind + (least if trait.max is None else f" of at most {trait.max}")
+        least, most = (None if bound is None or math.isinf(bound) else bound for bound in (trait.min, trait.max))
+        if least is not None and most is not None:
+            return f"{kind} from {least} to {most}"
+        return kind + (
+            f" of at least {least}" if least is not None else f" of at most {most}" if most is not None else ""
+        )
     if isinstance(trait, Enum):
         return " or ".join(str(value) for value in trait.values or ())
     kinds: dict[type[TraitType[Any, Any]], str] = {

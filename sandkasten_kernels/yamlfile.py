@@ -11,12 +11,24 @@ import yaml
 
 from .errors import ConfigError
 
-__all__ = ["Document", "shown"]
+__all__ = ["Document", "plain_value", "shown"]
 
 
 def shown(name: str) -> str:
     """Return a key as it may stand in a message: in quotes and shortened unless it is a plain word."""
     return name if re.fullmatch(r"[\w.-]{1,60}", name) else repr(name[:60])
+
+
+def plain_value(text: str) -> Any:
+    """Return the plain data that `text` is in YAML. Raises `ValueError`, which says why without the text."""
+    try:
+        return Document("").load(text)
+    except yaml.MarkedYAMLError as error:
+        raise ValueError(error.problem or error.context) from error
+    except yaml.YAMLError as error:
+        raise ValueError("not a text in UTF-8") from error
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 @dataclass
@@ -36,11 +48,11 @@ class Document:
         """
         document = cls(str(path))
         try:
-            loader = _Loader(path.read_bytes())
-            root = loader.get_single_node()
-            data = None if root is None else document._plain(loader, root, ())
+            text = path.read_bytes()
         except OSError as error:
             raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+        try:
+            data = document.load(text)
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             line = f":{mark.line + 1}" if mark is not None else ""
@@ -56,9 +68,26 @@ class Document:
             raise ConfigError(f"{path}:{start}: expected keys and values, as in `session_ttl_seconds: 1800`")
         return document
 
+    @property
+    def base(self) -> Path:
+        """The directory that a relative path in the file counts from: the file's own."""
+        return Path(self.file).parent
+
+    def place(self, path: tuple[str, ...]) -> str:
+        """Return file and line of what stands at `path`."""
+        while path not in self.lines:
+            path = path[:-1]
+        return f"{self.file}:{self.lines[path]}"
+
     def error(self, path: tuple[str, ...], problem: str) -> ConfigError:
         """Return the error for what stands at `path`, with its line."""
-        return ConfigError(f"{self.file}:{self.lines[path]}: {'.'.join(map(shown, path))}: {problem}")
+        return ConfigError(f"{self.place(path)}: {'.'.join(map(shown, path))}: {problem}")
+
+    def load(self, text: bytes | str) -> Any:
+        """Return the plain data of a text and note the lines; raises what YAML raises."""
+        loader = _Loader(text)
+        root = loader.get_single_node()
+        return None if root is None else self._plain(loader, root, ())
 
     def _plain(self, loader: _Loader, node: yaml.Node, path: tuple[str, ...]) -> Any:
         """Return the data of `node` and note the lines below it."""

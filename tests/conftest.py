@@ -8,10 +8,14 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import docker
+import hypothesis
 import pytest
 
 from .gateway import Gateway
 from .kernel_client import Api
+
+hypothesis.settings.register_profile("here", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("here")
 
 
 def _engine_answers() -> bool:

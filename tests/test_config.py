@@ -16,16 +16,10 @@ from traitlets import Dict, Enum, HasTraits, Int, List, TraitError, Unicode, val
 from traitlets.config import Application, Config, Configurable
 from traitlets.config.loader import KVArgParseConfigLoader
 
-from sandkasten_kernels.config import (
-    Defaults,
-    Limits,
-    check_config,
-    environment_config,
-    is_loopback,
-    load_config,
-    parse_listen,
-)
+from sandkasten_kernels.config import Defaults, Limits
 from sandkasten_kernels.errors import ConfigError
+from sandkasten_kernels.listen import is_loopback, parse_listen
+from sandkasten_kernels.settings import command_line_settings, file_settings
 
 
 class Pool(Configurable):
@@ -67,7 +61,7 @@ SECTIONS: dict[str, type[HasTraits]] = {
 def load(tmp_path: Path, text: str) -> Config:
     path = tmp_path / "sandkasten.yaml"
     path.write_text(text)
-    return load_config(path, SECTIONS)
+    return file_settings(path, SECTIONS).config
 
 
 def refusal(tmp_path: Path, text: str) -> str:
@@ -119,7 +113,7 @@ def test_a_file_sets_the_traits_of_its_sections(tmp_path: Path) -> None:
         "Pool": {"images": {"python": 3}},
         "Limits": {"max_sandboxes": 8},
     }
-    check_config(config, SECTIONS)
+    command_line_settings(config, SECTIONS)
     assert Defaults(config=config).cpu_limit == 2.0
     assert Pool(config=config).images == {"python": 3}
 
@@ -138,7 +132,7 @@ def test_what_is_left_empty_sets_nothing(tmp_path: Path, text: str) -> None:
         ("pool: {cpu_limit: 1}", "1: pool.cpu_limit: unknown key; did you mean defaults.cpu_limit?"),
         ("pool.images: {}", "1: pool.images: unknown key; write images under pool:"),
         ("pol: {}", "1: pol: unknown key; did you mean pool?"),
-        ("limits: {zzz: 1}", "1: limits.zzz: unknown key; known: max_sandboxes"),
+        ("limits: {zzz: 1}", "1: limits.zzz: unknown key; known: host_reserve_mb, max_sandboxes"),
         ("not_a_setting: x", "1: not_a_setting: unknown key; known: "),
         ('"a b\\nc": 1', "1: 'a b\\nc': unknown key; known: "),
         ('"": {}', "1: '': unknown key; known: "),
@@ -166,7 +160,7 @@ def test_an_unknown_key_is_refused_with_the_nearest_right_one(tmp_path: Path, te
             "defaults: {pids_limit: 64.5}",
             "1: defaults.pids_limit: expected a whole number of at least 32, got 64.5",
         ),
-        ("defaults: {network_mode: bridge}", "1: defaults.network_mode: expected none, got 'bridge'"),
+        ("defaults: {network_mode: host}", "1: defaults.network_mode: expected none or bridge, got 'host'"),
         (
             "defaults: {readonly_rootfs: 1}",
             "1: defaults.readonly_rootfs: expected true or false, got 1",
@@ -187,8 +181,8 @@ def test_an_unknown_key_is_refused_with_the_nearest_right_one(tmp_path: Path, te
             "limits:\n  max_sandboxes:",
             "2: limits.max_sandboxes: expected a whole number of at least 1, got nothing",
         ),
-        ("limits: 3", "1: limits: expected a mapping with some of max_sandboxes, got 3"),
-        ("limits: [1]", "1: limits: expected a mapping with some of max_sandboxes, got a list"),
+        ("limits: 3", "1: limits: expected a mapping with some of host_reserve_mb, max_sandboxes, got 3"),
+        ("limits: [1]", "1: limits: expected a mapping with some of host_reserve_mb, max_sandboxes, got a list"),
         ("listen: 8080", "1: listen: expected text, got 8080 (put it in quotes)"),
         ("listen: 2024-01-02", "1: listen: expected text, got 2024-01-02 (put it in quotes)"),
         ("listen: {a: b}", "1: listen: expected text, got a mapping"),
@@ -234,17 +228,17 @@ def test_what_is_no_plain_yaml_mapping_is_refused(tmp_path: Path, text: str, lin
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^\S+/missing\.yaml: cannot be read: No such file or directory$"):
-        load_config(tmp_path / "missing.yaml", SECTIONS)
+        file_settings(tmp_path / "missing.yaml", SECTIONS)
     with pytest.raises(ConfigError, match=r"cannot be read: Is a directory$"):
-        load_config(tmp_path, SECTIONS)
+        file_settings(tmp_path, SECTIONS)
     (tmp_path / "latin.yaml").write_bytes(b"listen: \xe4")
     with pytest.raises(ConfigError, match=r"not a text file in UTF-8$"):
-        load_config(tmp_path / "latin.yaml", SECTIONS)
+        file_settings(tmp_path / "latin.yaml", SECTIONS)
 
 
 def test_the_validators_of_a_class_are_asked(tmp_path: Path) -> None:
     assert refusal(tmp_path, "listen: nowhere") == (
-        "sandkasten.yaml:1: listen: listen: expected HOST:PORT as in 127.0.0.1:8080, got 'nowhere'"
+        "sandkasten.yaml:1: listen: expected HOST:PORT as in 127.0.0.1:8080, got 'nowhere'"
     )
 
 
@@ -277,7 +271,7 @@ def test_any_text_is_settings_or_one_line(tmp_path_factory: pytest.TempPathFacto
     path = tmp_path_factory.getbasetemp() / "any.yaml"
     path.write_text(text)
     with one_line():
-        load_config(path, SECTIONS)
+        file_settings(path, SECTIONS)
 
 
 VALUES = st.recursive(
@@ -304,7 +298,7 @@ def test_what_is_accepted_is_what_the_traits_take(
     section, _, name = key.rpartition(".")
     path.write_text(yaml.safe_dump({section: {name: value}} if section else {name: value}))
     with one_line():
-        config = load_config(path, SECTIONS)
+        config = file_settings(path, SECTIONS).config
         owner = SECTIONS[section]()
         setattr(owner, name, config[type(owner).__name__][name])
 
@@ -321,8 +315,7 @@ def test_what_is_accepted_is_what_the_traits_take(
     ],
 )
 def test_a_right_command_line_is_accepted(argv: list[str], trait: str, value: object) -> None:
-    config = command_line(*argv)
-    check_config(config, SECTIONS)
+    config = command_line_settings(command_line(*argv), SECTIONS).config
     section, _, name = trait.partition(".")
     owners = {cls.__name__: cls for cls in SECTIONS.values()}
     assert getattr(owners[section](config=config), name) == value
@@ -351,21 +344,37 @@ def test_a_right_command_line_is_accepted(argv: list[str], trait: str, value: ob
 )
 def test_a_wrong_command_line_is_refused_in_one_line(option: str, line: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        check_config(command_line(option), SECTIONS)
+        command_line_settings(command_line(option), SECTIONS)
     assert str(caught.value) == line
 
 
 def test_an_attribute_that_was_only_read_is_no_setting() -> None:
     config = Config()
     assert config.Pool.images is not None  # traitlets keeps a placeholder from now on
-    check_config(config, SECTIONS)
+    command_line_settings(config, SECTIONS)
 
 
-def test_the_environment_sets_key_and_address_unless_empty() -> None:
-    environ = {"SANDKASTEN_API_KEY": "k", "SANDKASTEN_LISTEN": "", "SANDKASTEN_OTHER": "x", "PATH": "/bin"}
-    assert environment_config(environ) == {"SandkastenApp": {"api_key": "k"}}
-    assert environment_config({"SANDKASTEN_LISTEN": ":1"}) == {"SandkastenApp": {"listen": ":1"}}
-    assert environment_config({}) == {}
+def test_a_command_line_has_the_last_word_also_by_a_parent_class(tmp_path: Path) -> None:
+    (tmp_path / "sandkasten.yaml").write_text("log_level: ERROR\npool: {images: {python: 1}}\n")
+    settings = file_settings(tmp_path / "sandkasten.yaml", SECTIONS)
+    settings.merge(
+        command_line_settings(command_line("--Application.log_level=DEBUG", "--Pool.images=base=4"), SECTIONS)
+    )
+    assert SandkastenApp(config=settings.config).log_level == 10
+    assert settings.value("pool", "images") == {"base": 4}
+    assert settings.place("pool", "images") == "command line"
+
+
+def test_every_value_has_its_place(tmp_path: Path) -> None:
+    (tmp_path / "sandkasten.yaml").write_text("defaults:\n  cpu_limit: 2\npool: {images: {python: 1}}\n")
+    settings = file_settings(tmp_path / "sandkasten.yaml", SECTIONS)
+    assert settings.place("defaults", "cpu_limit") == f"{tmp_path}/sandkasten.yaml:2"
+    assert settings.place("defaults", "pids_limit") == "default"
+    assert settings.value("defaults", "pids_limit") == 256
+    assert settings.base("pool", "images") == tmp_path
+    error = settings.error(("pool", "images", "python"), "no such image")
+    assert str(error) == f"{tmp_path}/sandkasten.yaml:3: pool.images.python: no such image"
+    assert str(settings.error(("listen",), "taken")) == "listen: taken"
 
 
 @pytest.mark.parametrize(

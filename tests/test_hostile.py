@@ -14,6 +14,7 @@ import websocket
 
 from .gateway import Gateway
 from .kernel_client import V1, Api, Message, execute_content, parsed
+from .misbehaviour import CELLS, COMMANDS
 
 pytestmark = pytest.mark.docker
 
@@ -252,21 +253,15 @@ async def test_a_reader_that_never_reads_is_cut_off_alone_and_told(api: Api) -> 
 
 
 @pytest.mark.parametrize(
-    "code",
+    ("kernelspec", "code"),
     [
-        "import os\nwhile True:\n    try: os.fork()\n    except OSError: break",
-        "open('/tmp/full', 'wb').write(bytes(1 << 30))",
-        "open('/workspace/full', 'wb').write(bytes(1 << 30))",
-        "import os\nfor i in range(1000):\n    if os.fork() == 0: os._exit(0)",
-        "import os; os.kill(-1, 9)",
-        "import subprocess; subprocess.run('yes | head -c 100000000', shell=True)",
-        "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass",
+        *(pytest.param("python3", code, id=f"cell: {name}") for name, code in CELLS.items()),
+        *(pytest.param("bash", code, id=f"command: {name}") for name, code in COMMANDS.items()),
     ],
-    ids=["fork bomb", "full tmp", "full workspace", "zombies", "kill all", "100 MB", "ignores SIGINT"],
 )
-async def test_the_neighbours_and_the_gateway_stay_responsive(api: Api, code: str) -> None:
+async def test_the_neighbours_and_the_gateway_stay_responsive(api: Api, kernelspec: str, code: str) -> None:
     neighbour = await api.connect(await api.create())
-    kernel = await api.create()
+    kernel = await api.create(name=kernelspec)
     attacker = await api.connect(kernel)
     await attacker.send("execute_request", execute_content(code))
     slowest = 0.0

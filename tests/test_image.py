@@ -11,14 +11,13 @@ import docker
 import pytest
 
 from sandkasten_kernels.bootstrap import ImageBuildError, archive_sources, codename
+from sandkasten_kernels.build_progress import BuildProgress
 from sandkasten_kernels.guest import PROTOCOL
-from sandkasten_kernels.image import (
-    PROTOCOL_LABEL,
-    _Progress,
+from sandkasten_kernels.image import PROTOCOL_LABEL, full_name
+from sandkasten_kernels.image_build import (
     build_images,
     context_archive,
     context_files,
-    full_name,
 )
 from sandkasten_kernels.paths import asset_dir
 from sandkasten_kernels.pip_config import PipConfig, host_pip_config, parse_config_list, translate
@@ -85,7 +84,7 @@ def test_assets_are_found_in_this_checkout() -> None:
 
 def test_a_failed_step_is_told_with_its_output_and_the_way_out() -> None:
     lines: list[str] = []
-    progress = _Progress("python", lines.append)
+    progress = BuildProgress("python", "sandbox-runtime:python", lines.append)
     progress.feed({"stream": "Step 2/9 : RUN pip install numpy\n"})
     progress.feed({"stream": "\x1b[91mERROR: SSL: CERTIFICATE_VERIFY_FAILED\x1b[0m\n"})
     with pytest.raises(ImageBuildError) as caught:

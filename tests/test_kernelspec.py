@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import logging
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from sandkasten_kernels.config import Defaults
+from sandkasten_kernels.engines import Engine, SandboxSpec
 from sandkasten_kernels.errors import ConfigError, UnknownKernelspec
 from sandkasten_kernels.kernelspec import Kernelspecs
+from sandkasten_kernels.launcher import Launcher
 
 GOOD: dict[str, Any] = {
     "argv": ["run", "{connection_file}"],
@@ -109,12 +114,97 @@ def test_only_allowed_images_are_offered(tmp_path: Path) -> None:
         specs.get("two")
 
 
-def test_a_default_image_that_nobody_runs_in_is_refused(tmp_path: Path) -> None:
+def test_what_an_image_stands_for_is_a_kernelspec_that_may_be_warm(tmp_path: Path) -> None:
+    add(tmp_path, "alpha", metadata={"sandkasten": {"image": "python", "pool": False}})
+    add(tmp_path, "beta")
+    assert Kernelspecs([tmp_path]).get().name == "beta"
+    alone = add(tmp_path / "alone", "alpha", metadata={"sandkasten": {"image": "python", "pool": False}})
+    assert Kernelspecs([alone.parent]).get().name == "alpha"
+
+
+def test_extra_kernelspecs_come_after_those_of_the_directories(tmp_path: Path) -> None:
+    add(tmp_path, "one", display_name="of the directory")
+    one = replace(Kernelspecs([tmp_path]).get("one"), image="other")
+    specs = Kernelspecs([tmp_path], extra=[one, replace(one, name="two")])
+    assert [(spec.name, spec.image) for spec in specs] == [("one", "python"), ("two", "other")]
+
+
+def test_a_kernelspec_says_what_its_sandboxes_are(tmp_path: Path) -> None:
+    ours = {
+        "image": "python",
+        "kernel": "guest",
+        "limits": {"cpu_limit": 2, "pids_limit": 64},
+        "network_mode": "bridge",
+        "pool": False,
+        "warm_up": "import this",
+        "after_claim": "import that",
+    }
+    add(tmp_path, "full", metadata={"sandkasten": ours})
+    add(tmp_path, "plain", metadata=image("python"))
+    specs = Kernelspecs([tmp_path])
+    full, plain = specs.get("full"), specs.get("plain")
+    assert full.limits == (2, None, 64)
+    assert (full.in_guest, full.network_mode, full.pool) == (True, "bridge", False)
+    assert (full.warm_up, full.after_claim) == ("import this", "import that")
+    assert (plain.in_guest, plain.network_mode, plain.pool, plain.limits) == (False, None, True, (None, None, None))
+
+
+def test_a_sandbox_is_what_its_kernelspec_says_and_else_what_the_defaults_say(tmp_path: Path) -> None:
+    ours = {"image": "science", "limits": {"mem_limit_mb": 1024}, "network_mode": "bridge"}
+    add(tmp_path, "one", metadata={"sandkasten": ours})
+    add(tmp_path, "two")
+    launcher = Launcher(cast(Engine, None), Defaults(cpu_limit=0.5), logging.getLogger())
+    specs = Kernelspecs([tmp_path])
+    assert launcher.sandbox_spec(specs.get("one")) == SandboxSpec("science", 0.5, 1024, 256, "bridge", True)
+    assert launcher.sandbox_spec(specs.get("two")) == SandboxSpec("python", 0.5, 512, 256, "none", True)
+
+
+@pytest.mark.parametrize(
+    ("ours", "problem"),
+    [
+        ([], """: expected an object as in {"image": "python"}, got a list"""),
+        ({}, """.image: it must name the image, as in {"image": "python"}"""),
+        ({"image": ""}, """.image: it must name the image, as in {"image": "python"}"""),
+        ({"image": 3}, ".image: expected text, got 3 (put it in quotes)"),
+        ({"image": "a", "kernel": "gest"}, ".kernel: expected process or guest, got 'gest'"),
+        ({"image": "a", "after_claims": ""}, ".after_claims: unknown key; did you mean after_claim?"),
+        ({"image": "a", "cpu_limit": 1}, ".cpu_limit: unknown key; did you mean limits.cpu_limit?"),
+        (
+            {"image": "a", "limits": {"cpus": 1}},
+            ".limits.cpus: unknown key; known: cpu_limit, mem_limit_mb, pids_limit",
+        ),
+        ({"image": "a", "limits": {"cpu_limit": -1}}, ".limits.cpu_limit: expected a number above 0, got -1"),
+        (
+            {"image": "a", "limits": {"mem_limit_mb": 1}},
+            ".limits.mem_limit_mb: expected a whole number of at least 128, got 1",
+        ),
+        (
+            {"image": "a", "limits": 3},
+            ".limits: expected a mapping with some of cpu_limit, mem_limit_mb, pids_limit, got 3",
+        ),
+        ({"image": "a", "network_mode": "host"}, ".network_mode: expected none or bridge, got 'host'"),
+        ({"image": "a", "pool": "no"}, ".pool: expected true or false, got 'no'"),
+        ({"image": "a", "warm_up": None}, ".warm_up: expected text, got nothing"),
+    ],
+)
+def test_what_metadata_cannot_say_is_one_line_that_names_file_and_key(tmp_path: Path, ours: Any, problem: str) -> None:
+    file = add(tmp_path, "bad", metadata={"sandkasten": ours}) / "kernel.json"
+    with pytest.raises(ConfigError) as caught:
+        Kernelspecs([tmp_path])
+    assert str(caught.value) == f"{file}: metadata.sandkasten{problem}"
+
+
+def test_a_kernelspec_of_the_hosts_own_is_passed_over_and_told(tmp_path: Path) -> None:
+    host = add(tmp_path, "host", metadata={"debugger": True})
     add(tmp_path, "one")
-    with pytest.raises(ConfigError, match=r"^default_image: .*'other'; images with one: python$"):
-        Kernelspecs([tmp_path], default_image="other")
-    with pytest.raises(ConfigError, match=r"images with one: none$"):
-        Kernelspecs([tmp_path], allowed_images=["other"])
+    specs = Kernelspecs([tmp_path])
+    assert [spec.name for spec in specs] == ["one"]
+    assert specs.foreign == [host / "kernel.json"]
+    add(tmp_path, "typo", metadata={"sandkesten": {"image": "python"}})
+    with pytest.raises(
+        ConfigError, match=r"typo/kernel\.json: metadata\.sandkesten: did you mean metadata\.sandkasten\?$"
+    ):
+        Kernelspecs([tmp_path])
 
 
 def test_the_first_directory_wins_and_names_are_lower_case(tmp_path: Path) -> None:
@@ -138,9 +228,6 @@ def test_the_first_directory_wins_and_names_are_lower_case(tmp_path: Path) -> No
         ("{}", "argv is missing"),
         (json.dumps({**GOOD, "display_name": ""}), "display_name is missing"),
         (json.dumps({**GOOD, "argv": [1]}), "argv is not a list of strings"),
-        (json.dumps({**GOOD, "metadata": {}}), "metadata.sandkasten does not name the image"),
-        (json.dumps({**GOOD, "metadata": {"sandkasten": []}}), "metadata.sandkasten does not name the image"),
-        (json.dumps({**GOOD, "metadata": image("")}), "metadata.sandkasten does not name the image"),
     ],
 )
 def test_a_malformed_kernelspec_is_one_line_that_names_the_file(tmp_path: Path, text: str, problem: str) -> None:

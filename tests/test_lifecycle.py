@@ -114,7 +114,7 @@ def test_a_port_in_use_is_told(gateway: Gateway, tmp_path: Path) -> None:
         ("engine: podman\n", "engine: there is no 'podman'"),
         ("default_image: cobol\n", "default_image"),
         ("pool: {images: {python: -1}}\n", "pool.images"),
-        ("pool: {images: {cobol: 1}}\n", "pool.images: no kernelspec runs in the image 'cobol'"),
+        ("pool: {images: {cobol: 1}}\n", "pool.images.cobol: no kernelspec runs in the image 'cobol'"),
         ("data_dir: /proc/nowhere\n", "data_dir"),
     ],
 )

@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+import websocket
 
 from .cable import Cable
 from .gateway import Gateway
@@ -24,10 +25,11 @@ pytestmark = pytest.mark.docker
 
 framings = pytest.mark.parametrize("v1", [True, False], ids=["v1", "legacy"])
 WAITS = """
-import time
+import signal, threading
+go_on = threading.Event()
+signal.signal(signal.SIGINT, lambda *_: go_on.set())
 print('before', flush=True)
-try: time.sleep(600)
-except KeyboardInterrupt: pass
+while not go_on.wait(0.02): pass
 """
 COUNTS = WAITS + "for number in range(500): print(number, flush=True)\n"
 NUMBERS = [str(number) for number in range(500)]
@@ -109,10 +111,10 @@ async def test_a_stranger_and_a_client_without_a_name_get_nothing_of_it(api: Api
     await connected(api, kernel, 0)
     for query in ("", "?session_id=stranger"):
         other = await api.connect(kernel, query=query)
-        asked = await other.send("kernel_info_request", {})
+        msg_id = await other.send("kernel_info_request", {})
         first = await other.receive()
         assert first
-        assert first.parent_id == asked
+        assert first.parent_id == msg_id
         assert (await other.execute("1")).stream() == ""
 
 
@@ -139,10 +141,14 @@ async def test_more_than_is_kept_is_told_and_the_end_of_it_arrives(api: Api) -> 
 
 async def test_what_a_client_says_on_a_connection_that_was_just_replaced_is_answered_on_the_new_one(api: Api) -> None:
     kernel = await api.create()
-    first = await api.connect(kernel, query="?session_id=me")
+    url = f"{api.url.replace('http', 'ws', 1)}/api/kernels/{kernel}/channels?token={api.token}&session_id=me"
+    first = await asyncio.to_thread(websocket.create_connection, url)  # it reads, and learns that, only when asked to
     second = await api.connect(kernel, query="?session_id=me")
-    cell = await first.send("execute_request", execute_content("print('late')"))
-    assert (await second.result(cell)).stream() == "late\n"
+    header = {"msg_id": "late", "msg_type": "execute_request", "session": "s", "username": "", "version": "5.3"}
+    message = {"header": header, "parent_header": {}, "metadata": {}, "content": execute_content("print('late')")}
+    await asyncio.to_thread(first.send, json.dumps(message))
+    assert (await second.result("late")).stream() == "late\n"
+    await asyncio.to_thread(first.shutdown)
 
 
 async def test_a_reader_that_stalled_and_came_again_has_no_gap_and_nothing_twice(api: Api) -> None:

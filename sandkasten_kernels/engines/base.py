@@ -2,6 +2,10 @@
 
 An engine runs sandboxes: isolated places with a guest as their first process. Every method's docstring is the whole
 contract; an engine of one's own subclasses `Engine` and is an entry point of the group ``sandkasten_kernels.engines``.
+
+A guest is ``python -m sandkasten_guest SOCKETS HELLO`` in an image of ours, or ``python -m sandkasten_kernels.guest``
+with the same arguments. SOCKETS is a directory of the sandbox's own; HELLO is the path of ``hello.sock`` in a `Door`,
+whose `hello` gives the `Arrival` that a `Sandbox` is made of. Both paths must have less than 90 bytes.
 """
 
 from __future__ import annotations
@@ -31,7 +35,7 @@ class SandboxSpec:
     cpu_limit: number of CPUs, may be a fraction.
     mem_limit_mb: memory in MiB; there is no swap beyond it, and every tmpfs counts.
     pids_limit: processes and threads.
-    network_mode: ``none``.
+    network_mode: ``none``; or ``bridge``, the internet without the host, private networks and other sandboxes.
     readonly_rootfs: whether the image's files cannot be changed.
     """
 
@@ -51,12 +55,14 @@ class Sandbox:
     ----------
     id: name of the sandbox, unique in the installation.
     handle: how the engine itself calls it (a container's id).
+    workspace: the directory, as seen from inside, that a kernel starts in.
     """
 
     id: str
     spec: SandboxSpec
     handle: str
     arrival: Arrival
+    workspace: str = "/workspace"
     _on_exit: list[Callable[[], None]] = field(default_factory=list)
     _watched: bool = False
 
@@ -113,6 +119,8 @@ class Engine(LoggingConfigurable, metaclass=_EngineMeta):  # type: ignore[metacl
     ----------
     instance: id of the gateway's data directory; sandboxes carry it, and other instances' are never touched.
     run_dir: a directory of the gateway's own (0700) for what the engine needs at run time.
+
+    The class is called with both, and with ``parent``, the application, which its own settings and its log come from.
     """
 
     instance: str

@@ -28,13 +28,17 @@ def tmpfs_sizes(mem_limit_mb: int) -> dict[str, int]:
     }
 
 
-def container_config(name: str, spec: SandboxSpec, *, instance: str, door: Path, seccomp: str) -> dict[str, Any]:
+def container_config(
+    name: str, spec: SandboxSpec, *, instance: str, door: Path, seccomp: str, network: str, cgroup: str
+) -> dict[str, Any]:
     """Return the body of the engine's create call for one sandbox.
 
     Parameters
     ----------
     door: directory on the host that is mounted read-only at ``/run/gateway``.
     seccomp: text of the seccomp profile.
+    network: ``none``, or the name of a network.
+    cgroup: the cgroup that all sandboxes are under, in the form of the engine's driver.
 
     Source: https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Container/operation/ContainerCreate
     """
@@ -54,9 +58,10 @@ def container_config(name: str, spec: SandboxSpec, *, instance: str, door: Path,
         "Labels": {INSTANCE_LABEL: instance, SANDBOX_LABEL: name},
         "Env": [f"HOME={HOME}", "USER=sandbox", "LOGNAME=sandbox", "LANG=C.UTF-8", "TERM=dumb"],
         "WorkingDir": "/",
-        "NetworkDisabled": spec.network_mode == "none",
+        "NetworkDisabled": network == "none",
         "HostConfig": {
-            "NetworkMode": spec.network_mode,
+            "NetworkMode": network,
+            "CgroupParent": cgroup,
             "CapDrop": ["ALL"],
             "SecurityOpt": ["no-new-privileges", f"seccomp={seccomp}"],
             "Privileged": False,

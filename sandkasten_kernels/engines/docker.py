@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,55 +17,24 @@ import docker
 import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
+from ..config import Limits
 from ..errors import EngineError, SandboxFailed
 from ..guest import PROTOCOL
-from ..image import PROTOCOL_LABEL, full_name
+from ..image import PROTOCOL_LABEL, build_command, full_name
 from ..paths import asset_dir
 from .base import Engine, Sandbox, SandboxSpec
-from .container import INSTANCE_LABEL, container_config
+from .client import CALL_SECONDS, connect, words
+from .container import INSTANCE_LABEL, SANDBOX_LABEL, container_config
 from .door import Arrival, Door
+from .host import Host
+from .network import network_name
 
 __all__ = ["DockerEngine", "connect"]
 
 T = TypeVar("T")
-CALL_TIMEOUT_SECONDS = 60
-HELLO_TIMEOUT_SECONDS = 30
+HELLO_SECONDS = 30
+RETRY_SECONDS = (0.5, 2.0, 5.0, 15.0)
 THREADS = 8
-
-
-def connect(timeout: float = CALL_TIMEOUT_SECONDS) -> docker.DockerClient:
-    """Return a client of the engine that the ``docker`` command would use.
-
-    In this order: ``DOCKER_HOST``, the current context, the default socket, the user's own rootless engine. Raises
-    `EngineError`, with what to do, when none answers.
-    """
-    url, tls = _endpoint()
-    try:
-        client = docker.DockerClient(base_url=url, tls=tls, timeout=timeout)
-        client.ping()
-    except (DockerException, requests.RequestException) as error:
-        raise EngineError(
-            f"no Docker engine answers at {url} ({_words(error)}): start one ('systemctl start docker'), "
-            "join the docker group, or name another with DOCKER_HOST"
-        ) from error
-    return client
-
-
-def _endpoint() -> tuple[str, Any]:
-    if host := os.environ.get("DOCKER_HOST"):
-        tls = None
-        if os.environ.get("DOCKER_TLS_VERIFY"):
-            path = Path(os.environ.get("DOCKER_CERT_PATH", Path.home() / ".docker"))
-            pair = (str(path / "cert.pem"), str(path / "key.pem"))
-            tls = docker.tls.TLSConfig(client_cert=pair, ca_cert=str(path / "ca.pem"), verify=True)
-        return host, tls
-    context = docker.context.ContextAPI.get_current_context()
-    if context is not None and context.name != "default" and context.Host:
-        return context.Host, context.TLSConfig
-    default = Path("/var/run/docker.sock")
-    rootless = Path(os.environ.get("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}")) / "docker.sock"
-    usable = default if os.access(default, os.W_OK) or not rootless.exists() else rootless
-    return f"unix://{usable}", None
 
 
 class DockerEngine(Engine):
@@ -76,7 +47,11 @@ class DockerEngine(Engine):
         self._client: docker.DockerClient | None = None
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="docker")
         self._seccomp = (asset_dir("images") / "seccomp.json").read_text()
-        self._starting: set[asyncio.Task[str]] = set()
+        self._host: Host | None = None
+        self._names: set[str] = set()
+        self._creating: set[asyncio.Future[str]] = set()
+        self._discards: set[asyncio.Task[None]] = set()
+        self._doubtful = False
 
     async def setup(self, specs: list[SandboxSpec]) -> None:
         self._client = await self._run(connect)
@@ -84,37 +59,48 @@ class DockerEngine(Engine):
             await self._check_image(image)
         await self._sweep()
         if specs:
+            await self._run(self._prepare_host, specs)
             await self._probe(specs[0])
 
     async def cleanup(self) -> None:
         if self._client is None:
             return
-        if self._starting:
-            await asyncio.wait(self._starting)
+        if self._creating:
+            await asyncio.wait(self._creating, timeout=CALL_SECONDS)
+        for task in self._discards:
+            task.cancel()
+        await asyncio.gather(*self._discards, return_exceptions=True)
         try:
             await self._sweep()
+            if self._host:
+                await self._give_host_back(self._host)
         finally:
-            client, self._client = self._client, None
+            client, self._client, self._host = self._client, None, None
             client.close()
-            self._threads.shutdown()
+            self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def start(self, spec: SandboxSpec) -> Sandbox:
         name = uuid.uuid4().hex
+        self._names.add(name)
         door = Door(self.run_dir / name)
-        created = asyncio.create_task(self._run(self._start_container, name, spec, door.directory))
-        self._starting.add(created)
-        created.add_done_callback(self._starting.discard)
+        created = self._call(self._start_container, name, spec, door.directory)
+        self._creating.add(created)
+        created.add_done_callback(self._creating.discard)
         try:
-            container = await asyncio.shield(created)
+            container = await self._answer(created)
             arrival = await self._arrival(container, door)
         except BaseException:
-            await asyncio.shield(self._discard(created, door))
+            self._in_background(self._discard(created, name, door))
             raise
+        if self._doubtful:
+            self._doubtful = False
+            self._in_background(self._remove_unknown())
         return Sandbox(name, spec, container, arrival)
 
     async def destroy(self, sandbox: Sandbox) -> None:
         sandbox.close()
         await self._remove(sandbox.handle)
+        self._names.discard(sandbox.id)
         with contextlib.suppress(FileNotFoundError):
             (self.run_dir / sandbox.id).rmdir()
 
@@ -131,7 +117,7 @@ class DockerEngine(Engine):
         hello = asyncio.create_task(door.hello())
         death = asyncio.create_task(exited.wait())
         try:
-            await asyncio.wait({hello, death}, timeout=HELLO_TIMEOUT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({hello, death}, timeout=HELLO_SECONDS, return_when=asyncio.FIRST_COMPLETED)
             if hello.done():
                 return hello.result()
             raise await self._failure(container)
@@ -150,17 +136,58 @@ class DockerEngine(Engine):
         logs: bytes = await self._run(self._api.logs, container, tail=20)
         self.log.error("sandbox did not come up: %s\n%s", state, logs.decode("utf-8", "replace"))
         if state["Running"]:
-            return SandboxFailed(f"the guest of a sandbox said nothing for {HELLO_TIMEOUT_SECONDS} s")
+            return SandboxFailed(f"the guest of a sandbox said nothing for {HELLO_SECONDS} s")
         return SandboxFailed(f"the guest of a sandbox ended with exit code {state['ExitCode']} before it said hello")
 
-    async def _discard(self, created: asyncio.Task[str], door: Door) -> None:
-        (result,) = await asyncio.gather(created, return_exceptions=True)
-        if isinstance(result, str):
-            await self._remove(result)
-        door.remove()
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        self._discards.add(task := asyncio.create_task(work))
+        task.add_done_callback(self._discards.discard)
+
+    async def _discard(self, created: asyncio.Future[str], name: str, door: Door) -> None:
+        """Remove what a failed start has left, however long the engine does not answer."""
+        try:
+            await asyncio.wait({created})
+            if not created.cancelled() and isinstance(created.exception(), requests.RequestException):
+                self._doubtful = True  # the engine may yet make it, from what it has read of the request
+            for delay in itertools.chain(RETRY_SECONDS, itertools.repeat(RETRY_SECONDS[-1])):
+                try:
+                    await self._remove(_container_name(name))
+                    break
+                except EngineError as error:
+                    self.log.warning("sandbox %s is not removed yet, next try in %g s: %s", name, delay, error)
+                await asyncio.sleep(delay)
+        finally:
+            self._names.discard(name)
+            door.remove()
+
+    async def _remove_unknown(self) -> None:
+        """Remove the containers of this instance that an engine made after it had failed to answer."""
+        try:
+            for container in await self._run(self._containers):
+                if container["Labels"].get(SANDBOX_LABEL, "") not in {"", *self._names}:
+                    await self._remove(container["Id"])
+        except EngineError as error:
+            self.log.warning("what the engine made late is not removed yet: %s", error)
+            self._doubtful = True
+
+    def _containers(self) -> list[dict[str, Any]]:
+        filters = {"label": f"{INSTANCE_LABEL}={self.instance}"}
+        found: list[dict[str, Any]] = self._api.containers(all=True, filters=filters)
+        return found
+
+    def _prepare_host(self, specs: list[SandboxSpec]) -> None:
+        self._host = Host(
+            self._api,
+            self.instance,
+            specs[0].image,
+            reserve_mb=Limits(parent=self.parent).host_reserve_mb,
+            bridge=any(spec.network_mode == "bridge" for spec in specs),
+            log=self.log,
+        )
+        self._host.setup()
 
     async def _check_image(self, image: str) -> None:
-        mend = "run 'sandkasten-kernels images build'"
+        mend = f"run '{build_command(image)}'"
         details = await self._run(self._inspect_image, image)
         if details is None:
             raise EngineError(f"there is no image {image}: {mend}")
@@ -189,10 +216,15 @@ class DockerEngine(Engine):
         finally:
             await self.destroy(sandbox)
 
+    async def _give_host_back(self, host: Host) -> None:
+        try:
+            await self._run(host.cleanup)
+        except EngineError as error:
+            self.log.warning("network and cgroup of the sandboxes are left for the next start: %s", error)
+
     async def _sweep(self) -> None:
         """Remove what an earlier run of this instance left: its containers and its directories of doors."""
-        label = f"{INSTANCE_LABEL}={self.instance}"
-        found = await self._run(self._api.containers, all=True, quiet=True, filters={"label": label})
+        found = await self._run(self._containers)
         await asyncio.gather(*(self._remove(container["Id"]) for container in found))
         if found:
             self.log.info("removed %d sandboxes that nobody owned", len(found))
@@ -207,20 +239,25 @@ class DockerEngine(Engine):
             except NotFound:
                 self.log.debug("container %s is gone already", container)
             except APIError as error:
-                if "already in progress" not in _words(error):
+                if "already in progress" not in words(error):
                     raise
 
         await self._run(remove)
 
     def _start_container(self, name: str, spec: SandboxSpec, door: Path) -> str:
-        config = container_config(name, spec, instance=self.instance, door=door, seccomp=self._seccomp)
-        response = self._api.create_container_from_config(config, name=f"sandkasten-{name}")
-        container: str = response["Id"]
-        try:
-            self._api.start(container)
-        except (DockerException, requests.RequestException):
-            self._api.remove_container(container, force=True)
-            raise
+        config = container_config(
+            name,
+            spec,
+            instance=self.instance,
+            door=door,
+            seccomp=self._seccomp,
+            network=network_name(self.instance) if spec.network_mode == "bridge" else "none",
+            cgroup=self._host.cgroup if self._host else "",
+        )
+        if spec.network_mode == "bridge" and self._host:
+            self._host.lay_rules()
+        container: str = self._api.create_container_from_config(config, name=_container_name(name))["Id"]
+        self._api.start(container)
         return container
 
     @property
@@ -230,13 +267,23 @@ class DockerEngine(Engine):
         return self._client.api
 
     async def _run(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-        """Return what a blocking call returns. Raises `EngineError` for any failure of the engine's."""
-        loop = asyncio.get_running_loop()
+        """Return what a blocking call returns, within `CALL_SECONDS`. Raises `EngineError` for any failure of it."""
+        return await self._answer(self._call(function, *args, **kwargs))
+
+    def _call(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> asyncio.Future[T]:
+        call = asyncio.get_running_loop().run_in_executor(self._threads, partial(function, *args, **kwargs))
+        call.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be left to see it
+        return call
+
+    async def _answer(self, call: asyncio.Future[T]) -> T:
+        done, _ = await asyncio.wait({call}, timeout=CALL_SECONDS)
+        if not done:
+            raise EngineError(f"the Docker engine did not answer within {CALL_SECONDS:g} s")
         try:
-            return await loop.run_in_executor(self._threads, lambda: function(*args, **kwargs))
+            return call.result()
         except (DockerException, requests.RequestException) as error:
-            raise EngineError(f"the Docker engine failed: {_words(error)}") from error
+            raise EngineError(f"the Docker engine failed: {words(error)}") from error
 
 
-def _words(error: Exception) -> str:
-    return str(error.explanation if isinstance(error, APIError) else error).splitlines()[0][:300]
+def _container_name(sandbox: str) -> str:
+    return f"sandkasten-{sandbox}"

@@ -1,0 +1,137 @@
+"""The store: what is known of every session, in SQLite, so that it outlives a request and the process.
+
+A write is done when the method returns: committed to the write-ahead log, which a killed process does not lose. No
+value of an environment is ever stored.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from .errors import ConfigError
+
+__all__ = ["Record", "Store"]
+
+MIGRATIONS = (
+    """
+    CREATE TABLE sessions (
+        id TEXT PRIMARY KEY, owner TEXT NOT NULL, origin TEXT NOT NULL, kernelspec TEXT NOT NULL, image TEXT NOT NULL,
+        sandbox TEXT NOT NULL, status TEXT NOT NULL, reason TEXT NOT NULL, name TEXT NOT NULL, labels TEXT NOT NULL,
+        ttl_seconds REAL NOT NULL, created REAL NOT NULL, last_activity REAL NOT NULL, ended REAL,
+        acquire_source TEXT NOT NULL, acquire_detail TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX sessions_of_owner ON sessions (owner, created);
+    """,
+)
+"""Each brings the database from the version of its index to the next; never changed once released, only added to."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One session as it is stored; times are seconds since 1970.
+
+    Attributes
+    ----------
+    origin: the API that made it, ``api`` or ``v1``.
+    sandbox: how the engine calls its sandbox.
+    status: ``running``, or how it ended: ``expired``, ``destroyed``, ``crashed``; `reason` says more.
+    ttl_seconds: how long it lives without being used; 0 for ever.
+    """
+
+    id: str
+    owner: str
+    origin: str
+    kernelspec: str
+    image: str
+    sandbox: str
+    acquire_source: str
+    ttl_seconds: float
+    created: float
+    last_activity: float
+    acquire_detail: str = ""
+    status: str = "running"
+    reason: str = ""
+    name: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    ended: float | None = None
+
+
+class Store:
+    """Opens the database at ``path`` and brings it up to date; one process at a time.
+
+    Raises `ConfigError` when it is damaged, or of a newer version than this program knows.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.touch(mode=0o600)
+        self._path = path
+        try:
+            self._database = sqlite3.connect(path, isolation_level=None)
+            self._database.row_factory = sqlite3.Row
+            self._database.execute("PRAGMA journal_mode = WAL")
+            self._database.execute("PRAGMA synchronous = NORMAL")
+            self._migrate()
+        except sqlite3.DatabaseError as error:
+            raise ConfigError(f"{path}: cannot be used: {error}; move it away to begin a new one") from error
+
+    def close(self) -> None:
+        """Give the file back; a second call does nothing."""
+        self._database.close()
+
+    def save(self, record: Record) -> None:
+        """Store a session, new or changed."""
+        values = {f.name: getattr(record, f.name) for f in fields(Record)}
+        values["labels"] = json.dumps(dict(record.labels))
+        places = ", ".join(f":{name}" for name in values)
+        self._database.execute(f"REPLACE INTO sessions ({', '.join(values)}) VALUES ({places})", values)  # noqa: S608  names of our own
+
+    def touch(self, session_id: str, last_activity: float) -> None:
+        """Note when a session was last used."""
+        self._database.execute("UPDATE sessions SET last_activity = ? WHERE id = ?", (last_activity, session_id))
+
+    def end(self, session_id: str, status: str, reason: str, when: float) -> None:
+        """Note how a session ended; the first word stands."""
+        self._database.execute(
+            "UPDATE sessions SET status = ?, reason = ?, ended = ? WHERE id = ? AND ended IS NULL",
+            (status, reason, when, session_id),
+        )
+
+    def end_all(self, status: str, reason: str, when: float) -> int:
+        """End what an earlier process left as running; return how many those were."""
+        statement = "UPDATE sessions SET status = ?, reason = ?, ended = ? WHERE ended IS NULL"
+        return self._database.execute(statement, (status, reason, when)).rowcount
+
+    def forget(self, ended_before: float) -> int:
+        """Remove the sessions that ended before a time; return how many those were."""
+        return self._database.execute("DELETE FROM sessions WHERE ended < ?", (ended_before,)).rowcount
+
+    def get(self, session_id: str) -> Record | None:
+        """Return a session, running or ended; None for one that is not known."""
+        with closing(self._database.execute("SELECT * FROM sessions WHERE id = ?", (session_id,))) as rows:
+            row = rows.fetchone()
+        return _record(row) if row else None
+
+    def records(self, owner: str) -> list[Record]:
+        """Return an owner's sessions, running or ended, newest first."""
+        statement = "SELECT * FROM sessions WHERE owner = ? ORDER BY created DESC, id"
+        return [_record(row) for row in self._database.execute(statement, (owner,))]
+
+    def _migrate(self) -> None:
+        (version,) = self._database.execute("PRAGMA user_version").fetchone()
+        if version > len(MIGRATIONS):
+            raise ConfigError(
+                f"{self._path}: of version {version}, this program knows {len(MIGRATIONS)}: use a newer one"
+            )
+        for number, script in enumerate(MIGRATIONS[version:], version + 1):
+            self._database.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
+
+
+def _record(row: sqlite3.Row) -> Record:
+    values: dict[str, Any] = dict(row)
+    return Record(**{**values, "labels": json.loads(values["labels"])})

@@ -1,0 +1,1 @@
+"""An engine and a kernel as a third party would bring them."""

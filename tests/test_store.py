@@ -1,0 +1,88 @@
+"""The store keeps what was written, brings old files up to date, and refuses what it cannot read."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sandkasten_kernels.errors import ConfigError
+from sandkasten_kernels.store import MIGRATIONS, Record, Store
+
+A = Record(
+    id="a", owner="default", origin="v1", kernelspec="python3", image="python", sandbox="c1", acquire_source="pool",
+    ttl_seconds=1800, created=1.5, last_activity=1.5, labels={"k": "v"},
+)  # fmt: skip
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "store.sqlite"
+
+
+def test_what_was_written_is_there_for_the_next_process(path: Path) -> None:
+    program = (
+        "import os, sys; from pathlib import Path; from sandkasten_kernels.store import Store\n"
+        "from tests.test_store import A\n"
+        "Store(Path(sys.argv[1])).save(A); os.kill(os.getpid(), 9)"
+    )
+    assert subprocess.run([sys.executable, "-c", program, str(path)], check=False).returncode == -9
+    assert Store(path).get("a") == A
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+@given(texts=st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=3, max_size=3))
+def test_any_text_comes_back(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> None:
+    store = Store(tmp_path_factory.mktemp("store") / "s")
+    record = replace(A, name=texts[0], labels={texts[1]: texts[2]})
+    store.save(record)
+    assert store.get("a") == record
+    store.close()
+
+
+def test_sessions_are_listed_newest_first_and_by_owner(path: Path) -> None:
+    store = Store(path)
+    for number, owner in enumerate(["x", "y", "x"]):
+        store.save(replace(A, id=str(number), owner=owner, created=float(number)))
+    assert [record.id for record in store.records("x")] == ["2", "0"]
+    assert store.records("z") == []
+
+
+def test_an_end_is_told_once_and_forgotten_after_its_time(path: Path) -> None:
+    store = Store(path)
+    store.save(A)
+    store.save(replace(A, id="b"))
+    store.touch("a", 5.0)
+    store.end("a", "expired", "idle for 3 s", 10.0)
+    store.end("a", "destroyed", "later", 11.0)
+    assert store.get("a") == replace(A, status="expired", reason="idle for 3 s", ended=10.0, last_activity=5.0)
+    assert store.end_all("crashed", "the gateway ended", 20.0) == 1
+    assert store.forget(15.0) == 1
+    assert store.get("a") is None
+    found = store.get("b")
+    assert found
+    assert found.status == "crashed"
+
+
+def test_a_file_of_an_older_version_is_brought_up_to_date(path: Path) -> None:
+    with sqlite3.connect(path) as old:
+        assert old.execute("PRAGMA user_version").fetchone() == (0,)
+    Store(path).close()
+    with sqlite3.connect(path) as new:
+        assert new.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
+
+
+def test_a_newer_or_damaged_file_is_refused_with_what_to_do(path: Path) -> None:
+    with sqlite3.connect(path) as newer:
+        newer.execute("PRAGMA user_version = 99")
+    with pytest.raises(ConfigError, match="of version 99, this program knows 1: use a newer one"):
+        Store(path)
+    path.write_bytes(b"not a database at all" * 100)
+    with pytest.raises(ConfigError, match="not a database; move it away"):
+        Store(path)
