@@ -13,6 +13,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from .calls import LinkError
@@ -30,10 +31,11 @@ AFTER_CLAIM_SECONDS, MAX_WORDS = 30.0, 300
 RESTART_GRACE_SECONDS = 2.0
 INTERRUPT_SECONDS = 1.0
 NEWS_SECONDS = 2.0
+GUEST_SECONDS = 10.0
 SETTLE_SECONDS = 5.0
 MAX_DEATHS, DEATHS_WITHIN_SECONDS = 5, 60.0
 WORKSPACE = "/workspace"
-GUEST_SOCKETS = {"shell": "guest-shell", "control": "guest-control", "stdin": "guest-stdin", "iopub": "guest-iopub"}
+CHANNELS = ("shell", "control", "stdin", "iopub")
 _READ_AT_START = re.compile(r"PYTHON|LD_")
 
 
@@ -66,6 +68,9 @@ class Kernel:
         self._pid: object = None
         self._no_news: asyncio.TimerHandle | None = None
         self.guest = GuestLink(sandbox.guest_key, self._on_news, self._link_lost)
+        self._shell: KernelLink | None = None
+        self._shell_lock = asyncio.Lock()
+        self._shell_set_up = False
         self._settled = asyncio.Event()
         self._deaths: deque[float] = deque(maxlen=MAX_DEATHS)
         self._on_gone: list[Callable[[], None]] = []
@@ -121,6 +126,18 @@ class Kernel:
         if self.state is KernelState.DEAD:
             raise LinkError(self.reason)
         await self.link.send(client, channel, parts)
+
+    async def shell(self) -> KernelLink:
+        """Return the link to the sandbox's shell, which is independent of the kernel: opened on first use.
+
+        A bash kernel is that shell itself. Raises `LinkError` when the sandbox is gone or its guest does not answer.
+        """
+        if self.spec.in_guest:
+            return self.link
+        async with self._shell_lock:
+            if self._shell is None:
+                self._shell = await self._open_shell()
+            return self._shell
 
     async def restart(self) -> None:
         """Return when a new process has answered, in the same sandbox. Raises `SandboxFailed`."""
@@ -181,6 +198,7 @@ class Kernel:
         """End the connections and tell the clients; the sandbox is the pool's to destroy. Idempotent."""
         self._die(reason)
         self.link.close(reason)
+        self._close_shell(reason)
         self.guest.close()
         if self._revival is not None:
             self._revival.cancel()
@@ -189,8 +207,7 @@ class Kernel:
         """Return when a new process, or the guest's new bash, has answered over new connections."""
         if self.spec.in_guest:
             await self.guest.call("shell_restart_request", {}, INTERRUPT_SECONDS)
-            names: Mapping[str, str] = GUEST_SOCKETS
-            key = self.sandbox.guest_key
+            names, key = await self._guest_sockets(), self.sandbox.guest_key
         else:
             names, key = await self._start_process(request, extra)
         await self.link.open(self.sandbox.sockets, names, key, START_SECONDS)
@@ -217,10 +234,27 @@ class Kernel:
         }
         answer = await self.guest.call(request, content, START_SECONDS + 5)
         self._pid = answer.get("pid")
-        names = answer.get("sockets")
-        if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
-            raise LinkError("the guest named no sockets")
-        return names, key.encode()
+        return _socket_names(answer), key.encode()
+
+    async def _guest_sockets(self) -> Mapping[str, str]:
+        """Return the names of the guest's own sockets; those that code in the sandbox removed are made again."""
+        return _socket_names(await self.guest.call("sockets_request", {}, GUEST_SECONDS))
+
+    async def _open_shell(self) -> KernelLink:
+        if not self.sandbox.alive:
+            raise LinkError(self.reason or "the sandbox is gone")
+        link = KernelLink(partial(self._close_shell, "the shell ended the connection"), self._log)
+        await link.open(self.sandbox.sockets, await self._guest_sockets(), self.sandbox.guest_key, GUEST_SECONDS)
+        if (self._env or self._cwd) and not self._shell_set_up:
+            link.post("shell", "execute_request", _silent(_bash_setup(self._env, self._cwd)))
+        self._shell_set_up = True
+        return link
+
+    def _close_shell(self, reason: str) -> None:
+        link, self._shell = self._shell, None
+        if link is not None:
+            link.fail_open_requests("ShellGone", f"The shell is gone: {reason}.")
+            link.close(reason)
 
     def _set_up(self, env: Mapping[str, str]) -> None:
         if set_up := _SETUP.get(self.spec.spec.language):
@@ -301,6 +335,7 @@ class Kernel:
 
     def _sandbox_exited(self) -> None:
         self._die("its sandbox ended")
+        self._close_shell("its sandbox ended")
         self._tell_gone()
 
     def _tell_gone(self) -> None:
@@ -316,6 +351,14 @@ class Kernel:
         self.link.execution_state = "dead"
         self.link.fail_open_requests("KernelDied", f"The kernel is gone: {reason}.")
         self.link.publish("status", {"execution_state": "dead"})
+
+
+def _socket_names(answer: Mapping[str, Any]) -> Mapping[str, str]:
+    """Return the names in an answer of the guest's. Raises `LinkError` where there are none."""
+    names = answer.get("sockets")
+    if not isinstance(names, dict) or not all(isinstance(names.get(name), str) for name in CHANNELS):
+        raise LinkError("the guest named no sockets")
+    return names
 
 
 def _silent(code: str) -> dict[str, Any]:

@@ -157,6 +157,195 @@ async def test_odd_commands_leave_a_working_shell(bash: Bash) -> None:
         assert await bash.out("echo ok", timeout=5) == "ok\n", command
 
 
+@pytest.mark.parametrize(
+    ("command", "stdout", "stderr"),
+    [
+        ("exit 3", "", ""),
+        ("trap 'echo bye; echo too >&2' EXIT; exit", "bye\n", "too\n"),
+        ("sleep 0.05 & echo started; sleep 0.2; echo end", "started\nend\n", ""),
+        ("sleep 60 & kill %1; wait", "", ""),
+        ("echo -n x; sh -c 'kill -INT $$'", "x", ""),
+        ("echo )", "", "bash: eval: line 1: syntax error near unexpected token `)'\nbash: eval: line 1: `echo )'\n"),
+        ("echo 1\necho 'unclosed", "1\n", "bash: eval: line 2: unexpected EOF while looking for matching `''\n"),
+        ("cd /nowhere", "", "bash: cd: /nowhere: No such file or directory\n"),
+    ],
+)
+async def test_bashs_own_notices_are_not_the_commands_output(
+    bash: Bash, command: str, stdout: str, stderr: str
+) -> None:
+    await bash.run("true")
+    result = await bash.run(command, timeout=10)
+    assert (result.stream(), result.stream("stderr")) == (stdout, stderr)
+    await bash.run("sleep 0.01 & ")
+    quiet = await bash.run("sleep 0.1; jobs; echo fine", timeout=10)
+    assert (quiet.stream().splitlines()[-1], quiet.stream("stderr")) == ("fine", "")
+
+
+async def test_an_interrupted_command_writes_nothing_of_its_own(api: Api) -> None:
+    kernel = await api.create(name="bash")
+    bash = Bash(await api.connect(kernel))
+    for command in ("sleep 60", "x=$(sleep 60)", "while :; do sleep .3; done", "while :; do :; done", "sleep 60 | cat"):
+        msg_id = await bash.socket.send("execute_request", execute_content(f"echo in; {command}"))
+        await bash.socket.until("stream", text="in\n")
+        assert (await api.request("POST", f"/api/kernels/{kernel}/interrupt")).code == 204
+        result = await bash.socket.result(msg_id)
+        assert [m for m in result.of("stream") if m["text"] != "in\n"] == [], command
+        assert (result.reply["exit_code"], result.reply["restarted"]) == (130, False), command
+        assert await bash.out("echo $?") == "130\n"
+
+
+async def test_an_interrupt_that_comes_before_the_command_runs_ends_it_too(api: Api) -> None:
+    kernel = await api.create(name="bash")
+    bash = Bash(await api.connect(kernel))
+    for _ in range(10):
+        msg_id = await bash.socket.send("execute_request", execute_content(f": {'x' * 300_000}; sleep 60"))
+        await bash.socket.until("execute_input")
+        assert (await api.request("POST", f"/api/kernels/{kernel}/interrupt")).code == 204
+        assert (await bash.socket.result(msg_id)).reply["exit_code"] == 130
+        assert await bash.out("echo fine") == "fine\n"
+
+
+async def test_directory_and_variables_can_be_given_for_one_command(bash: Bash) -> None:
+    await bash.run("cd /usr; cd /tmp; A=mine; set -- one two")
+    result = await bash.run(
+        "pwd; echo $A $B $2; env | grep -c '^[AB]='", cwd="/usr/lib", env={"A": "it's", "B": "2\n3"}
+    )
+    assert result.stream() == "/usr/lib\nit's 2 3 two\n2\n"
+    assert result.reply["cwd"] == "/tmp"
+    assert await bash.out("pwd; echo $PWD $OLDPWD $A [$B]") == "/tmp\n/tmp /usr mine []\n"
+    await bash.run("cd /etc; A=theirs; C=kept; sleep 60", cwd="/usr", env={"A": "x"}, timeout=0.3)
+    assert await bash.out("pwd; echo $PWD $OLDPWD $A $C") == "/tmp\n/tmp /usr mine kept\n"
+    secret = await bash.run("cat /proc/$$/cmdline | tr '\\0' ' '; ps ax 2>/dev/null", env={"SECRET": "hunter3"})
+    assert "hunter3" not in secret.stream()
+    failed = await bash.run("echo never", cwd="/nowhere")
+    assert (failed.stream(), failed.reply["exit_code"]) == ("", 1)
+    assert failed.stream("stderr") == "bash: cd: /nowhere: No such file or directory\n"
+    for options in ({"env": {"A B": "x"}}, {"env": {"UID": "0"}}, {"cwd": 5}, {"timeout": -1}, {"env": ["x"]}):
+        refused = (await bash.run("echo never", **options)).reply
+        assert (refused["status"], refused["ename"]) == ("error", "ValueError")
+        assert await bash.out("echo fine") == "fine\n"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "rm -rf /run/sandkasten/*",
+        "rm -rf /run/sandkasten/*; mkdir /run/sandkasten/shell; chmod 0 /run/sandkasten",
+        "for i in {1..100}; do : > /run/sandkasten/f$i; done",
+        "head -c 2000000 /dev/zero > /run/sandkasten/full",
+        "rm -rf /run/sandkasten/*; for i in {1..100}; do ln -s /etc/passwd /run/sandkasten/guest-$i; done",
+        "head -c 1G /dev/zero > /tmp/full; head -c 1G /dev/zero > /workspace/full; head -c 1G /dev/zero > ~/full",
+    ],
+)
+async def test_nothing_done_in_the_guests_directory_ends_the_sandbox(api: Api, command: str) -> None:
+    kernel = await api.create(name="bash")
+    bash = Bash(await api.connect(kernel))
+    await bash.run(f"A=kept; {{ {command}; }} 2>/dev/null", timeout=20)
+    assert await bash.out("echo ok $A; head -c 200000 /dev/zero | wc -c; cat", stdin="in") == "ok kept\n200000\nin"
+    assert (await bash.run("exit 3")).reply["restarted"]
+    assert await bash.out("echo again") == "again\n"
+    assert (await api.request("POST", f"/api/kernels/{kernel}/restart")).code == 200
+    assert await bash.out("echo anew") == "anew\n"
+
+
+async def test_a_python_kernel_restarts_whatever_a_cell_did_to_the_sockets(api: Api) -> None:
+    kernel = await api.create()
+    socket = await api.connect(kernel)
+    code = "import os; [os.unlink(e.path) for e in os.scandir('/run/sandkasten')]\n"
+    code += "for n in range(100):\n  try: os.symlink('/etc/passwd', f'/run/sandkasten/x{n}')\n  except OSError: break\n"
+    code += "os.chmod('/run/sandkasten', 0)"
+    assert (await socket.execute(code)).reply["status"] == "ok"
+    assert (await api.request("POST", f"/api/kernels/{kernel}/restart")).code == 200
+    assert (await socket.execute("print(1)")).stream() == "1\n"
+
+
+async def test_late_output_is_bounded_and_ends_with_its_job(bash: Bash) -> None:
+    first = await bash.run("{ sleep 0.2; yes | head -c 20000000; } & :")
+    last = await bash.socket.send("execute_request", execute_content("wait; echo fine"))
+    late, others = 0, ""
+    while (message := await bash.socket.receive()) and message.msg_type != "execute_reply":
+        if message.msg_type == "stream" and message.parent_id == first.messages[0].parent_id:
+            late += len(message.content["text"])
+        elif message.msg_type == "stream":
+            others += message.content["text"]
+            assert message.parent_id == last
+    assert 0 < late < 4_000_000
+    assert others == "fine\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "command", "expected"),
+    [
+        ("PROMPT_COMMAND='echo noise'; PS1='$ '", "echo ok", "ok\n"),
+        ("unset PROMPT_COMMAND PS0 PS1 PS2", "echo ok", "ok\n"),
+        ("alias builtin=false source=false exec=false eval=false", "echo ok", "ok\n"),
+        ("stty sane </dev/tty", f"echo {'y' * 9000}", "y" * 9000 + "\n"),
+        ("yes | head -c 300000 >/dev/tty", "echo ok", "ok\n"),
+        ("set -C; set -f; set -u; IFS=0123", "echo ok", "ok\n"),
+        ("set -o posix", "echo ok", "ok\n"),
+        ("exec 0<&- 1>&- 2>&- 3>&-", "echo ok", "ok\n"),
+        ('for i in {3..260}; do eval "exec $i>&-"; done', "true", ""),
+        ("ulimit -n 100", "echo ok", "ok\n"),
+        ("(exit 7)", "echo $?", "7\n"),
+        ("trap 'echo got' USR1", "kill -USR1 $$", "got\n"),
+        ("trap 'echo cleanup' EXIT", "exit 4", "cleanup\n"),
+        ("set -x", "echo ok", "ok\n"),
+        ("set -v", "echo ok", "ok\n"),
+        ("f() { local x=in; echo $x; }", "f; declare -f f | head -1", "in\nf () \n"),
+        ("exec nonsense-command", "echo still", "still\n"),
+        ("coproc cat; echo hi >&${COPROC[1]}", "read -u ${COPROC[0]} line; echo $line; kill %1", "hi\n"),
+        ("read -r A", "echo [$A]", "[]\n"),
+    ],
+)
+async def test_what_a_command_does_to_its_shell_leaves_the_next_one_whole(
+    bash: Bash, before: str, command: str, expected: str
+) -> None:
+    await bash.run(before, timeout=10)
+    result = await bash.run(command, timeout=10)
+    assert result.stream() == expected
+    assert not result.reply["timed_out"]
+    assert await bash.out("set +x; echo fine") == "fine\n"
+
+
+async def test_set_u_and_set_e_are_told_like_bash_tells_them(bash: Bash) -> None:
+    unbound = await bash.run("set -u; echo $NOPE; echo never")
+    assert (unbound.stream(), unbound.stream("stderr")) == ("", "bash: NOPE: unbound variable\n")
+    assert not unbound.reply["restarted"]
+    ended = await bash.run("set +u; set -ex; echo one; false; echo never")
+    assert (ended.stream(), ended.stream("stderr").count("echo never")) == ("one\n", 0)
+    assert (ended.reply["exit_code"], ended.reply["restarted"]) == (1, True)
+
+
+async def test_a_signals_name_is_in_the_reply(bash: Bash) -> None:
+    reply = (await bash.run("sh -c 'kill -SEGV $$'")).reply
+    assert (reply["exit_code"], reply["evalue"]) == (139, "exit code 139 (Segmentation fault)")
+
+
+ALL_PROCESSES = """
+import os, signal
+signal.alarm(5)
+while True:
+    try:
+        if not os.fork():
+            signal.alarm(5)
+            signal.pause()
+    except OSError:
+        open("/tmp/full", "w").close()
+"""
+
+
+async def test_a_shell_that_cannot_start_says_why_and_works_again_later(bash: Bash) -> None:
+    fill = f"/opt/sandkasten/bin/python -c '{ALL_PROCESSES}' & until [ -e /tmp/full ]; do :; done; kill -9 $$"
+    assert (await bash.run(fill, timeout=20)).reply["restarted"]
+    reply = (await bash.run("echo never")).reply
+    assert (reply["status"], reply["ename"]) == ("error", "ShellFailed")
+    assert "bash cannot be started: Resource temporarily unavailable" in reply["evalue"]
+    assert "restart the kernel" in reply["evalue"]
+    while (await bash.run("true")).reply["error"]:
+        pass
+    assert await bash.out("echo again") == "again\n"
+
+
 async def test_jupyter_requests_are_answered(bash: Bash) -> None:
     for request in ("kernel_info", "complete", "inspect", "is_complete", "history", "comm_info"):
         await bash.socket.send(f"{request}_request", {"code": "ec", "cursor_pos": 2})

@@ -1,21 +1,25 @@
 """The guest as a Jupyter kernel whose language is bash: requests in order, output as ``stream``, exit codes in replies.
 
-An ``execute_request`` may carry ``sandkasten: {"timeout": seconds, "stdin": text}`` beside its code. Its reply has,
-besides what Jupyter knows, ``exit_code cwd timed_out restarted``.
+An ``execute_request`` may carry options for this one command in ``sandkasten`` beside its code: ``timeout`` (seconds),
+``stdin`` (text), ``cwd`` (a directory) and ``env`` (variables); the shell's own directory and variables are as before
+after it. Its reply has, besides what Jupyter knows, ``exit_code cwd timed_out restarted error``.
 
 Source: https://jupyter-client.readthedocs.io/en/stable/messaging.html
 """
 
 from __future__ import annotations
 
+import signal
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from .shell import Command, Outcome, Shell
+from .command import Command, Outcome
+from .shell import Shell
 from .wire import Request
 
 MAX_WAITING = 1024
+READONLY = frozenset(("BASHOPTS", "BASH_VERSINFO", "EUID", "PPID", "SHELLOPTS", "UID"))
 Content = dict[str, Any]
 
 INFO: Content = {
@@ -98,27 +102,53 @@ class BashKernel:
             self._count += 1
             code_input = {"code": content.get("code", ""), "execution_count": self._count}
             self._publish("execute_input", code_input, request.header)
-        options = content.get("sandkasten") or {}
+        text = str(content.get("code", ""))
+        try:
+            options = _options(content.get("sandkasten") or {})
+            if "\0" in text:
+                raise ValueError("a command cannot have a NUL character")
+        except (TypeError, ValueError) as error:
+            self._done(request, {"status": "error", "ename": "ValueError", "evalue": str(error), "traceback": []})
+            return
 
         def output(name: str, text: str) -> None:
             self._publish("stream", {"name": name, "text": text}, request.header)
 
         def done(outcome: Outcome) -> None:
             reply: Content = {"status": "ok", "execution_count": self._count, "user_expressions": {}, "payload": []}
-            if outcome.exit_code:
-                words = "timed out" if outcome.timed_out else f"exit code {outcome.exit_code}"
+            if outcome.error:
+                reply.update(status="error", ename="ShellFailed", evalue=outcome.error, traceback=[])
+            elif outcome.exit_code:
+                words = "timed out" if outcome.timed_out else _in_words(outcome.exit_code)
                 reply.update(status="error", ename="ExitCode", evalue=words, traceback=[])
             self._done(request, {**reply, **outcome._asdict()})
             self._next()
 
-        text = str(content.get("code", ""))
-        if "\0" in text:
-            evalue = "a command cannot have a NUL character"
-            self._done(request, {"status": "error", "ename": "ValueError", "evalue": evalue, "traceback": []})
-            return
-        stdin = str(options.get("stdin") or "").encode("utf-8", "surrogatepass")
-        self.shell.run(Command(text, output, done, stdin=stdin, timeout=options.get("timeout")))
+        self.shell.run(Command(text, output, done, **options))
 
     def _done(self, request: Request, content: Content) -> None:
         self._reply(request, content)
         self._publish("status", {"execution_state": "idle"}, request.header)
+
+
+def _in_words(exit_code: int) -> str:
+    """Return an exit code as a sentence's end, with the signal that bash means by it."""
+    words = f"exit code {exit_code}"
+    name = signal.strsignal(exit_code - 128) if 128 < exit_code < 128 + signal.NSIG else None
+    return f"{words} ({name})" if name else words
+
+
+def _options(given: Content) -> dict[str, Any]:
+    """Return what `Command` takes besides text and callbacks; raises `ValueError` in words."""
+    timeout, cwd, env = given.get("timeout"), given.get("cwd"), given.get("env") or {}
+    if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):
+        raise ValueError("timeout must be a number of seconds above 0")
+    if cwd is not None and not (isinstance(cwd, str) and cwd and "\0" not in cwd):
+        raise ValueError("cwd must be the name of a directory")
+    for name, value in env.items() if isinstance(env, dict) else [("", None)]:
+        if not (name.isascii() and name.isidentifier() and isinstance(value, str) and "\0" not in value):
+            raise ValueError(f"env must have names of letters, digits and _ with texts as values, not {name!r}")
+        if name in READONLY:
+            raise ValueError(f"env cannot set {name}, which bash does not let anybody change")
+    stdin = str(given.get("stdin") or "").encode("utf-8", "surrogatepass")
+    return {"stdin": stdin, "timeout": timeout, "cwd": cwd, "env": env}

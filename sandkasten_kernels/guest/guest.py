@@ -10,7 +10,8 @@ request                     content                              reply (``status
 ``kernel_restart_request``  the same and ``grace``               the same; the old kernel has ``grace`` s
 ``kernel_signal_request``   ``signum``
 ``shell_restart_request``                                        when bash is gone; the next command starts one
-``interrupt_request``                                            SIGINT to the shell's foreground
+``interrupt_request``       ``for_good``                         SIGINT to the shell's foreground; for good: and more
+``sockets_request``                                              ``sockets``: the guest's own, made again if need be
 =========================== ==================================== ==========================================
 
 Requests about files are those of `files`: data goes in a frame behind the content, there and back.
@@ -36,12 +37,12 @@ from . import PROTOCOL
 from .bash_kernel import BashKernel
 from .files import Files
 from .shell import Shell
+from .sockets import Sockets
 from .supervisor import Death, Kernel, StartFailed
 from .wire import Request, Wire
 
 #: Sockets are waited for by looking: an inotify instance could be denied by another sandbox, which shares our host uid.
 READY_POLL_MS = 5
-MAX_REQUEST_BYTES = 64 * 1024 * 1024
 
 
 class State(enum.Enum):
@@ -65,17 +66,10 @@ class Guest:
         self._asked: Request | None = None
         self._unsent: deque[list[bytes]] = deque()
         self._deadline = 0.0
-        context: zmq.Context[Any] = zmq.Context()
-        mask = os.umask(0)
-        self._control = self._bind(context, zmq.ROUTER, "guest-control")
-        self._control.router_handover = True
-        self._shell_channel = self._bind(context, zmq.ROUTER, "guest-shell")
-        self._shell_channel.router_handover = True
-        self._stdin = self._bind(context, zmq.ROUTER, "guest-stdin")
-        self._iopub = self._bind(context, zmq.XPUB, "guest-iopub")
-        os.umask(mask)
-        shell = Shell(f"{directory}/shell", "/workspace", dict(os.environ))
-        self._bash = BashKernel(shell, self._publish, self._reply_on_shell)
+        self._sockets = Sockets(directory)
+        self._control, self._shell_channel = self._sockets.control, self._sockets.shell
+        self._stdin, self._iopub = self._sockets.stdin, self._sockets.iopub
+        self._bash = BashKernel(Shell("/workspace", dict(os.environ)), self._publish, self._reply_on_shell)
         self._files = Files("/workspace")
         self._wakeup, self._wakeup_writer = socket.socketpair()
         self._wakeup.setblocking(False)
@@ -119,15 +113,6 @@ class Guest:
             shell.tick()
             self._tick()
 
-    def _bind(self, context: zmq.Context[Any], kind: int, name: str) -> zmq.Socket[bytes]:
-        sock: zmq.Socket[bytes] = context.socket(kind)
-        sock.linger = 0
-        sock.maxmsgsize = MAX_REQUEST_BYTES
-        if kind == zmq.XPUB:
-            sock.setsockopt(zmq.XPUB_NODROP, 1)
-        sock.bind(f"ipc://{self._directory}/{name}")
-        return sock
-
     def _patience(self) -> float | None:
         waits = [self._bash.shell.patience()]
         if self._state is State.STARTING:
@@ -168,8 +153,10 @@ class Guest:
                 self._kernel.signal(request.content["signum"])
             self._reply(request, {"status": "ok"} if self._kernel else _error("no kernel runs"))
         elif request.msg_type == "interrupt_request":
-            self._bash.shell.interrupt()
+            self._bash.shell.stop() if request.content.get("for_good") else self._bash.shell.interrupt()
             self._reply(request, {"status": "ok"})
+        elif request.msg_type == "sockets_request":
+            self._name_sockets(request)
         elif request.msg_type == "shell_restart_request":
             self._bash.restart()
             self._reply(request, {"status": "ok"})
@@ -183,6 +170,14 @@ class Guest:
         else:
             self._reply(request, _error(f"{request.msg_type} is not possible while {self._state.name}"))
 
+    def _name_sockets(self, request: Request) -> None:
+        try:
+            names = self._sockets.names(self._kernel.name if self._kernel else "")
+            self._reply(request, {"status": "ok", "sockets": names})
+        except (OSError, zmq.ZMQError) as error:
+            way_out = "remove what is in /run/sandkasten, or restart the kernel"
+            self._reply(request, _error(f"the guest's sockets cannot be made again: {error.strerror}; {way_out}"))
+
     def _enter(self, state: State, seconds: float = 0.0) -> None:
         self._state = state
         self._deadline = time.monotonic() + seconds
@@ -190,6 +185,7 @@ class Guest:
     def _start(self, request: Request) -> None:
         self._asked = request
         self._generation += 1
+        self._sockets.tidy()
         kernel = Kernel(self._directory, self._generation)
         content = request.content
         try:

@@ -1,97 +1,30 @@
 """One persistent bash, driven by file descriptors; knows nothing of messages.
 
 ``bash -i`` has a private pty as its controlling terminal and nothing else: stdin, stdout and stderr of each command are
-FIFOs of its own, so output is exactly what the command wrote. A command is fed to the pty as one quoted ``eval``; its
-exit code comes from ``PROMPT_COMMAND`` over a FIFO that is opened for each report, so that no child holds it. Working
-directory, variables, functions and background jobs persist.
+pipes of its own, so output is exactly what the command wrote. Working directory, variables, functions and background
+jobs persist. How bash is spoken to is told in `driver`.
 """
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 import signal
-import stat
-import sys
 import termios
 import time
 import tty
-from codecs import getincrementaldecoder
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any
 
-CHUNK = 65536
+from . import driver
+from .command import CHUNK, DRAIN_READS, Command, Outcome
+
+AT_ONCE_SECONDS = 0.001
 STEP_SECONDS = 1.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 MAX_LATE = 16
 MAX_LATE_BYTES = 1 << 20
 READY_SECONDS = 10.0
-LOOK_SECONDS = 0.01
-DRAIN_READS = 32
-_Decoder = getincrementaldecoder("utf-8")
-
-
-class Outcome(NamedTuple):
-    """How a command ended. ``restarted``: bash itself ended and was started again in the same directory."""
-
-    exit_code: int
-    cwd: str
-    timed_out: bool
-    restarted: bool
-
-
-class Command:
-    """One command: its text, its FIFOs, and who takes its output and its outcome."""
-
-    def __init__(
-        self,
-        text: str,
-        on_output: Callable[[str, str], None],
-        on_done: Callable[[Outcome], None],
-        *,
-        stdin: bytes = b"",
-        timeout: float | None = None,
-    ) -> None:
-        self.text = text
-        self.on_output = on_output
-        self.on_done = on_done
-        self.stdin = stdin
-        self.timeout = timeout
-        self.deadline: float | None = None
-        self.signals = 0
-        self.timed_out = False
-        self.outputs: dict[int, tuple[str, object]] = {}
-        self.stdin_fd = -1
-        self.late_bytes = 0
-
-    def read(self, fd: int) -> bool:
-        """Pass on what one of the outputs has; False when it has nothing more for now or for good."""
-        name, decoder = self.outputs[fd]
-        try:
-            data = os.read(fd, CHUNK)
-        except BlockingIOError:
-            return False
-        text = decoder.decode(data, final=not data)  # type: ignore[attr-defined]
-        if text:
-            self.on_output(name, text)
-        if not data:
-            os.close(fd)
-            del self.outputs[fd]
-        return bool(data)
-
-    def close(self) -> None:
-        """Give back every descriptor."""
-        for fd in self.outputs:
-            os.close(fd)
-        self.outputs.clear()
-        self.close_stdin()
-
-    def close_stdin(self) -> None:
-        """End the command's standard input."""
-        if self.stdin_fd >= 0:
-            os.close(self.stdin_fd)
-            self.stdin_fd = -1
+ATTEMPTS = 2
+ARGV = ("bash", "--noprofile", "--norc", "--noediting", "-i", "+H", "-O", "execfail")
 
 
 class Shell:
@@ -101,25 +34,23 @@ class Shell:
     time `patience` says, and `ended` when the process with `pid` has been reaped.
     """
 
-    def __init__(self, directory: str, cwd: str, env: dict[str, str]) -> None:
-        self._directory = directory
+    def __init__(self, cwd: str, env: dict[str, str]) -> None:
         self._env = env
         self._cwd = cwd
-        self._report_path = f"{directory}/report"
         self._number = 0
+        self._status = 0
         self.pid = 0
         self._master = -1
-        self._report = -1
-        self._reports = b""
+        self._stdout = -1
+        self._said = b""
+        self._raw: list[Any] = []
+        self._reports = driver.Reports()
         self._input = b""
-        self._expected = ""
         self._command: Command | None = None
         self._next: Command | None = None
         self._late: list[Command] = []
         self._up = False
         self._up_by = 0.0
-        self._stdin_look = 0.0
-        os.mkdir(directory, 0o700)
 
     @property
     def idle(self) -> bool:
@@ -128,18 +59,25 @@ class Shell:
 
     def run(self, command: Command) -> None:
         """Run a command; starts bash when none runs."""
+        self._next = command
         if not self.pid:
             self._spawn()
-        if self._up:
-            self._feed(command)
-        else:
-            self._next = command
+        elif self._up:
+            self._feed()
 
     def interrupt(self) -> None:
         """Send SIGINT to what runs in the foreground; nothing when bash waits for a command."""
         if self._command:
-            self._signal(signal.SIGINT)
             self._command.signals += 1
+            if self._command.begun:
+                self._signal(signal.SIGINT)
+
+    def stop(self) -> None:
+        """End what runs in the foreground, as if its time were over; bash lives on where it can."""
+        for command in (self._command, self._next):
+            if command:
+                command.timeout = AT_ONCE_SECONDS
+                command.deadline = time.monotonic()
 
     def kill(self) -> None:
         """End bash and what runs in its foreground; a command that runs is done then."""
@@ -150,47 +88,42 @@ class Shell:
         """Return the descriptors to wait for."""
         commands = [*self._late, *([self._command] if self._command else [])]
         fds = [fd for command in commands for fd in command.outputs]
-        return fds + [fd for fd in (self._master, self._report) if fd >= 0]
+        return [*fds, self._master, self._stdout] if self._master >= 0 else fds
 
     def writable(self) -> list[int]:
         """Return the descriptors that something waits to be written to."""
         fds = [self._master] if self._input else []
-        if self._command and self._command.stdin_fd >= 0 and self._command.stdin:
-            fds.append(self._command.stdin_fd)
-        return fds
+        return fds + self._command.writable() if self._command else fds
 
     def ready(self, fd: int) -> None:
         """Do what a descriptor that is ready allows."""
+        command = self._command
         if fd == self._master:
-            self._discard_notices()
+            self._listen()
             self._write_input()
-        elif fd == self._report:
-            self._read_report()
-        elif self._command and fd in self._command.outputs:
-            self._command.read(fd)
-        elif self._command and fd == self._command.stdin_fd:
-            self._write_stdin(self._command)
+        elif fd == self._stdout:
+            self._said = (self._said + _available(fd))[-driver.MAX_WORDS :]
+        elif command and fd in command.outputs:
+            command.read(fd)
+        elif command and fd in command.writable():
+            command.write(fd)
         else:
             self._read_late(fd)
 
     def patience(self) -> float | None:
         """Return seconds until `tick` is due, None for never."""
-        times = [self._up_by] if self.pid and not self._up else []
-        if self._command and self._command.stdin_fd >= 0 and not self._command.stdin:
-            times.append(self._stdin_look)
-        if self._command and self._command.deadline is not None:
+        times = [self._up_by] if self._awaited else []
+        if self._command and self._command.begun and self._command.deadline is not None:
             times.append(self._command.deadline)
         return max(0.0, min(times) - time.monotonic()) if times else None
 
     def tick(self) -> None:
         """Act on what is late: a command gets INT, TERM, KILL a second apart, then bash itself is killed."""
         now = time.monotonic()
-        if self.pid and not self._up and now >= self._up_by:
+        if self._awaited and now >= self._up_by:
             self._kill_session()
         command = self._command
-        if command and command.stdin_fd >= 0 and not command.stdin and now >= self._stdin_look:
-            self._end_stdin(command)
-        if command is None or command.deadline is None or now < command.deadline:
+        if command is None or not command.begun or command.deadline is None or now < command.deadline:
             return
         step = command.signals if command.timed_out else 0
         command.timed_out = True
@@ -203,164 +136,167 @@ class Shell:
 
     def ended(self, status: int) -> None:
         """bash has ended with a wait status: what ran in it ends, and the next command starts a new one."""
-        self.pid = 0
+        for _ in range(DRAIN_READS):
+            if not self._listen():
+                break
+        self.pid = self._status = 0
         self._up = False
-        self._input = self._reports = b""
-        self._expected = ""
-        for fd in (self._master, self._report):
+        self._input = b""
+        said = self._said + _available(self._stdout), self._reports.words
+        for fd in (self._master, self._stdout):
             os.close(fd)
-        self._master = self._report = -1
+        self._master = self._stdout = -1
         if self._command:
             code = os.waitstatus_to_exitcode(status)
-            self._finish(code if code >= 0 else 128 - code, restarted=True)
-        if self._next:
+            self._command.restarted = True
+            if self._command.begun:
+                self._command.last_words = said
+            self._finish(code if code >= 0 else 128 - code)
+        elif self._next:
+            self._next.restarted = True
             self._spawn()
 
+    @property
+    def _awaited(self) -> bool:
+        """Whether bash owes us a word: that it is up, or that the command begins."""
+        return bool(self.pid and (not self._up or (self._command and not self._command.begun)))
+
     def _spawn(self) -> None:
-        self._master, slave = os.openpty()
-        tty.setraw(slave)
-        os.set_blocking(self._master, False)
-        os.set_inheritable(self._master, False)
-        self._remake(self._report_path)
-        self._report = os.open(self._report_path, os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-        prompt = {"PROMPT_COMMAND": f'printf "%s\\n" "$?" >{self._report_path}', "PS1": "", "PS2": "", "PS0": ""}
-        actions = [(os.POSIX_SPAWN_OPEN, fd, os.ttyname(slave), os.O_RDWR, 0) for fd in (0, 1, 2)]
+        """Start bash for the command that waits, and fail that in words when it cannot be started."""
+        assert self._next
+        self._next.attempts += 1
+        if self._next.attempts > ATTEMPTS:
+            self._refuse("bash ends before it is ready: /tmp or the memory may be full. Restart the kernel.")
+            return
+        self._reports = driver.Reports()
         try:
-            os.chdir(self._cwd)
-        except OSError:
-            os.chdir("/")
+            self._start_bash()
+        except OSError as error:
+            self._refuse(
+                f"bash cannot be started: {error.strerror}. The sandbox may have no process or file left: "
+                "end some, or restart the kernel."
+            )
+            return
+        self._number = 0
+        self._up = False
+        self._up_by = time.monotonic() + READY_SECONDS
+        self._input = driver.greeting(self._reports.nonce)
+        self._write_input()
+
+    def _start_bash(self) -> None:
+        master, slave = os.openpty()
+        stdout, own = os.pipe2(os.O_CLOEXEC)
         try:
+            tty.setraw(slave)
+            self._raw = termios.tcgetattr(slave)
+            os.set_blocking(master, False)
+            os.set_blocking(stdout, False)
+            terminal = [(os.POSIX_SPAWN_OPEN, fd, os.ttyname(slave), os.O_RDWR, 0) for fd in (0, 2)]
+            try:
+                os.chdir(self._cwd)
+            except OSError:
+                os.chdir("/")
             self.pid = os.posix_spawn(
                 "/bin/bash",
-                ["bash", "--noprofile", "--norc", "--noediting", "-i", "+H"],
-                {**self._env, **prompt},
-                file_actions=actions,
+                ARGV,
+                self._env,
+                file_actions=[*terminal, (os.POSIX_SPAWN_DUP2, own, 1)],
                 setsid=True,
                 setsigmask=(),
                 setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),
             )
+        except OSError:
+            os.close(master)
+            os.close(stdout)
+            raise
         finally:
             os.close(slave)
+            os.close(own)
             os.chdir("/")
-        self._up = False
-        self._up_by = time.monotonic() + READY_SECONDS
+        self._master, self._stdout = master, stdout
 
-    def _feed(self, command: Command) -> None:
+    def _feed(self) -> None:
+        """Give the command that waits to bash, which stands at its prompt."""
+        command, self._next = self._next, None
+        assert command
+        try:
+            pipes = driver.open_pipes(self.pid)
+        except OSError:  # a ulimit or an option of the user's keeps bash from making them
+            self._next = command
+            self._up = False
+            self._kill_session()
+            return
         self._command = command
         self._number += 1
-        paths = {name: f"{self._directory}/{self._number}-{name}" for name in ("in", "out", "err")}
-        for name, stream in (("out", "stdout"), ("err", "stderr")):
-            os.mkfifo(paths[name], 0o600)
-            fd = os.open(paths[name], os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-            command.outputs[fd] = (stream, _Decoder("replace"))
-        source = "/dev/null"
-        if command.stdin:
-            source = paths["in"]
-            os.mkfifo(source, 0o600)
-            command.stdin_fd = os.open(source, os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-        quoted = command.text.replace("'", "'\\''")
-        line = f"eval '{quoted}' <{source} >{paths['out']} 2>{paths['err']}\n"
-        self._input += line.encode("utf-8", "surrogatepass")
-        if command.timeout is not None:
-            command.deadline = time.monotonic() + command.timeout
+        self._up_by = time.monotonic() + READY_SECONDS
+        script = driver.script(
+            self._reports.nonce,
+            self._number,
+            command.text,
+            self._status,
+            stdin=bool(command.stdin),
+            cwd=command.cwd,
+            env=command.env,
+        )
+        command.connect(pipes, script)
+        try:
+            termios.tcsetattr(self._master, termios.TCSANOW, self._raw)  # a command may have changed it
+        except termios.error:
+            return  # bash has just ended
+        self._input += driver.LINE
         self._write_input()
 
     def _write_input(self) -> None:
         try:
             while self._input:
-                self._input = self._input[os.write(self._master, self._input[:4096]) :]
-        except BlockingIOError:
+                self._input = self._input[os.write(self._master, self._input) :]
+        except OSError:  # full for now, or bash has just ended
             pass
-        except OSError as error:
-            if error.errno != errno.EIO:
-                raise
 
-    def _write_stdin(self, command: Command) -> None:
-        try:
-            command.stdin = command.stdin[os.write(command.stdin_fd, command.stdin[:CHUNK]) :]
-        except BlockingIOError:
-            return
-        if not command.stdin:
-            self._stdin_look = time.monotonic() + LOOK_SECONDS
+    def _listen(self) -> bool:
+        """Take what is said on the pty, reports and bash's own words; False when nothing is."""
+        data = _available(self._master)
+        for report in self._reports.feed(data):
+            if report.number == self._number:
+                self._reported(report.code)
+        return bool(data)
 
-    def _end_stdin(self, command: Command) -> None:
-        """End the standard input once all of it was read: data in a FIFO that nobody holds open would be lost."""
-        unread = bytearray(4)
-        fcntl.ioctl(command.stdin_fd, termios.FIONREAD, unread)
-        if int.from_bytes(unread, sys.byteorder):
-            self._stdin_look = time.monotonic() + LOOK_SECONDS
-        else:
-            command.close_stdin()
-
-    def _discard_notices(self) -> None:
-        """Take bash's own words (``[1] 123``, ``exit``): they are not the command's output."""
-        try:
-            while os.read(self._master, CHUNK):
-                pass
-        except BlockingIOError:
-            pass
-        except OSError as error:
-            if error.errno != errno.EIO:
-                raise
-
-    def _read_report(self) -> None:
-        try:
-            self._reports += os.read(self._report, CHUNK)
-        except BlockingIOError:
-            return
-        *lines, self._reports = self._reports.split(b"\n")
-        for line in lines:
-            self._reported(line.decode("ascii", "replace"))
-
-    def _reported(self, line: str) -> None:
-        if self._expected:
-            if line == self._expected:
-                self._expected = "-"
-            elif self._expected == "-":
-                self._expected = ""
-                self._become_up()
+    def _reported(self, code: int | None) -> None:
+        command = self._command
+        if code is None:
+            if command and not command.begun:
+                self._begin(command)
         elif not self._up:
-            self._become_up()
-        elif self._command and line.isdigit():
-            signalled, code = self._command.signals, int(line)
-            self._finish(code, restarted=False)
-            if signalled:
-                self._synchronize(code)
+            self._up = True
+            if self._next:
+                self._feed()
+        elif command:
+            self._status = code
+            self._finish(code)
 
-    def _become_up(self) -> None:
-        self._up = True
-        command, self._next = self._next, None
-        if command:
-            self._feed(command)
+    def _begin(self, command: Command) -> None:
+        command.begun = True
+        self._said = b""
+        if command.timeout is not None:
+            command.deadline = time.monotonic() + command.timeout
+        if command.signals:
+            self._signal(signal.SIGINT)
 
-    def _synchronize(self, code: int) -> None:
-        """Let pass the report of a signal that came when the command had ended already."""
-        self._up = False
-        self._up_by = time.monotonic() + READY_SECONDS
-        self._number += 1
-        self._expected = f"sync-{self._number}"
-        self._input += f"printf '%s\\n' {self._expected} >{self._report_path}; (exit {code})\n".encode()
-        self._write_input()
-
-    def _finish(self, code: int, *, restarted: bool) -> None:
+    def _finish(self, code: int) -> None:
         command, self._command = self._command, None
         assert command
-        for fd in list(command.outputs):
-            for _ in range(DRAIN_READS):  # a background job may write faster than we read
-                if not command.read(fd):
-                    break
-        command.close_stdin()
-        for name in ("in", "out", "err"):
-            try:
-                os.unlink(f"{self._directory}/{self._number}-{name}")
-            except OSError:
-                pass
+        command.drain()
         self._cwd = self._directory_of_bash()
         if command.outputs:
             self._late.append(command)
             if len(self._late) > MAX_LATE:
                 self._late.pop(0).close()
-        command.on_done(Outcome(-1 if command.timed_out else code, self._cwd, command.timed_out, restarted))
+        command.on_done(Outcome(-1 if command.timed_out else code, self._cwd, command.timed_out, command.restarted))
+
+    def _refuse(self, words: str) -> None:
+        command, self._next = self._next, None
+        assert command
+        command.on_done(Outcome(-1, self._cwd, False, command.restarted, words))
 
     def _read_late(self, fd: int) -> None:
         for command in self._late:
@@ -396,11 +332,10 @@ class Shell:
         except OSError:
             return self.pid
 
-    @staticmethod
-    def _remake(path: str) -> None:
-        try:
-            if not stat.S_ISFIFO(os.lstat(path).st_mode):
-                os.unlink(path)
-                os.mkfifo(path, 0o600)
-        except FileNotFoundError:
-            os.mkfifo(path, 0o600)
+
+def _available(fd: int) -> bytes:
+    """Return what can be read at once, at most `CHUNK` bytes; nothing where the other side is gone."""
+    try:
+        return os.read(fd, CHUNK)
+    except OSError:
+        return b""

@@ -38,12 +38,13 @@ class Kernel:
     Parameters
     ----------
     directory: where its sockets and its connection file are made.
-    generation: counts the kernels of this sandbox, and makes their sockets' names distinct.
+    generation: counts the kernels of this sandbox; with it the names of their files begin.
     """
 
     def __init__(self, directory: str, generation: int) -> None:
         self._directory = directory
-        self._prefix = f"{directory}/k{generation}"
+        self.name = f"k{generation}"
+        self._prefix = f"{directory}/{self.name}"
         self.generation = generation
         self.pid = 0
         self.stderr_fd = -1
@@ -89,14 +90,14 @@ class Kernel:
     def sockets(self) -> dict[str, str] | None:
         """Return the names of the kernel's sockets by channel, opened for the gateway; None while one is missing."""
         names = {channel: f"{self._prefix}-{number}" for number, channel in enumerate(CHANNELS, 1)}
-        for path in names.values():
-            try:
+        try:
+            for path in names.values():
                 if not stat.S_ISSOCK(os.lstat(path).st_mode):
                     return None
-            except FileNotFoundError:
-                return None
-        for path in names.values():
-            os.chmod(path, 0o777)
+            for path in names.values():
+                os.chmod(path, 0o777)
+        except OSError:
+            return None
         return {channel: os.path.basename(path) for channel, path in names.items()}
 
     def read_stderr(self) -> None:

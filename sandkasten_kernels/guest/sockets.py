@@ -1,0 +1,92 @@
+"""The guest's own ZMQ sockets, in a directory where code of the sandbox's may do as it likes."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import Any
+
+import zmq
+
+MAX_REQUEST_BYTES = 64 * 1024 * 1024
+MAX_REPAIRS = 100
+
+
+class Sockets:
+    """The four sockets of the guest's that the gateway connects to. What is connected stays so without its name."""
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+        self._context: zmq.Context[Any] = zmq.Context()
+        self._bound: dict[str, tuple[str, int]] = {}
+        self._repairs = 0
+        self.control = self._make("control", zmq.ROUTER)
+        self.shell = self._make("shell", zmq.ROUTER)
+        self.stdin = self._make("stdin", zmq.ROUTER)
+        self.iopub = self._make("iopub", zmq.XPUB)
+
+    def names(self, kernel: str) -> dict[str, str]:
+        """Return under which name each socket can be connected to; one that was removed or replaced gets another.
+
+        ``kernel`` is as for `tidy`. Raises `OSError` or `zmq.ZMQError` when the directory does not allow it.
+        """
+        os.chmod(self._directory, 0o711)
+        for channel in [channel for channel in self._bound if not self._is_there(channel)]:
+            if self._repairs >= MAX_REPAIRS:
+                raise OSError(errno.EMFILE, "they were removed too often")
+            self._repairs += 1
+            self.tidy(kernel)
+            self._bind(channel, getattr(self, channel))  # beside the old name: unbinding it would end its connections
+        return {channel: name for channel, (name, _) in self._bound.items()}
+
+    def tidy(self, kernel: str = "") -> None:
+        """Make room: all goes but the guest's sockets, and what belongs to ``kernel``, the first word of its files.
+
+        No link is followed; what cannot be removed stays, and what is made next says what it lacks.
+        """
+        own = {name for name, _ in self._bound.values()}
+        try:
+            os.chmod(self._directory, 0o711)
+            for name in os.listdir(self._directory):
+                if name not in own and not (kernel and name.startswith(kernel)):
+                    _remove(f"{self._directory}/{name}")
+        except OSError:
+            pass
+
+    def _is_there(self, channel: str) -> bool:
+        name, inode = self._bound[channel]
+        try:
+            return os.lstat(f"{self._directory}/{name}").st_ino == inode
+        except FileNotFoundError:
+            return False
+
+    def _make(self, channel: str, kind: int) -> zmq.Socket[bytes]:
+        sock: zmq.Socket[bytes] = self._context.socket(kind)
+        sock.linger = 0
+        sock.maxmsgsize = MAX_REQUEST_BYTES
+        if kind == zmq.XPUB:
+            sock.setsockopt(zmq.XPUB_NODROP, 1)
+        else:
+            sock.router_handover = True
+        self._bind(channel, sock)
+        return sock
+
+    def _bind(self, channel: str, sock: zmq.Socket[bytes]) -> None:
+        name = f"guest-{channel}" + (f"-{self._repairs}" if self._repairs else "")
+        mask = os.umask(0)
+        try:
+            sock.bind(f"ipc://{self._directory}/{name}")
+        finally:
+            os.umask(mask)
+        self._bound[channel] = (name, os.lstat(f"{self._directory}/{name}").st_ino)
+
+
+def _remove(path: str) -> None:
+    """Remove a file or a directory; the file system has so few inodes that it cannot be deep."""
+    try:
+        os.unlink(path)
+    except IsADirectoryError:
+        os.chmod(path, 0o700)
+        for name in os.listdir(path):
+            _remove(f"{path}/{name}")
+        os.rmdir(path)
