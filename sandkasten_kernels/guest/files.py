@@ -8,11 +8,11 @@ without a name (``O_TMPFILE``) and takes its place at once: of what is given up 
 request         content                       reply
 =============== ============================= =================================================
 ``file_stat``   ``path``                      ``kind size modified mode``
-``file_list``   ``path``                      ``entries``, each as of stat and ``name``; ``handle`` when there are more
+``file_list``   ``path handle``               ``entries``, each as of stat and ``name``; ``more`` or not
 ``file_more``   ``handle``                    the same
-``file_open``   ``path``                      ``handle size``
+``file_open``   ``path handle``               ``size``
 ``file_read``   ``handle size``               data, empty at the end
-``file_create``                               ``handle`` of a file that has no place yet
+``file_create`` ``handle``                    a file that has no place yet
 ``file_write``  ``handle``, data
 ``file_place``  ``handle path mode``          a created file takes its place; parents are made
 ``file_put``    ``path mode``, data           a whole file at once
@@ -21,8 +21,9 @@ request         content                       reply
 ``file_remove`` ``path``                      a file, a link or an empty directory
 =============== ============================= =================================================
 
-``mode`` may be null: that of the file that is replaced, or 0644. An error has ``ename`` (``FILE_NOT_FOUND``,
-``IS_DIRECTORY``, ``NOT_A_DIRECTORY``, ``NOT_A_FILE``, ``OUTSIDE``, ``NO_SPACE``, ``TOO_MANY``, ``FAILED``) and ``evalue``.
+A handle is a name of the asker's, who can so close what he has had no answer about. ``mode`` may be null: that of the
+file that is replaced, or 0644. An error has ``ename`` (``FILE_NOT_FOUND``, ``IS_DIRECTORY``, ``NOT_A_DIRECTORY``,
+``NOT_A_FILE``, ``OUTSIDE``, ``NO_SPACE``, ``TOO_MANY``, ``FAILED``) and ``evalue``.
 """
 
 from __future__ import annotations
@@ -129,29 +130,29 @@ class Files:
     def _list(self, content: dict[str, Any], data: bytes) -> Answer:
         fd = self._resolve(content["path"], os.O_RDONLY | os.O_DIRECTORY)
         handle = Handle(fd)
-        answer: dict[str, Any] = {"status": "ok"}
         try:
             handle.listing = os.scandir(fd)
-            answer["entries"], more = _page(handle)
+            entries, more = _page(handle)
             if more:
-                answer["handle"] = self._keep(handle)
+                self._keep(content["handle"], handle)
         except BaseException:
             handle.close()
             raise
         if not more:
             handle.close()
-        return answer, b""
+        return {"status": "ok", "entries": entries, "more": more}, b""
 
     def _more(self, content: dict[str, Any], data: bytes) -> Answer:
         entries, more = _page(self._handle(content))
-        return {"status": "ok", "entries": entries, **({"handle": content["handle"]} if more else {})}, b""
+        return {"status": "ok", "entries": entries, "more": more}, b""
 
     def _open(self, content: dict[str, Any], data: bytes) -> Answer:
         fd = self._resolve(content["path"], os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
         try:
             about = os.fstat(fd)
             _must_be_file(about)
-            return {"status": "ok", "handle": self._keep(Handle(fd)), "size": about.st_size}, b""
+            self._keep(content["handle"], Handle(fd))
+            return {"status": "ok", "size": about.st_size}, b""
         except BaseException:
             os.close(fd)
             raise
@@ -162,10 +163,11 @@ class Files:
     def _create(self, content: dict[str, Any], data: bytes) -> Answer:
         fd = self._nameless()
         try:
-            return {"status": "ok", "handle": self._keep(Handle(fd))}, b""
+            self._keep(content["handle"], Handle(fd))
         except BaseException:
             os.close(fd)
             raise
+        return {"status": "ok"}, b""
 
     def _write(self, content: dict[str, Any], data: bytes) -> Answer:
         _write_all(self._handle(content).fd, data)
@@ -262,17 +264,15 @@ class Files:
             raise OSError(number, os.strerror(number))
         return fd
 
-    def _keep(self, handle: Handle) -> str:
+    def _keep(self, name: str, handle: Handle) -> None:
         now = time.monotonic()
-        for name, other in list(self._handles.items()):
+        for key, other in list(self._handles.items()):
             if now - other.used > IDLE_SECONDS:
-                del self._handles[name]
+                del self._handles[key]
                 other.close()
         if len(self._handles) >= MAX_HANDLES:
             raise Refused("TOO_MANY", f"{MAX_HANDLES} files are open already")
-        name = os.urandom(8).hex()
         self._handles[name] = handle
-        return name
 
     def _handle(self, content: dict[str, Any]) -> Handle:
         handle = self._handles.get(str(content["handle"]))
