@@ -35,7 +35,8 @@ format: $(VENV)/.test
 	$(BIN)/ruff format .
 
 bench: $(VENV)/.test images
-	$(BIN)/python bench/start.py $(ARGS)
+	$(BIN)/python -m bench.start $(ARGS)
+	$(BIN)/python -m bench.sessions $(ARGS)
 
 # The engine is asked every time; an image that is up to date is left alone, which takes a moment.
 images: engine

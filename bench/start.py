@@ -11,9 +11,7 @@ import asyncio
 import contextlib
 import itertools
 import json
-import math
 import os
-import platform
 import secrets
 import socket
 import struct
@@ -26,14 +24,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
-from sandkasten_kernels.engines.docker import connect
+from .report import machine, percentile, write
 
 PEER, PEER_VERSION = "jupyter_kernel_gateway", "3.0.1"
 V1 = "v1.kernel.websocket.jupyter.org"
@@ -217,12 +214,6 @@ def peer_python() -> Path:
     return venv / "bin" / "python"
 
 
-def percentile(values: Sequence[float], percent: int) -> str:
-    """Return the nearest-rank percentile in milliseconds."""
-    value = 1000 * sorted(values)[math.ceil(percent / 100 * len(values)) - 1]
-    return f"{value:.0f}" if value >= 100 else f"{value:.1f}"
-
-
 def report(servers: Sequence[Server], options: argparse.Namespace, load: float) -> str:
     """Return the Markdown text: the table, the machine and the command."""
     lines = [
@@ -237,26 +228,13 @@ def report(servers: Sequence[Server], options: argparse.Namespace, load: float) 
         figures = [percentile(server.times["total"], percent) for percent in (50, 95, 99)]
         figures += [percentile(server.times[part], 50) for part in ("post", "connect", "result", "cell")]
         lines.append(f"| {server.name} | {' | '.join(figures)} | {server.kernel} |")
-    model = next((x.split(":")[1] for x in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in x), "?")
-    with contextlib.closing(connect()) as engine:
-        engine_version = engine.version()["Version"]
-    kernel = platform.release().split("-")[0]
-    cores = len(os.sched_getaffinity(0))
     lines += [
         "",
-        f"{datetime.now(UTC):%Y-%m-%d}: {cores} cores ({model.strip()}), load {load:.2f} before,",
-        f"Linux {kernel}, Docker {engine_version}, Python {platform.python_version()}, sandkasten-kernels",
-        f"{version('sandkasten-kernels')}. The command:",
+        machine(load),
         "",
-        f"    python bench/start.py --rounds {options.rounds} --warmup {options.warmup} --cells {options.cells}",
+        f"    python -m bench.start --rounds {options.rounds} --warmup {options.warmup} --cells {options.cells}",
     ]
     return "\n".join(lines)
-
-
-def write(path: Path, text: str) -> None:
-    """Put the text between the markers of a file."""
-    before, _, rest = path.read_text().partition(BEGIN)
-    path.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}")
 
 
 async def measure(servers: Sequence[Server], options: argparse.Namespace) -> None:
@@ -292,7 +270,7 @@ def main() -> None:
         text = report(servers, options, load)
     print(text)
     if options.write:
-        write(options.write, text)
+        write(options.write, text, (BEGIN, END))
 
 
 if __name__ == "__main__":

@@ -144,6 +144,9 @@ class SandkastenApp(Application):
     def _log_level_default(self) -> int:
         return logging.INFO
 
+    def _log_format_default(self) -> str:
+        return "%(asctime)s%(highlevel)s %(message)s"
+
     def _data_dir_default(self) -> str:
         return str(default_data_dir())
 
@@ -197,6 +200,10 @@ class SandkastenApp(Application):
 
     async def serve(self) -> None:
         """Start everything, serve, and stop everything in the opposite order."""
+        package = logging.getLogger("sandkasten_kernels")
+        package.setLevel(self.log.level)
+        package.handlers = self.log.handlers
+        package.propagate = False
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)

@@ -20,6 +20,7 @@ from .output import Clip, Outputs, output_of, plain_text
 __all__ = ["Collector", "Job", "Outcome", "Sink", "Turns", "run"]
 
 STOP_SECONDS = 5.0
+MAX_TEXT_MESSAGE_BYTES = 8 * 1024 * 1024  # the link splits what has more than half a MiB of text
 GUEST_GRACE_SECONDS = 10.0
 TIMED_OUT = -1
 _CWD = "__import__('os').getcwd()"
@@ -156,7 +157,7 @@ class _Request:
         if self._id not in parts[1] or self.reply.done():
             return
         if channel == "shell":
-            self.reply.set_result(json_object(parts[3]))
+            self.reply.set_result(json_object(parts[3], self._limit))
         elif channel == "iopub":
             self._hear(message_type(parts), parts[3])
 
@@ -167,7 +168,7 @@ class _Request:
 
     def _hear(self, msg_type: str | None, data: bytes) -> None:
         if msg_type == "stream":
-            content = json_object(data)
+            content = json_object(data, MAX_TEXT_MESSAGE_BYTES)
             stream = "stderr" if content.get("name") == "stderr" else "stdout"
             self._sink.text(stream, str(content.get("text", "")))
         elif msg_type in ("display_data", "update_display_data", "execute_result", "error", "clear_output"):
@@ -175,7 +176,7 @@ class _Request:
                 words = f"[A {msg_type} of {len(data)} bytes is left out: more than {self._limit}.]\n"
                 self._sink.text("stderr", words)
             else:
-                self._sink.message(msg_type, json_object(data))
+                self._sink.message(msg_type, json_object(data, self._limit))
 
 
 async def run(kernel: Kernel, job: Job, sink: Sink, *, display_limit: int) -> Outcome:

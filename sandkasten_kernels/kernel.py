@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
-import re
 import secrets
-import shlex
 import signal
 import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 from .calls import LinkError
@@ -23,6 +20,8 @@ from .guest_link import GuestLink
 from .kernelspec import Kernelspec
 from .link import Client, KernelLink
 from .messages import Parts
+from .own_code import READ_AT_START, set_up, silent
+from .shell_link import ShellLink, guest_sockets, socket_names
 
 __all__ = ["Kernel", "KernelState"]
 
@@ -31,12 +30,9 @@ AFTER_CLAIM_SECONDS, MAX_WORDS = 30.0, 300
 RESTART_GRACE_SECONDS = 2.0
 INTERRUPT_SECONDS = 1.0
 NEWS_SECONDS = 2.0
-GUEST_SECONDS = 10.0
 SETTLE_SECONDS = 5.0
 MAX_DEATHS, DEATHS_WITHIN_SECONDS = 5, 60.0
 WORKSPACE = "/workspace"
-CHANNELS = ("shell", "control", "stdin", "iopub")
-_READ_AT_START = re.compile(r"PYTHON|LD_")
 
 
 class KernelState(enum.Enum):
@@ -68,9 +64,7 @@ class Kernel:
         self._pid: object = None
         self._no_news: asyncio.TimerHandle | None = None
         self.guest = GuestLink(sandbox.guest_key, self._on_news, self._link_lost)
-        self._shell: KernelLink | None = None
-        self._shell_lock = asyncio.Lock()
-        self._shell_set_up = False
+        self._shell = ShellLink(sandbox, self.guest, log)
         self._settled = asyncio.Event()
         self._deaths: deque[float] = deque(maxlen=MAX_DEATHS)
         self._on_gone: list[Callable[[], None]] = []
@@ -108,7 +102,8 @@ class Kernel:
         self._owned = True
         self._env, self._cwd = dict(env), cwd
         language = self.spec.spec.language
-        at_start = language not in _SETUP or (language == "python" and any(map(_READ_AT_START.match, env)))
+        known = set_up(language, env, cwd) is not None
+        at_start = not known or (language == "python" and any(map(READ_AT_START.match, env)))
         if env and at_start:
             await self.restart()
             return "the kernel was started anew with its environment"
@@ -134,10 +129,7 @@ class Kernel:
         """
         if self.spec.in_guest:
             return self.link
-        async with self._shell_lock:
-            if self._shell is None:
-                self._shell = await self._open_shell()
-            return self._shell
+        return await self._shell.get(self._env, self._cwd)
 
     async def restart(self) -> None:
         """Return when a new process has answered, in the same sandbox. Raises `SandboxFailed`."""
@@ -198,7 +190,7 @@ class Kernel:
         """End the connections and tell the clients; the sandbox is the pool's to destroy. Idempotent."""
         self._die(reason)
         self.link.close(reason)
-        self._close_shell(reason)
+        self._shell.close(reason)
         self.guest.close()
         if self._revival is not None:
             self._revival.cancel()
@@ -207,7 +199,7 @@ class Kernel:
         """Return when a new process, or the guest's new bash, has answered over new connections."""
         if self.spec.in_guest:
             await self.guest.call("shell_restart_request", {}, INTERRUPT_SECONDS)
-            names, key = await self._guest_sockets(), self.sandbox.guest_key
+            names, key = await guest_sockets(self.guest), self.sandbox.guest_key
         else:
             names, key = await self._start_process(request, extra)
         await self.link.open(self.sandbox.sockets, names, key, START_SECONDS)
@@ -234,31 +226,11 @@ class Kernel:
         }
         answer = await self.guest.call(request, content, START_SECONDS + 5)
         self._pid = answer.get("pid")
-        return _socket_names(answer), key.encode()
-
-    async def _guest_sockets(self) -> Mapping[str, str]:
-        """Return the names of the guest's own sockets; those that code in the sandbox removed are made again."""
-        return _socket_names(await self.guest.call("sockets_request", {}, GUEST_SECONDS))
-
-    async def _open_shell(self) -> KernelLink:
-        if not self.sandbox.alive:
-            raise LinkError(self.reason or "the sandbox is gone")
-        link = KernelLink(partial(self._close_shell, "the shell ended the connection"), self._log)
-        await link.open(self.sandbox.sockets, await self._guest_sockets(), self.sandbox.guest_key, GUEST_SECONDS)
-        if (self._env or self._cwd) and not self._shell_set_up:
-            link.post("shell", "execute_request", _silent(_bash_setup(self._env, self._cwd)))
-        self._shell_set_up = True
-        return link
-
-    def _close_shell(self, reason: str) -> None:
-        link, self._shell = self._shell, None
-        if link is not None:
-            link.fail_open_requests("ShellGone", f"The shell is gone: {reason}.")
-            link.close(reason)
+        return socket_names(answer), key.encode()
 
     def _set_up(self, env: Mapping[str, str]) -> None:
-        if set_up := _SETUP.get(self.spec.spec.language):
-            self.link.post("shell", "execute_request", _silent(set_up(env, self._cwd)))
+        if request := set_up(self.spec.spec.language, env, self._cwd):
+            self.link.post("shell", "execute_request", request)
 
     async def _after_claim(self) -> None:
         await self._run_own_code("after_claim", self.spec.after_claim, AFTER_CLAIM_SECONDS)
@@ -267,7 +239,7 @@ class Kernel:
         """Run code of the kernelspec's, unseen by clients. Raises `LinkError`, also when the code itself fails."""
         if not code:
             return
-        reply = (await self.link.call("shell", "execute_request", _silent(code), timeout)).content
+        reply = (await self.link.call("shell", "execute_request", silent(code), timeout)).content
         if reply.get("status") != "ok":
             words = f"{reply.get('ename')}: {reply.get('evalue')}"[:MAX_WORDS]
             printable = "".join(c if c.isprintable() else " " for c in words)
@@ -335,7 +307,7 @@ class Kernel:
 
     def _sandbox_exited(self) -> None:
         self._die("its sandbox ended")
-        self._close_shell("its sandbox ended")
+        self._shell.close("its sandbox ended")
         self._tell_gone()
 
     def _tell_gone(self) -> None:
@@ -351,32 +323,6 @@ class Kernel:
         self.link.execution_state = "dead"
         self.link.fail_open_requests("KernelDied", f"The kernel is gone: {reason}.")
         self.link.publish("status", {"execution_state": "dead"})
-
-
-def _socket_names(answer: Mapping[str, Any]) -> Mapping[str, str]:
-    """Return the names in an answer of the guest's. Raises `LinkError` where there are none."""
-    names = answer.get("sockets")
-    if not isinstance(names, dict) or not all(isinstance(names.get(name), str) for name in CHANNELS):
-        raise LinkError("the guest named no sockets")
-    return names
-
-
-def _silent(code: str) -> dict[str, Any]:
-    return {"code": code, "silent": True, "store_history": False, "allow_stdin": False, "stop_on_error": False}
-
-
-def _python_setup(env: Mapping[str, str], cwd: str | None) -> str:
-    """Return one expression, so that no name is left behind in the owner's namespace."""
-    enter = f"o.path.isdir({cwd!r}) and o.chdir({cwd!r})" if cwd else "None"
-    return f"(lambda o: (o.environ.update({dict(env)!r}), {enter}) and None)(__import__('os'))"
-
-
-def _bash_setup(env: Mapping[str, str], cwd: str | None) -> str:
-    exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in env.items())
-    return exports + (f"cd {shlex.quote(cwd)} 2>/dev/null || :" if cwd else "")
-
-
-_SETUP = {"python": _python_setup, "bash": _bash_setup}
 
 
 def _death_in_words(content: Mapping[str, Any]) -> str:

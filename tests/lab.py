@@ -60,6 +60,15 @@ class LabServer:
         self.process.terminate()
         self.process.wait(STOP_SECONDS)
 
+    async def __aenter__(self) -> LabServer:
+        """Start it while the loop goes on: what it reaches the gateway through may run there."""
+        return await asyncio.to_thread(self.__enter__)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self.__exit__, kind, error, tb)
+
 
 class LabSocket(KernelSocket):
     """A WebSocket as JupyterLab opens it through a gateway: legacy framing, and every field that Lab sends."""

@@ -323,11 +323,11 @@ async def test_a_signals_name_is_in_the_reply(bash: Bash) -> None:
 
 ALL_PROCESSES = """
 import os, signal
-signal.alarm(5)
+signal.alarm(8)
 while True:
     try:
         if not os.fork():
-            signal.alarm(5)
+            signal.alarm(8)
             signal.pause()
     except OSError:
         open("/tmp/full", "w").close()
@@ -337,7 +337,8 @@ while True:
 async def test_a_shell_that_cannot_start_says_why_and_works_again_later(bash: Bash) -> None:
     fill = f"/opt/sandkasten/bin/python -c '{ALL_PROCESSES}' & until [ -e /tmp/full ]; do :; done; kill -9 $$"
     assert (await bash.run(fill, timeout=20)).reply["restarted"]
-    reply = (await bash.run("echo never")).reply
+    while not (reply := (await bash.run("kill -9 $$")).reply)["error"]:
+        assert reply["restarted"]  # the new bash was faster than those that want its place
     assert (reply["status"], reply["ename"]) == ("error", "ShellFailed")
     assert "bash cannot be started: Resource temporarily unavailable" in reply["evalue"]
     assert "restart the kernel" in reply["evalue"]

@@ -87,5 +87,5 @@ async def test_the_guest_is_small_and_the_kernel_dies_first(api: Api) -> None:
     code = f"import json; print(json.dumps([open(path).read() for path in ({files})]))"
     status, own, guest = await inside(api, code)
     rss = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
-    assert rss < 21 * 1024
+    assert rss < 18 * 1024
     assert int(own) > int(guest)

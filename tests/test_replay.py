@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,7 +23,7 @@ from sandkasten_kernels.seats import MAX_AWAY, Seats
 LIMIT = 5000
 
 
-def message(number: int, size: int = 10, kind: str = "stream", parent: str = "p") -> Message:
+def message(number: int, size: int = 10, kind: str = "stream", parent: str = "p") -> tuple[str, list[bytes]]:
     """Return a message with a number in it; of kind ``reply`` it is one of the shell channel."""
     header = json.dumps({"msg_type": kind}).encode()
     parts = [header, json.dumps({"msg_id": parent}).encode(), str(number).encode(), b"x" * size]
@@ -115,12 +116,25 @@ def test_an_outbox_returns_exactly_what_has_not_arrived_as_a_whole(sizes: list[i
         first = outbox.first()
         assert first
         ends.append((ends[-1] if ends else 100) + len(first[1][3]) + 2)
-        assert outbox.sent(ends[-1]) == size_of(first[1])
+        assert outbox.sent(ends[-1], 0.0) == size_of(first[1])
     arrived = data.draw(st.integers(0, 1000))
     outbox.arrived(data.draw(st.integers(0, arrived)))
-    assert outbox.undelivered(arrived) == messages[len([end for end in ends if end <= arrived]) :]
+    assert outbox.undelivered(arrived, math.inf) == messages[len([end for end in ends if end <= arrived]) :]
     assert outbox.first() is None
     assert (outbox.waiting_bytes, outbox.sent_bytes) == (0, 0)
+
+
+def test_the_ends_of_cells_can_be_had_again_for_a_while_and_come_once() -> None:
+    outbox = Outbox()
+    idle = message(2, kind="status")
+    idle[1][3] = b'{"execution_state": "idle"}'
+    sent = [message(0, kind="reply"), message(1), idle, message(3, kind="reply")]
+    for number, each in enumerate(sent):
+        outbox.put(each)
+        outbox.sent(number, float(number))
+    outbox.put(message(4))
+    assert outbox.undelivered(2, 1.0) == [idle, sent[3], message(4)]
+    assert outbox.undelivered(2, 0.0) == []
 
 
 class Taker:

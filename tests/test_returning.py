@@ -208,7 +208,7 @@ async def test_a_notebook_whose_server_loses_the_gateway_for_a_while_misses_noth
         async with Cable(gateway.url) as cable, Api(gateway.url, gateway.token) as api:
             folder = tmp_path / "lab"
             folder.mkdir()
-            with await asyncio.to_thread(LabServer(folder, cable.url, gateway.token).__enter__) as server:
+            async with LabServer(folder, cable.url, gateway.token) as server:
                 lab = Api(server.url, server.token)
                 logo = (await lab.get("/api/kernelspecs"))["kernelspecs"]["python3"]["resources"]["logo-svg"]
                 assert (await lab.request("GET", logo)).code == 200

@@ -104,7 +104,9 @@ class BashKernel:
             self._publish("execute_input", code_input, request.header)
         text = str(content.get("code", ""))
         try:
-            options = _options(content.get("sandkasten") or {})
+            given = content.get("sandkasten") or {}
+            options = _options(given)
+            self.shell.env.update(given.get("keep_env") or {})
             if "\0" in text:
                 raise ValueError("a command cannot have a NUL character")
         except (TypeError, ValueError) as error:

@@ -81,9 +81,8 @@ def script(
     stdin: whether it reads its pipe or ``/dev/null``.
     cwd, env: directory and variables for this command alone.
     """
-    command = (
-        f"\\command eval {quoted(text)}"  # with `command` a variable before it is gone after it, also in POSIX mode
-    )
+    # with `command` the variables before it are gone after it, also in POSIX mode
+    command = f"\\command eval {quoted(text)}"
     scope = "".join(f"{name}={quoted(value)} " for name, value in env.items())
     if cwd:
         path = cwd if cwd.startswith("/") else f"./{cwd}"

@@ -123,7 +123,7 @@ class Guest:
 
     @property
     def _flowing(self) -> bool:
-        """Whether the gateway takes what we publish; while it does not, the shell's output waits in its FIFOs."""
+        """Whether the gateway takes what we publish; while it does not, the shell's output waits in its pipes."""
         return not self._unsent
 
     def _publish(self, msg_type: str, content: dict[str, Any], parent: bytes = b"{}") -> None:

@@ -35,7 +35,7 @@ class Shell:
     """
 
     def __init__(self, cwd: str, env: dict[str, str]) -> None:
-        self._env = env
+        self.env = env
         self._cwd = cwd
         self._number = 0
         self._status = 0
@@ -199,7 +199,7 @@ class Shell:
             self.pid = os.posix_spawn(
                 "/bin/bash",
                 ARGV,
-                self._env,
+                self.env,
                 file_actions=[*terminal, (os.POSIX_SPAWN_DUP2, own, 1)],
                 setsid=True,
                 setsigmask=(),

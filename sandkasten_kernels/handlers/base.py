@@ -50,7 +50,7 @@ class Services:
 def log_request(handler: RequestHandler) -> None:
     """Write one line for a finished request: no token is in it."""
     status = handler.get_status()
-    level = logging.INFO if status < 400 else logging.WARNING if status < 500 else logging.ERROR
+    level = logging.DEBUG if status < 400 else logging.WARNING if status < 500 else logging.ERROR
     uri = _UNPRINTABLE.sub("?", _TOKEN.sub(r"\1[secret]", handler.request.uri or "")[:512])
     request_id = getattr(handler, "request_id", "-")
     duration = 1000 * handler.request.request_time()

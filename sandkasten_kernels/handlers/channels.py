@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import logging
+import math
 import socket
 import struct
 import termios
@@ -23,7 +24,7 @@ from ..replay import Message
 from ..seats import Seat
 from ..session import Session
 from .base import Handler, Services
-from .outbox import Outbox
+from .outbox import ENDS_SECONDS, Outbox
 
 __all__ = ["Channels"]
 
@@ -127,7 +128,7 @@ class Channels(Handler, WebSocketHandler):
 
     def hand_over(self) -> Sequence[Message]:
         """Close: a newer connection of the same client gets what is returned."""
-        undelivered = self._outbox.undelivered(self._arrived())
+        undelivered = self._undelivered()
         self.close(REPLACED, "a newer connection of this session_id took over")
         return undelivered
 
@@ -137,7 +138,7 @@ class Channels(Handler, WebSocketHandler):
 
     def _leave(self) -> None:
         if self._seat is not None:
-            undelivered = self._outbox.undelivered(self._arrived())
+            undelivered = self._undelivered()
             self.services.sessions.detach(self.session, self._seat, self, undelivered)
 
     def _write(self) -> None:
@@ -148,7 +149,7 @@ class Channels(Handler, WebSocketHandler):
                 written = asyncio.ensure_future(self.write_message(frame, binary=isinstance(frame, bytes)))
             except WebSocketClosedError:
                 return
-            size = self._outbox.sent(self._bytes("_total_write_index"))
+            size = self._outbox.sent(self._bytes("_total_write_index"), asyncio.get_running_loop().time())
             self._in_flight += 1
             self._in_flight_bytes += size
             written.add_done_callback(partial(self._written, size))
@@ -174,6 +175,12 @@ class Channels(Handler, WebSocketHandler):
             self._tidying.cancel()
         later = self._outbox.sent_bytes > TIDY_BYTES
         self._tidying = asyncio.get_running_loop().call_later(TIDY_SECONDS, self._tidy) if later else None
+
+    def _undelivered(self) -> Sequence[Message]:
+        """Return what the next connection is given; a client that said goodbye has got what was sent."""
+        said_goodbye = self.close_code is not None
+        since = math.inf if said_goodbye else asyncio.get_running_loop().time() - ENDS_SECONDS
+        return self._outbox.undelivered(self._arrived(), since)
 
     def _arrived(self) -> int:
         """Return how many bytes of the connection have reached the other end, or once it is closed, the system."""

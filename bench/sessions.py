@@ -1,0 +1,111 @@
+"""Measure ``/v1``: create on a hit, a command and code there and back, a stream's first chunk, and destroy.
+
+One client on one connection, as an SDK has it. Beside the gateway's figures stands what cannot be avoided: a request to
+``/healthz`` over the same connection, which is what HTTP and the client themselves cost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import os
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.gateway import Gateway
+
+from .report import machine, percentile, write
+
+BEGIN, END = "<!-- sessions: begin -->", "<!-- sessions: end -->"
+MARKS = {"create, on a hit": "4", "destroy": "20", "cmd `true`": "5 over its own"}
+
+
+class Client:
+    """A client with one connection."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        host, port = gateway.url.removeprefix("http://").split(":")
+        self._connection = http.client.HTTPConnection(host, int(port), timeout=60)
+        self._headers = {"Authorization": f"Bearer {gateway.token}"}
+
+    def ask(self, method: str, path: str, body: Any = None) -> Any:
+        """Return the answer's document."""
+        self._connection.request(method, path, None if body is None else json.dumps(body), self._headers)
+        response = self._connection.getresponse()
+        data = response.read()
+        assert response.status < 300, data
+        return json.loads(data)
+
+    def first_chunk(self, path: str, body: Any) -> float:
+        """Return when the first event of a stream came; reads it to its end."""
+        self._connection.request("POST", path, json.dumps(body), self._headers)
+        response = self._connection.getresponse()
+        response.readline()
+        came = time.perf_counter()
+        response.read()
+        return came
+
+
+def measure(gateway: Gateway, rounds: int) -> dict[str, list[float]]:
+    """Return seconds by what was measured."""
+    times: dict[str, list[float]] = defaultdict(list)
+    client = Client(gateway)
+
+    def timed(name: str, method: str, path: str, body: Any = None) -> Any:
+        began = time.perf_counter()
+        answer = client.ask(method, path, body)
+        times[name].append(time.perf_counter() - began)
+        return answer
+
+    for _ in range(rounds):
+        while client.ask("GET", "/api/status")["pool"][1]["warm"] < 1:
+            time.sleep(0.05)
+        time.sleep(0.5)
+        timed("`/healthz`, for comparison", "GET", "/healthz")
+        session = timed("create, on a hit", "POST", "/v1/sessions", {"image": "python"})
+        assert session["acquire_source"] == "pool"
+        path = f"/v1/sessions/{session['id']}"
+        timed("first cmd", "POST", f"{path}/exec", {"cmd": "true"})
+        timed("first code", "POST", f"{path}/exec", {"code": "1"})
+        for _ in range(5):
+            timed("cmd `true`", "POST", f"{path}/exec", {"cmd": "true"})
+            timed("cmd `/bin/true`", "POST", f"{path}/exec", {"cmd": "/bin/true"})
+            timed("code `1`", "POST", f"{path}/exec", {"code": "1"})
+        began = time.perf_counter()
+        first = client.first_chunk(f"{path}/exec/stream", {"cmd": "echo x; sleep 0.05"})
+        times["first chunk of a stream"].append(first - began)
+        timed("destroy", "DELETE", path)
+    return times
+
+
+def report(times: dict[str, list[float]], rounds: int, load: float) -> str:
+    """Return the table and what it was made with."""
+    lines = ["| milliseconds | p50 | p95 | p99 | mark |", "|---|--:|--:|--:|--:|"]
+    lines += [
+        f"| {name} | {' | '.join(percentile(values, percent) for percent in (50, 95, 99))} | {MARKS.get(name, '')} |"
+        for name, values in times.items()
+    ]
+    return "\n".join([*lines, "", machine(load), "", f"    python -m bench.sessions --rounds {rounds}"])
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure and print, or write into a page."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--write", type=Path, help="a page with the marks of this table")
+    options = parser.parse_args(argv)
+    load = os.getloadavg()[0]
+    with tempfile.TemporaryDirectory() as folder, Gateway(Path(folder), "pool: {images: {python: 2}}\n") as gateway:
+        text = report(measure(gateway, options.rounds), options.rounds, load)
+    print(text)
+    if options.write:
+        write(options.write, text, (BEGIN, END))
+
+
+if __name__ == "__main__":
+    main()

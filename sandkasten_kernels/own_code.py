@@ -1,0 +1,36 @@
+"""Code of the gateway's own: how an owner's environment and directory reach a kernel or a shell that runs already."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["READ_AT_START", "bash_setup", "set_up", "silent"]
+
+READ_AT_START = re.compile(r"PYTHON|LD_")
+"""Variables that a process reads only when it starts."""
+
+
+def silent(code: str) -> dict[str, Any]:
+    """Return an ``execute_request`` that no client hears of, and that counts nowhere."""
+    return {"code": code, "silent": True, "store_history": False, "allow_stdin": False, "stop_on_error": False}
+
+
+def bash_setup(env: Mapping[str, str], cwd: str | None) -> dict[str, Any]:
+    """Return the request that gives a bash its environment and directory; one that is started later has them too."""
+    exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in env.items())
+    enter = f"cd {shlex.quote(cwd)} 2>/dev/null || :" if cwd else ""
+    return {**silent(exports + enter), "sandkasten": {"keep_env": dict(env)}}
+
+
+def set_up(language: str, env: Mapping[str, str], cwd: str | None) -> dict[str, Any] | None:
+    """Return the request that gives a kernel its environment and directory; None for a language we cannot speak."""
+    if language == "bash":
+        return bash_setup(env, cwd)
+    if language == "python":
+        enter = f"o.path.isdir({cwd!r}) and o.chdir({cwd!r})" if cwd else "None"
+        # one expression, so that no name is left behind in the owner's namespace
+        return silent(f"(lambda o: (o.environ.update({dict(env)!r}), {enter}) and None)(__import__('os'))")
+    return None

@@ -1,0 +1,72 @@
+"""ShellLink: the gateway's end of the shell that stands beside every kernel, opened when it is first asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from .calls import LinkError
+from .engines import Sandbox
+from .guest_link import GuestLink
+from .link import KernelLink
+from .own_code import bash_setup
+
+__all__ = ["ShellLink", "guest_sockets", "socket_names"]
+
+CHANNELS = ("shell", "control", "stdin", "iopub")
+GUEST_SECONDS = 10.0
+
+
+class ShellLink:
+    """Opens a link to a sandbox's shell, once, and again after it was lost. The shell is independent of the kernel."""
+
+    def __init__(self, sandbox: Sandbox, guest: GuestLink, log: logging.Logger) -> None:
+        self._sandbox = sandbox
+        self._guest = guest
+        self._log = log
+        self._link: KernelLink | None = None
+        self._lock = asyncio.Lock()
+        self._is_set_up = False
+
+    async def get(self, env: Mapping[str, str], cwd: str | None) -> KernelLink:
+        """Return the link; the shell has its owner's environment, and began in ``cwd``. Raises `LinkError`."""
+        async with self._lock:
+            if self._link is None:
+                self._link = await self._open(env, cwd)
+            return self._link
+
+    def close(self, reason: str) -> None:
+        """End the connection and what is asked over it; a second call does nothing."""
+        link, self._link = self._link, None
+        if link is not None:
+            link.fail_open_requests("ShellGone", f"The shell is gone: {reason}.")
+            link.close(reason)
+
+    async def _open(self, env: Mapping[str, str], cwd: str | None) -> KernelLink:
+        if not self._sandbox.alive:
+            raise LinkError("its sandbox ended")
+        link = KernelLink(self._lost, self._log)
+        names = await guest_sockets(self._guest)
+        await link.open(self._sandbox.sockets, names, self._sandbox.guest_key, GUEST_SECONDS)
+        if (env or cwd) and not self._is_set_up:
+            link.post("shell", "execute_request", bash_setup(env, cwd))
+        self._is_set_up = True
+        return link
+
+    def _lost(self) -> None:
+        self.close("the shell ended the connection" if self._sandbox.alive else "its sandbox ended")
+
+
+async def guest_sockets(guest: GuestLink) -> Mapping[str, str]:
+    """Return the names of the guest's own sockets; those that code in the sandbox removed are made again."""
+    return socket_names(await guest.call("sockets_request", {}, GUEST_SECONDS))
+
+
+def socket_names(answer: Mapping[str, Any]) -> Mapping[str, str]:
+    """Return the names in an answer of the guest's. Raises `LinkError` where there are none."""
+    names = answer.get("sockets")
+    if not isinstance(names, dict) or not all(isinstance(names.get(name), str) for name in CHANNELS):
+        raise LinkError("the guest named no sockets")
+    return names

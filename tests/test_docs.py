@@ -1,0 +1,53 @@
+"""What the pages on the API show is true: every line is run, in its order, against a gateway."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from .gateway import Gateway
+
+pytestmark = pytest.mark.docker
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def shown(page: str) -> str:
+    """Return the shell lines of a page."""
+    return "\n".join(re.findall(r"^```sh\n(.*?)^```", (DOCS / page).read_text(), re.DOTALL | re.MULTILINE))
+
+
+def run(script: str, gateway: Gateway) -> str:
+    env = {**os.environ, "URL": gateway.url, "KEY": gateway.token}
+    ran = subprocess.run(["bash", "-eu", "-o", "pipefail"], input=script, env=env, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout
+
+
+def test_every_line_of_the_api_page_works(gateway: Gateway) -> None:
+    said = run(shown("api.md"), gateway)
+    for words in (
+        '"output": "/tmp\\n"',
+        '"output": "3\\n"',
+        '"output": "42\\n"',
+        "image/png",
+        "event: done",
+        '"ok": true',
+    ):
+        assert words in said, said
+
+
+def test_the_streaming_page_works(gateway: Gateway) -> None:
+    make = shown("api.md").split('api "$URL/v1/sessions?', 1)[0]
+    assert run(make + shown("streaming.md"), gateway).count("event: chunk") == 3
+
+
+def test_every_route_of_v1_is_on_the_page() -> None:
+    page = (DOCS / "api.md").read_text()
+    routes = re.findall(r'r"(/v1/[^"]*)"', (DOCS.parent / "sandkasten_kernels/handlers/routes.py").read_text())
+    assert routes
+    for route in routes:
+        assert route.replace("([^/]+)", "{id}") in page, route

@@ -1,0 +1,261 @@
+"""Commands and code over ``/v1``: blocking and streamed, in turn, within their time, and whole."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from .gateway import Gateway
+from .kernel_client import Api
+from .test_v1 import create, run, tidy
+
+__all__ = ["tidy"]
+
+pytestmark = pytest.mark.docker
+
+
+class Stream:
+    """The events of one streamed execution."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self._lines = response.aiter_lines()
+
+    async def __aiter__(self) -> AsyncIterator[tuple[str, dict[str, Any], float]]:
+        kind = ""
+        async for line in self._lines:
+            if line.startswith("event: "):
+                kind = line.removeprefix("event: ")
+            elif line.startswith("data: "):
+                yield kind, json.loads(line.removeprefix("data: ")), time.monotonic()
+
+
+@pytest.fixture
+async def http(gateway: Gateway) -> AsyncIterator[httpx.AsyncClient]:
+    headers = {"Authorization": f"Bearer {gateway.token}"}
+    async with httpx.AsyncClient(base_url=gateway.url, headers=headers, timeout=60) as client:
+        yield client
+
+
+@pytest.fixture
+async def session(api: Api) -> dict[str, Any]:
+    return await create(api)
+
+
+async def streamed(
+    http: httpx.AsyncClient, session: dict[str, Any], **body: Any
+) -> list[tuple[str, dict[str, Any], float]]:
+    async with http.stream("POST", f"/v1/sessions/{session['id']}/exec/stream", json=body) as response:
+        assert response.status_code == 200
+        assert response.headers["Content-Type"] == "text/event-stream"
+        assert response.headers["Cache-Control"] == "no-cache"
+        assert response.headers["X-Accel-Buffering"] == "no"
+        return [event async for event in Stream(response)]
+
+
+def chunks(events: list[tuple[str, dict[str, Any], float]], stream: str = "stdout") -> str:
+    return "".join(data["chunk"] for kind, data, _ in events if kind == "chunk" and data["stream"] == stream)
+
+
+async def test_a_shell_keeps_its_state_and_its_streams_apart(api: Api, session: dict[str, Any]) -> None:
+    first = await run(api, session, cmd="cd /tmp; export A=5; echo out; echo err >&2; (exit 3)")
+    assert {name: first[name] for name in ("exit_code", "cwd", "stdout", "stderr", "truncated", "timed_out")} == {
+        "exit_code": 3, "cwd": "/tmp", "stdout": "out\n", "stderr": "err\n", "truncated": False, "timed_out": False,
+    }  # fmt: skip
+    assert sorted(first["output"].split()) == ["err", "out"]
+    assert isinstance(first["duration_ms"], int)
+    assert (await run(api, session, cmd="pwd; echo $A"))["output"] == "/tmp\n5\n"
+    assert (await api.get(f"/v1/sessions/{session['id']}"))["cwd"] == "/tmp"
+
+
+async def test_one_command_may_have_its_own_stdin_directory_and_environment(api: Api, session: dict[str, Any]) -> None:
+    own = await run(api, session, cmd="cat; pwd; echo $B", stdin="in\n", cwd="/tmp", env={"B": "it's"})
+    assert own["output"] == "in\n/tmp\nit's\n"
+    assert (await run(api, session, cmd="pwd; echo [$B]; cat"))["output"] == "/workspace\n[]\n"
+
+
+async def test_code_gives_what_a_notebook_would_keep(api: Api, session: dict[str, Any]) -> None:
+    answer = await run(api, session, code="import sys\nprint('a'); print('b', file=sys.stderr)\n2 + 2")
+    assert (answer["status"], answer["exit_code"], answer["execution_count"]) == ("ok", 0, 1)
+    assert (answer["stdout"], answer["stderr"]) == ("a\n", "b\n")
+    assert answer["outputs"][-1]["data"] == {"text/plain": "4"}
+    assert answer["output"].endswith("4\n")
+    failed = await run(api, session, code="1 / 0")
+    assert (failed["status"], failed["exit_code"]) == ("error", 1)
+    assert failed["outputs"][0]["ename"] == "ZeroDivisionError"
+    assert failed["outputs"][0]["traceback"]
+    assert "division by zero" in failed["output"]
+    assert "\x1b" not in failed["output"]
+
+
+async def test_a_figure_comes_as_a_picture_and_html_as_html(api: Api, session: dict[str, Any]) -> None:
+    code = "import matplotlib.pyplot as plt\nfrom IPython.display import HTML, display\ndisplay(HTML('<b>x</b>'))\n"
+    answer = await run(api, session, code=code + "plt.plot([1, 2])\nNone")
+    bundles = [output["data"] for output in answer["outputs"]]
+    assert bundles[0]["text/html"] == "<b>x</b>"
+    assert base64.b64decode(bundles[-1]["image/png"]).startswith(b"\x89PNG")
+
+
+async def test_a_busy_cell_does_not_block_a_command(api: Api, session: dict[str, Any]) -> None:
+    cell = asyncio.create_task(
+        run(api, session, code="import os, time\nwhile not os.path.exists('/tmp/go'): time.sleep(.01)")
+    )
+    assert (await run(api, session, cmd="echo beside"))["output"] == "beside\n"
+    assert not cell.done()
+    await run(api, session, cmd="touch /tmp/go")
+    assert (await cell)["exit_code"] == 0
+
+
+async def test_on_an_image_without_a_kernel_code_is_the_shells(api: Api) -> None:
+    session = await create(api, image="base")
+    await run(api, session, cmd="cd /tmp")
+    answer = await run(api, session, code="pwd")
+    assert (answer["output"], answer["status"]) == ("/tmp\n", "ok")
+
+
+@pytest.mark.parametrize(
+    "body", [{"cmd": "echo begun; sleep 100"}, {"code": "print('begun')\nimport time; time.sleep(100)"}]
+)
+async def test_what_exceeds_its_time_is_ended_with_what_it_has_said(
+    api: Api, session: dict[str, Any], body: dict[str, str]
+) -> None:
+    answer = await run(api, session, **body, timeout_ms=1500)
+    assert (answer["timed_out"], answer["exit_code"]) == (True, -1)
+    assert answer["stdout"] == "begun\n"
+    again = {"cmd": "echo usable"} if "cmd" in body else {"code": "print('usable')"}
+    assert (await run(api, session, **again))["output"] == "usable\n"
+
+
+async def test_code_that_cannot_be_interrupted_is_killed_and_it_is_said(api: Api, session: dict[str, Any]) -> None:
+    code = "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: time.sleep(1)"
+    answer = await run(api, session, code=code, timeout_ms=300)
+    assert answer["timed_out"]
+    assert "variables are lost" in answer["stderr"]
+    assert (await run(api, session, code="print('anew')"))["output"] == "anew\n"
+
+
+async def test_what_waits_runs_in_order(api: Api, session: dict[str, Any]) -> None:
+    await asyncio.gather(*(run(api, session, cmd=f"sleep 0.05; echo {n} >> /tmp/order") for n in range(8)))
+    order = (await run(api, session, cmd="cat /tmp/order"))["output"].split()
+    assert sorted(order) == [str(n) for n in range(8)]
+
+
+async def test_too_many_that_wait_for_one_session_are_refused(api: Api, session: dict[str, Any]) -> None:
+    path = f"/v1/sessions/{session['id']}/exec"
+    answers = await asyncio.gather(*(api.request("POST", path, {"cmd": "sleep 0.05"}) for _ in range(24)))
+    codes = sorted(answer.code for answer in answers)
+    assert codes == [200] * 17 + [429] * 7
+    refused = next(answer for answer in answers if answer.code == 429)
+    assert "16 executions wait for this session already" in json.loads(refused.body)["message"]
+    assert "Retry-After" in refused.headers
+
+
+async def test_output_beyond_the_limit_keeps_head_and_tail(api: Api, session: dict[str, Any]) -> None:
+    answer = await run(api, session, cmd="echo first; seq 2000000; echo last")
+    assert answer["truncated"]
+    assert answer["stdout"].startswith("first\n1\n2\n")
+    assert answer["stdout"].endswith("2000000\nlast\n")
+    assert "bytes are missing here" in answer["stdout"]
+    assert len(answer["stdout"]) < 8 * 2**20 + 200
+
+
+async def test_a_client_that_goes_away_stops_what_it_started(
+    api: Api, session: dict[str, Any], http: httpx.AsyncClient
+) -> None:
+    stubborn = "trap '' INT TERM; for n in 1 2 3; do sleep 1000 & done; echo begun; wait"
+    for path in ("exec", "exec/stream"):
+        with pytest.raises(httpx.ReadTimeout):
+            await http.post(f"/v1/sessions/{session['id']}/{path}", json={"cmd": f"({stubborn})"}, timeout=1)
+        shown = await run(api, session, cmd="echo next; pgrep -c sleep || true")
+        assert shown["output"].startswith("next\n")
+
+
+async def test_a_stream_is_a_stream(session: dict[str, Any], http: httpx.AsyncClient) -> None:
+    for body in (
+        {"cmd": "echo one; sleep 1; echo two"},
+        {"code": "import time\nprint('one'); time.sleep(1); print('two')"},
+    ):
+        events = await streamed(http, session, **body)
+        kinds = [kind for kind, _, _ in events]
+        assert kinds[-1] == "done"
+        assert chunks(events) == "one\ntwo\n"
+        times = [moment for kind, _, moment in events if kind == "chunk"]
+        assert times[-1] - times[0] > 0.8
+        assert events[-1][1]["exit_code"] == 0
+        assert {"exit_code", "cwd", "duration_ms"} <= events[-1][1].keys()
+
+
+async def test_a_cells_outputs_are_streamed_as_events(session: dict[str, Any], http: httpx.AsyncClient) -> None:
+    events = await streamed(http, session, code="print('text')\n1 / 0")
+    assert [kind for kind, _, _ in events] == ["chunk", "output", "done"]
+    assert events[1][1]["output_type"] == "error"
+    assert events[2][1]["status"] == "error"
+
+
+async def test_an_error_known_before_the_first_byte_is_an_ordinary_one(
+    session: dict[str, Any], http: httpx.AsyncClient
+) -> None:
+    response = await http.post(f"/v1/sessions/{session['id']}/exec/stream", json={})
+    assert (response.status_code, response.json()["error_code"]) == (400, "INVALID_REQUEST")
+    response = await http.post("/v1/sessions/none/exec/stream", json={"cmd": "true"})
+    assert response.status_code == 404
+
+
+async def test_any_text_survives_the_stream(session: dict[str, Any], http: httpx.AsyncClient) -> None:
+    text = "a\x85b\u2028c\u2029d\ré\U0001f600"
+    events = await streamed(http, session, cmd=f"printf '%s' '{text}'")
+    assert chunks(events) == text
+    split = r"printf '\xf0\x9f'; sleep 0.3; printf '\x98\x80'; sleep 0.3; printf 'x\xff'"
+    assert chunks(await streamed(http, session, cmd=split)) == "\U0001f600x\ufffd"
+
+
+async def test_each_event_is_pure_ascii_and_one_piece(session: dict[str, Any], http: httpx.AsyncClient) -> None:
+    path = f"/v1/sessions/{session['id']}/exec/stream"
+    async with http.stream("POST", path, json={"cmd": "echo é; sleep 0.2; echo ü"}) as response:
+        pieces = [piece async for piece in response.aiter_raw()]
+    for piece in pieces:
+        assert piece.isascii()
+        assert piece.startswith((b"event: ", b": "))
+        assert piece.endswith(b"\n\n")
+
+
+async def test_a_hundred_megabytes_stream_in_bounded_memory(
+    gateway: Gateway, session: dict[str, Any], http: httpx.AsyncClient
+) -> None:
+    process = psutil.Process(gateway.process.pid)
+    before = process.memory_info().rss
+    largest = received = 0
+    path = f"/v1/sessions/{session['id']}/exec/stream"
+    command = "head -c 100000000 /dev/zero | tr '\\0' x"
+    async with http.stream("POST", path, json={"cmd": command}) as response:
+        async for kind, data, _ in Stream(response):
+            if kind == "chunk":
+                received += len(data["chunk"])
+                largest = max(largest, process.memory_info().rss)
+    assert (kind, received) == ("done", 100_000_000)
+    assert largest - before < 150 * 2**20
+
+
+async def test_a_reader_that_stalls_is_cut_off_alone_and_the_command_ended(
+    gateway: Gateway, api: Api, session: dict[str, Any]
+) -> None:
+    process = psutil.Process(gateway.process.pid)
+    before = process.memory_info().rss
+    host, _, port = gateway.url.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port), limit=1024)
+    body = json.dumps({"cmd": "yes | head -c 400000000"}).encode()
+    head = f"POST /v1/sessions/{session['id']}/exec/stream HTTP/1.1\r\nHost: x\r\nX-API-Key: {gateway.token}\r\n"
+    writer.write(f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+    answer = await asyncio.wait_for(run(api, session, cmd="echo next"), 60)
+    assert answer["output"] == "next\n"
+    assert process.memory_info().rss - before < 250 * 2**20
+    writer.close()
+    assert (await run(api, session, code="print('fine')"))["output"] == "fine\n"
+    del reader

@@ -1,0 +1,286 @@
+"""Sessions over ``/v1``: made, listed, limited, renewed and ended, one world with ``/api``."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+
+from .gateway import Gateway
+from .kernel_client import Api
+
+pytestmark = pytest.mark.docker
+
+FIELDS = {"id", "image", "status", "cwd", "created_at", "expires_at", "last_activity", "container_id", "acquire_source"}
+
+
+async def post(api: Api, path: str, status: int = 200, **body: Any) -> dict[str, Any]:
+    """Return the answer, which must have a status."""
+    response = await api.request("POST", path, body)
+    assert response.code == status, response.body
+    return dict(json.loads(response.body))
+
+
+async def create(api: Api, **body: Any) -> dict[str, Any]:
+    return await post(api, "/v1/sessions", 201, **body)
+
+
+async def run(api: Api, session: dict[str, Any], status: int = 200, **body: Any) -> dict[str, Any]:
+    return await post(api, f"/v1/sessions/{session['id']}/exec", status, **body)
+
+
+async def ended(api: Api, session: dict[str, Any]) -> dict[str, Any]:
+    """Return a session's info when it does not run any more."""
+    while (info := dict(await api.get(f"/v1/sessions/{session['id']}")))["status"] == "running":
+        await asyncio.sleep(0.05)
+    return info
+
+
+def when(text: str) -> datetime:
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+async def tidy(api: Api) -> AsyncIterator[None]:
+    """Sessions that a test forgets are ended."""
+    yield
+    for session in await api.get("/v1/sessions"):
+        await api.request("DELETE", f"/v1/sessions/{session['id']}")
+
+
+async def test_a_session_is_one_thing_in_both_worlds(api: Api) -> None:
+    session = await create(api, image="python", name="mine")
+    assert session.keys() >= FIELDS
+    assert (session["image"], session["status"], session["cwd"]) == ("python", "running", "/workspace")
+    assert session["id"] in [kernel["id"] for kernel in await api.kernels()]
+    socket = await api.connect(session["id"])
+    await socket.execute("x = 6")
+    assert (await run(api, session, code="print(x * 7)"))["output"] == "42\n"
+    kernel = await api.create()
+    assert (await api.get("/v1/sessions"))[0]["id"] == kernel
+
+
+@pytest.mark.parametrize("image", ["python", "sandbox-runtime:python", None, ""])
+async def test_an_image_has_a_short_and_a_full_name(api: Api, image: str | None) -> None:
+    assert (await create(api, image=image))["image"] == "python"
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"image": "cobol"}, "INVALID_IMAGE"),
+        ({"image": "../../etc"}, "INVALID_IMAGE"),
+        ({"workspace_id": "../../etc"}, "INVALID_WORKSPACE"),
+        ({"workspace_id": "mine"}, "INVALID_WORKSPACE"),
+        ({"ttl_seconds": -1}, "INVALID_REQUEST"),
+    ],
+)
+async def test_what_cannot_be_made_is_refused_with_its_code(api: Api, body: dict[str, Any], code: str) -> None:
+    answer = await post(api, "/v1/sessions", 400, **body)
+    assert answer["error_code"] == code
+    assert answer["error"] == answer["message"]
+
+
+async def test_a_session_that_was_destroyed_is_remembered_and_cannot_be_used(api: Api) -> None:
+    session = await create(api)
+    path = f"/v1/sessions/{session['id']}"
+    for _ in range(2):
+        response = await api.request("DELETE", path)
+        assert (response.code, json.loads(response.body)) == (200, {"ok": True})
+    info = await api.get(path)
+    assert (info["status"], info["reason"]) == ("destroyed", "a client destroyed it")
+    assert (await run(api, session, 410, cmd="true"))["error_code"] == "SESSION_EXPIRED"
+    assert session["id"] not in [kernel["id"] for kernel in await api.kernels()]
+    assert session["id"] in [s["id"] for s in await api.get("/v1/sessions")]
+    for method, unknown in (("GET", "/v1/sessions/none"), ("DELETE", "/v1/sessions/none")):
+        response = await api.request(method, unknown)
+        assert (response.code, json.loads(response.body)["error_code"]) == (404, "SESSION_NOT_FOUND")
+    assert (await post(api, "/v1/sessions/none/exec", 404, cmd="true"))["error_code"] == "SESSION_NOT_FOUND"
+
+
+async def test_labels_find_sessions_newest_first(api: Api) -> None:
+    first = await create(api, labels={"job": "a", "tier": "x"})
+    second = await create(api, labels={"job": "a"})
+    found = [session["id"] for session in await api.get("/v1/sessions?label=job=a")]
+    assert found == [second["id"], first["id"]]
+    assert [s["id"] for s in await api.get("/v1/sessions?label=job=a&label=tier=x")] == [first["id"]]
+    assert await api.get("/v1/sessions?label=job=b") == []
+    assert (await api.request("GET", "/v1/sessions?label=job")).code == 400
+
+
+async def test_a_client_of_the_other_world_that_exits_ends_nothing(api: Api) -> None:
+    session = await create(api)
+    socket = await api.connect(session["id"])
+    assert (await api.request("DELETE", f"/api/kernels/{session['id']}")).code == 204
+    assert await socket.receive() is None
+    assert (await run(api, session, code="print('alive')"))["output"] == "alive\n"
+    notebook = {"path": "n.ipynb", "type": "notebook", "kernel": {"id": session["id"]}}
+    response = await api.request("POST", "/api/sessions", notebook)
+    assert response.code == 201
+    path = f"/api/sessions/{json.loads(response.body)['id']}"
+    assert (await api.request("DELETE", path)).code == 204
+    assert (await api.get(f"/v1/sessions/{session['id']}"))["status"] == "running"
+
+
+async def test_the_environment_reaches_kernel_shell_and_children_and_nothing_else(
+    api: Api, gateway: Gateway, engine: docker.DockerClient
+) -> None:
+    value = "a-value-nobody-else-may-see"
+    session = await create(api, env={"MY_SETTING": value})
+    code = "import os, subprocess; print(os.environ['MY_SETTING'], subprocess.getoutput('echo $MY_SETTING'))"
+    assert (await run(api, session, code=code))["output"] == f"{value} {value}\n"
+    assert (await run(api, session, cmd="echo $MY_SETTING; bash -c 'echo $MY_SETTING'"))["output"] == f"{value}\n" * 2
+    await api.request("POST", f"/api/kernels/{session['id']}/restart")
+    assert (await run(api, session, code=code))["output"] == f"{value} {value}\n"
+    assert value not in str(engine.api.inspect_container(session["container_id"]))
+    assert value not in str(await api.get(f"/v1/sessions/{session['id']}"))
+    assert value not in gateway.log.read_text()
+    files = [path.read_bytes() for path in gateway.data_dir.iterdir() if path.is_file()]
+    assert not any(value.encode() in data for data in files)
+    other = await create(api)
+    assert (await run(api, other, cmd="echo [$MY_SETTING]"))["output"] == "[]\n"
+
+
+async def test_a_variable_that_is_read_at_start_is_there_and_it_is_said_how(api: Api) -> None:
+    session = await create(api, env={"PYTHONHASHSEED": "0"})
+    assert "started anew" in session["acquire_detail"]
+    assert (await run(api, session, code="import sys; print(sys.flags.hash_randomization)"))["output"] == "0\n"
+
+
+async def test_limits_are_changed_on_a_warm_sandbox(api: Api) -> None:
+    while (await api.pool())["warm"] < 1:
+        await asyncio.sleep(0.1)
+    session = await create(api, mem_limit_mb=1024, cpu_limit=0.5)
+    assert session["acquire_source"] == "pool"
+    files = "/sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max /sys/fs/cgroup/cpu/cpu.cfs_quota_us"
+    shown = (await run(api, session, cmd=f"cat {files} /sys/fs/cgroup/cpu.max 2>/dev/null"))["output"].split()
+    assert shown[:2] == [str(1024 * 2**20), "50000"]
+    stats = await api.get(f"/v1/sessions/{session['id']}/stats")
+    assert stats["memory_limit"] == 1024 * 2**20
+    assert stats["memory_bytes"] > 2**20
+    assert stats["cpu_usage_usec"] > 0
+    assert (await post(api, "/v1/sessions", 400, mem_limit_mb=8192))["message"].startswith("mem_limit_mb: must be")
+
+
+async def test_a_sandbox_that_ends_is_a_crashed_session(api: Api, engine: docker.DockerClient) -> None:
+    session = await create(api)
+    running = asyncio.create_task(run(api, session, cmd="echo begun; sleep 100"))
+    while (await api.get(f"/v1/sessions/{session['id']}"))["status"] == "running":
+        if await under_way(api, session):
+            engine.api.kill(session["container_id"])
+        await asyncio.sleep(0.05)
+    answer = await running
+    assert answer["exit_code"] == -1
+    assert "is gone" in answer["stderr"]
+    info = await ended(api, session)
+    assert (info["status"], info["reason"]) == ("crashed", "its sandbox ended")
+    assert "its sandbox ended" in (await run(api, session, 410, cmd="true"))["message"]
+
+
+async def under_way(api: Api, session: dict[str, Any]) -> bool:
+    """Return whether a shell's command runs, as far as the engine's count of processes tells."""
+    response = await api.request("GET", f"/v1/sessions/{session['id']}/stats")
+    return response.code == 200 and json.loads(response.body)["pids"] > 0
+
+
+RULES = """
+pool: {enabled: false}
+session_ttl_seconds: 2
+retention_seconds: 2
+limits: {max_sessions_per_owner: 3, max_sandboxes: 3, max_concurrent_execs: 3}
+default_image: base
+"""
+
+
+@pytest.fixture(scope="module")
+def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway with short times and low limits."""
+    with Gateway(tmp_path_factory.mktemp("strict"), RULES) as running:
+        yield running
+    running.assert_nothing_left()
+
+
+@pytest.fixture
+async def short(strict: Gateway) -> AsyncIterator[Api]:
+    async with Api(strict.url, strict.token) as client:
+        yield client
+        for session in await client.get("/v1/sessions"):
+            await client.request("DELETE", f"/v1/sessions/{session['id']}")
+
+
+async def test_a_session_ends_by_its_own_time_after_its_last_use_and_is_forgotten(short: Api) -> None:
+    session = await create(short, ttl_seconds=1)
+    assert (when(session["expires_at"]) - when(session["last_activity"])).total_seconds() == 1
+    renewed = await run(short, session, cmd="sleep 1.5; echo done")
+    assert renewed["output"] == "done\n"
+    info = await ended(short, session)
+    assert (info["status"], info["reason"]) == ("expired", "idle for 1 s")
+    assert when(info["ended_at"]) >= when(info["last_activity"])
+    while await short.get("/v1/sessions"):
+        await asyncio.sleep(0.1)
+    assert (await short.request("GET", f"/v1/sessions/{session['id']}")).code == 404
+
+
+async def test_a_session_with_an_open_websocket_lives(short: Api) -> None:
+    session, other = await create(short, ttl_seconds=1), await create(short, ttl_seconds=1)
+    socket = await short.connect(session["id"])
+    await ended(short, other)
+    info = await short.get(f"/v1/sessions/{session['id']}")
+    assert info["status"] == "running"
+    assert when(info["expires_at"]) > datetime.now(UTC)
+    socket.close()
+    assert (await ended(short, session))["status"] == "expired"
+
+
+async def test_what_the_other_world_made_lives_by_its_own_rule(short: Api) -> None:
+    kernel, session = await short.create(), await create(short)
+    await ended(short, session)
+    assert [k["id"] for k in await short.kernels()] == [kernel]
+    assert (await short.get(f"/v1/sessions/{kernel}"))["ttl_seconds"] == 43200
+    assert (await short.request("DELETE", f"/api/kernels/{kernel}")).code == 204
+
+
+async def test_an_owners_limit_holds_however_many_ask_at_once(short: Api) -> None:
+    answers = await asyncio.gather(*(short.request("POST", "/v1/sessions", {"ttl_seconds": 60}) for _ in range(8)))
+    assert sorted(answer.code for answer in answers) == [201] * 3 + [429] * 5
+    refused = next(answer for answer in answers if answer.code == 429)
+    body = json.loads(refused.body)
+    assert body["error_code"] == "LIMIT_REACHED"
+    assert "limits.max_sessions_per_owner, 3" in body["message"]
+    assert int(refused.headers["Retry-After"]) > 0
+    response = await short.request("POST", "/api/kernels")
+    assert response.code == 403
+
+
+async def test_executions_have_a_limit_for_all_and_a_queue_for_one(short: Api) -> None:
+    session = await create(short, ttl_seconds=60)
+    path = f"/v1/sessions/{session['id']}/exec"
+    running = [asyncio.create_task(short.request("POST", path, {"cmd": f"sleep 0.2; echo {n}"})) for n in range(5)]
+    answers = [await task for task in running]
+    assert sorted(answer.code for answer in answers) == [200] * 3 + [503] * 2
+    refused = next(answer for answer in answers if answer.code == 503)
+    assert "limits.max_concurrent_execs" in json.loads(refused.body)["message"]
+    assert "Retry-After" in refused.headers
+
+
+async def test_what_ran_in_an_earlier_process_is_told_as_crashed(tmp_path: Path) -> None:
+    gateway = Gateway(tmp_path, "pool: {enabled: false}\ndefault_image: base\n")
+    await asyncio.to_thread(gateway.start)
+    async with Api(gateway.url, gateway.token) as api:
+        session = await create(api, name="kept")
+    gateway.process.kill()
+    gateway.process.wait()
+    await asyncio.to_thread(gateway.start)
+    try:
+        async with Api(gateway.url, gateway.token) as api:
+            info = await api.get(f"/v1/sessions/{session['id']}")
+            assert (info["status"], info["name"]) == ("crashed", "kept")
+    finally:
+        await asyncio.to_thread(gateway.stop)
+    gateway.assert_nothing_left()
