@@ -14,6 +14,8 @@ request                     content                              reply (``status
 ``sockets_request``                                              ``sockets``: the guest's own, made again if need be
 =========================== ==================================== ==========================================
 
+Requests about files are those of `files`: data goes in a frame behind the content, there and back.
+
 The shell socket is that of a Jupyter kernel whose language is bash.
 
 News goes out on iopub: ``kernel_died`` with the content of a `Death`, unless a restart was asked for.
@@ -33,6 +35,7 @@ import zmq
 
 from . import PROTOCOL
 from .bash_kernel import BashKernel
+from .files import Files
 from .shell import Shell
 from .sockets import Sockets
 from .supervisor import Death, Kernel, StartFailed
@@ -67,6 +70,7 @@ class Guest:
         self._control, self._shell_channel = self._sockets.control, self._sockets.shell
         self._stdin, self._iopub = self._sockets.stdin, self._sockets.iopub
         self._bash = BashKernel(Shell("/workspace", dict(os.environ)), self._publish, self._reply_on_shell)
+        self._files = Files("/workspace")
         self._wakeup, self._wakeup_writer = socket.socketpair()
         self._wakeup.setblocking(False)
         self._wakeup_writer.setblocking(False)
@@ -161,6 +165,8 @@ class Guest:
         elif request.msg_type == "kernel_restart_request" and self._state is State.RUNNING:
             self._asked = request
             self._enter(State.STOPPING, request.content["grace"])
+        elif found := self._files.answer(request.msg_type.removesuffix("_request"), request.content, request.data):
+            self._reply(request, *found)
         else:
             self._reply(request, _error(f"{request.msg_type} is not possible while {self._state.name}"))
 
@@ -231,9 +237,9 @@ class Guest:
         if request:
             self._reply(request, content)
 
-    def _reply(self, request: Request, content: dict[str, Any]) -> None:
+    def _reply(self, request: Request, content: dict[str, Any], data: bytes = b"") -> None:
         frames = self._wire.pack(request.msg_type.replace("_request", "_reply"), content, request.header)
-        self._control.send_multipart([*request.identities, *frames])
+        self._control.send_multipart([*request.identities, *frames, *([data] if data else [])])
 
 
 def _error(words: str) -> dict[str, Any]:

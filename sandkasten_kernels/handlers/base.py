@@ -61,10 +61,12 @@ def log_request(handler: RequestHandler) -> None:
 class Handler(RequestHandler):
     """A handler whose caller has a key, and whose errors are JSON.
 
-    ``open_to_all`` is set by the few handlers that need no key.
+    ``open_to_all`` is set by the few handlers that need no key, ``way_out`` by those that can say what else to do with
+    a body that is too large.
     """
 
     open_to_all = False
+    way_out = ""
     owner = ""
     _work: asyncio.Future[Any] | None = None
     _gone = False
@@ -86,7 +88,8 @@ class Handler(RequestHandler):
             return
         self.authenticate()
         if is_oversized(self.request):
-            raise TooLarge(f"the body is larger than {MAX_BODY_BYTES // 2**20} MiB, the most that a request may have")
+            limit = f"{MAX_BODY_BYTES // 2**20} MiB, the most that a request may have"
+            raise TooLarge(f"the body is larger than {limit}{self.way_out}")
 
     def authenticate(self) -> None:
         """Raise `Unauthorized` for a caller without a key."""

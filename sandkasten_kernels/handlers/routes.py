@@ -7,7 +7,7 @@ from typing import Any
 
 from tornado.web import Application
 
-from . import v1
+from . import v1, v1_downloads, v1_files
 from .base import Handler, Health, NotFound, Services, log_request
 from .bodies import BoundedApplication
 from .channels import Channels
@@ -51,6 +51,13 @@ ROUTES: list[tuple[str, type[Handler]]] = [
     (r"/v1/sessions/([^/]+)/stats", v1.SessionStats),
     (r"/v1/sessions/([^/]+)/exec", v1.Exec),
     (r"/v1/sessions/([^/]+)/exec/stream", v1.ExecStream),
+    (r"/v1/sessions/([^/]+)/fs", v1_files.Directory),
+    (r"/v1/sessions/([^/]+)/fs/write", v1_files.Write),
+    (r"/v1/sessions/([^/]+)/fs/mkdir", v1_files.MakeDirectory),
+    (r"/v1/sessions/([^/]+)/fs/read", v1_downloads.Read),
+    (r"/v1/sessions/([^/]+)/fs/download", v1_downloads.Download),
+    (r"/v1/sessions/([^/]+)/fs/upload", v1_files.Upload),
+    (r"/v1/sessions/([^/]+)/fs/unpack", v1_files.Unpack),
     (r"/api/sessions", NotebookSessions),
     (r"/api/sessions/([^/]+)", NotebookSession),
 ]
