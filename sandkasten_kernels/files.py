@@ -107,12 +107,14 @@ class Files:
 
     async def entries(self, path: str) -> tuple[list[FileInfo], bool]:
         """Return some thousand entries of a directory, and whether there are more."""
-        handle = _new_handle()
+        handle, more = _new_handle(), True
         try:
             reply = await self.ask("file_list", path, path=path, handle=handle)
+            more = reply.content.get("more") is True
         finally:
-            await self.release(handle)
-        return _entries(reply), reply.content.get("more") is True
+            if more:
+                await self.release(handle)
+        return _entries(reply), more
 
     async def stat(self, path: str) -> FileInfo:
         """Return what there is at ``path``; a link inside the workspace is followed."""
@@ -132,20 +134,26 @@ class Files:
 
         A file that is replaced meanwhile is read on as it was.
         """
-        handle = _new_handle()
+        handle, ended = _new_handle(), False
         try:
-            content = (await self.ask("file_open", path, path=path, handle=handle)).content
-            async with aclosing(self._pieces(path, handle)) as pieces:
-                yield _whole(content.get("size")), pieces
+            reply = await self.ask("file_open", path, path=path, handle=handle)
+            ended = reply.content.get("ended") is True
+            async with aclosing(self._pieces(path, reply.data, "" if ended else handle)) as pieces:
+                yield _whole(reply.content.get("size")), pieces
         finally:
-            await self.release(handle)
+            if not ended:
+                await self.release(handle)
 
-    async def _pieces(self, path: str, handle: str) -> AsyncGenerator[bytes]:
+    async def _pieces(self, path: str, first: bytes, handle: str) -> AsyncGenerator[bytes]:
         """Yield the pieces; while one is used, the next is under way."""
-        upcoming = self._asking("file_read", path, handle=handle, size=MAX_DATA_BYTES)
+        if not handle:
+            yield first
+            return
+        upcoming = self._asking("file_read", path, handle=handle)
         try:
+            yield first
             while piece := (await upcoming).data:
-                upcoming = self._asking("file_read", path, handle=handle, size=MAX_DATA_BYTES)
+                upcoming = self._asking("file_read", path, handle=handle)
                 yield piece
         finally:
             await _settled(upcoming)
@@ -182,19 +190,21 @@ class Files:
         yield tar_end()
 
     async def _all_entries(self, path: str) -> AsyncGenerator[FileInfo]:
-        handle = _new_handle()
+        handle, more = _new_handle(), True
         try:
             reply = await self.ask("file_list", path, path=path, handle=handle)
             while True:
+                more = reply.content.get("more") is True
                 for entry in _entries(reply):
                     yield entry
-                if reply.content.get("more") is not True:
+                if not more:
                     return
                 reply = await self.ask("file_more", path, handle=handle)
         except UnknownFile:
-            return
+            more = False
         finally:
-            await self.release(handle)
+            if more:
+                await self.release(handle)
 
     async def _tar_file(self, path: str, name: str, entry: FileInfo) -> AsyncGenerator[bytes]:
         """Yield one file; where it has changed meanwhile it is cut, or filled with zeros, to the size that was said."""

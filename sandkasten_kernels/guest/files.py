@@ -10,8 +10,8 @@ request         content                       reply
 ``file_stat``   ``path``                      ``kind size modified mode``
 ``file_list``   ``path handle``               ``entries``, each as of stat and ``name``; ``more`` or not
 ``file_more``   ``handle``                    the same
-``file_open``   ``path handle``               ``size``
-``file_read``   ``handle size``               data, empty at the end
+``file_open``   ``path handle``               ``size ended``, the first data; ``ended``: that was all, nothing is open
+``file_read``   ``handle``                    data, empty at the end
 ``file_create`` ``handle``                    a file that has no place yet
 ``file_write``  ``handle``, data
 ``file_place``  ``handle path mode``          a created file takes its place; parents are made
@@ -148,17 +148,21 @@ class Files:
 
     def _open(self, content: dict[str, Any], data: bytes) -> Answer:
         fd = self._resolve(content["path"], os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        ended = True
         try:
             about = os.fstat(fd)
             _must_be_file(about)
-            self._keep(content["handle"], Handle(fd))
-            return {"status": "ok", "size": about.st_size}, b""
-        except BaseException:
-            os.close(fd)
-            raise
+            found = os.read(fd, MAX_READ_BYTES)
+            if len(found) == MAX_READ_BYTES:
+                self._keep(content["handle"], Handle(fd))
+                ended = False
+        finally:
+            if ended:
+                os.close(fd)
+        return {"status": "ok", "size": about.st_size, "ended": ended}, found
 
     def _read(self, content: dict[str, Any], data: bytes) -> Answer:
-        return {"status": "ok"}, os.read(self._handle(content).fd, min(int(content["size"]), MAX_READ_BYTES))
+        return {"status": "ok"}, os.read(self._handle(content).fd, MAX_READ_BYTES)
 
     def _create(self, content: dict[str, Any], data: bytes) -> Answer:
         fd = self._nameless()

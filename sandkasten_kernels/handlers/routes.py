@@ -63,8 +63,11 @@ ROUTES: list[tuple[str, type[Handler]]] = [
 ]
 
 
-def application(services: Services) -> Application:
-    """Return the Tornado application, with every route under the base URL; outside of it there is nothing."""
+def application(services: Services, *, idle_seconds: float) -> Application:
+    """Return the Tornado application, with every route under the base URL; outside of it there is nothing.
+
+    ``idle_seconds``: how long a client may pause in the midst of what is streamed.
+    """
     arguments: dict[str, Any] = {"services": services}
     prefix = re.escape(services.web.prefix)
     routes = [(prefix + path, handler, arguments) for path, handler in ROUTES]
@@ -73,6 +76,7 @@ def application(services: Services) -> Application:
     return BoundedApplication(
         routes,
         web=services.web,
+        idle_seconds=idle_seconds,
         default_handler_class=NotFound,
         default_handler_args=arguments,
         log_function=log_request,

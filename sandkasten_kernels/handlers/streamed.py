@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from asyncio import Future
 from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any, cast
@@ -10,14 +11,14 @@ from typing import Any, cast
 from tornado.http1connection import HTTP1Connection
 from tornado.web import HTTPError, stream_request_body
 
-from ..errors import SandkastenError, TooLarge
-from .bodies import MAX_DROPPED_BYTES
+from ..errors import SandkastenError, TooLarge, Unauthorized
+from .bodies import MAX_BODY_BYTES, MAX_DROPPED_BYTES
 from .v1 import V1Handler
 
 __all__ = ["Pieces", "StreamedHandler"]
 
-IDLE_SECONDS = 120.0
 LONGEST_SECONDS = 86_400.0
+MAX_ANNOUNCED_BYTES = 2**62
 MAX_AHEAD_BYTES = 256 * 1024
 FRAME_BYTES = 8 * 1024 * 1024
 
@@ -68,14 +69,16 @@ class Pieces:
 class StreamedHandler(V1Handler):
     """A handler whose `take` uses the body of a ``POST`` while it arrives, up to ``limits.max_upload_bytes``.
 
-    A client may send as slowly as it likes, but not pause for more than `IDLE_SECONDS`. When the body is refused, up
-    to `MAX_DROPPED_BYTES` of it are still read, so that the client can read why. One that goes away cancels `take`.
+    A client may send slowly, but not pause for longer than the application's ``idle_seconds``; one that goes away
+    cancels `take`. What is refused is answered at once, and the rest of the body is read and dropped, so that a client
+    that reads only when it has sent all can read why.
     """
 
-    _refusal: SandkastenError | None = None
-    _dropped = 0
-    _timer: asyncio.TimerHandle | None = None
+    _pieces: Pieces
     _taking: asyncio.Task[Any] | None = None
+    _timer: asyncio.TimerHandle | None = None
+    _receiving = _refused = _answered = False
+    _droppable = MAX_DROPPED_BYTES
 
     def check(self, session_id: str) -> None:
         """Raise what can be said before the body is read."""
@@ -85,15 +88,17 @@ class StreamedHandler(V1Handler):
         raise NotImplementedError
 
     def prepare(self) -> None:
-        connection = cast(HTTP1Connection, self.request.connection)
-        limit = self.services.limits.max_upload_bytes
-        connection.set_max_body_size(limit + FRAME_BYTES + MAX_DROPPED_BYTES + FRAME_BYTES)
-        connection.set_body_timeout(LONGEST_SECONDS)
-        self._pieces = Pieces()
-        self._await_client()
         if self.request.method != "POST":
             super().prepare()
             return
+        limit = self.services.limits.max_upload_bytes
+        connection = cast(HTTP1Connection, self.request.connection)
+        connection.set_max_body_size(MAX_ANNOUNCED_BYTES)
+        connection.set_body_timeout(LONGEST_SECONDS)
+        self._droppable = limit + MAX_DROPPED_BYTES
+        self._receiving = True
+        self._pieces = Pieces()
+        self._await_client()
         try:
             super().prepare()
             self._check_length(limit)
@@ -107,18 +112,20 @@ class StreamedHandler(V1Handler):
 
     async def data_received(self, chunk: bytes) -> None:
         self._await_client(False)
-        if self._taking is None or self._taking.done():
-            self._dropped += len(chunk)
-            if self._dropped > MAX_DROPPED_BYTES:
-                self._answer_early()
-        else:
+        if self._taking is not None and not self._taking.done():
             await self._pieces.put(chunk)
+        else:
+            self._droppable -= len(chunk)
+            if self._droppable < 0:
+                self._cut_off()
         self._await_client()
 
     async def post(self, *args: str) -> None:
+        self._receiving = False
         self._await_client(False)
-        if self._refusal is not None:
-            raise self._refusal
+        if self._answered:
+            self.finish()
+            return
         assert self._taking is not None
         self._pieces.end()
         try:
@@ -126,11 +133,21 @@ class StreamedHandler(V1Handler):
         except asyncio.CancelledError:
             return
 
+    def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> Future[None]:
+        if not self._receiving:
+            return super().finish(chunk)
+        if not self._answered:
+            assert isinstance(chunk, str)
+            self._answered = True
+            self.set_header("Content-Length", str(len(chunk.encode())))
+            self.write(chunk)
+        return self.flush()
+
     def on_finish(self) -> None:
         self._await_client(False)
 
     def on_connection_close(self) -> None:
-        self._finished = True
+        self._receiving = False
         self._await_client(False)
         super().on_connection_close()
 
@@ -140,37 +157,36 @@ class StreamedHandler(V1Handler):
             raise TooLarge(f"more than {limit} bytes: limits.max_upload_bytes allows no larger upload")
 
     def _refuse(self, error: SandkastenError) -> None:
-        self._refusal = error
-        announced = self.request.headers.get("Content-Length", "")
-        waits = self.request.headers.get("Expect", "").lower() == "100-continue"
-        if waits or (announced.isdecimal() and int(announced[:20]) > MAX_DROPPED_BYTES):
-            self._answer_early()
+        self._refused = True
+        if isinstance(error, Unauthorized):
+            self._droppable = MAX_BODY_BYTES
+        if self.request.headers.get("Expect", "").lower() == "100-continue":
+            self._receiving = False  # the client waits to be told: it will send nothing
+        self._answer(error)
 
-    def _answer_early(self) -> None:
-        """Answer with what is wrong, and end the connection, though not all of the body has come."""
-        error: BaseException | None = self._refusal
-        if error is None and self._taking is not None and self._taking.done() and not self._taking.cancelled():
-            error = self._taking.exception()
-        if error is None:
-            error = HTTPError(400, "the body goes on behind its end")
-        if not self._finished:
-            status = error.status_code if isinstance(error, HTTPError) else 500
-            self.send_error(status, exc_info=(type(error), error, error.__traceback__))
+    def _answer(self, error: BaseException) -> None:
+        status = error.status_code if isinstance(error, HTTPError) else 500
+        self.send_error(status, exc_info=(type(error), error, error.__traceback__))
 
     def _taken(self, taking: asyncio.Task[Any]) -> None:
         self._pieces.drop()
-        if not taking.cancelled() and (error := taking.exception()) is not None and self._gone:
+        if taking.cancelled() or (error := taking.exception()) is None:
+            return
+        if self._gone:
             self.log_exception(type(error), error, error.__traceback__)
+        elif self._receiving:
+            self.log_exception(type(error), error, error.__traceback__)
+            self._answer(error)
 
     def _await_client(self, waiting: bool = True) -> None:
         """Begin, or end, the time that the client has for its next piece; one that is refused has it once."""
         if self._timer is not None:
-            if self._refusal is not None and not self._finished:
+            if self._refused and self._receiving:
                 return
             self._timer.cancel()
             self._timer = None
-        if waiting and not self._finished:
-            self._timer = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._cut_off)
+        if waiting and self._receiving:
+            self._timer = asyncio.get_running_loop().call_later(self.settings["idle_seconds"], self._cut_off)
 
     def _cut_off(self) -> None:
         cast(HTTP1Connection, self.request.connection).stream.close()

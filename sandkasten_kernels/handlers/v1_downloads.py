@@ -23,7 +23,6 @@ __all__ = ["Download", "Read", "disposition"]
 
 log = logging.getLogger("sandkasten_kernels.files")
 WRITE_BYTES = 64 * 1024
-WRITE_SECONDS = 120.0
 _UNSAFE = re.compile(r'[^ -~]|["\\%/]')
 
 
@@ -76,10 +75,11 @@ class _Outgoing(V1Handler):
 
     async def _write(self, data: bytes) -> None:
         self.write(data)
+        patience = self.settings["idle_seconds"]
         try:
-            await asyncio.wait_for(self.flush(), WRITE_SECONDS)
+            await asyncio.wait_for(self.flush(), patience)
         except TimeoutError as error:
-            raise TimeoutError(f"its client read nothing for {WRITE_SECONDS:g} s") from error
+            raise TimeoutError(f"its client read nothing for {patience:g} s") from error
 
 
 class Read(_Outgoing):
