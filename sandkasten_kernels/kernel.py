@@ -129,6 +129,10 @@ class Kernel:
             raise LinkError(self.reason)
         await self.link.send(client, channel, parts)
 
+    async def settled(self) -> None:
+        """Return when the kernel is not just starting, be it ready or dead."""
+        await self._settled.wait()
+
     async def shell(self) -> KernelLink:
         """Return the link to the sandbox's shell, which is independent of the kernel.
 
@@ -186,10 +190,13 @@ class Kernel:
         except LinkError as error:
             raise SandboxFailed(f"the kernel could not be killed: {error}") from error
 
-    async def stop_command(self) -> None:
-        """Stop the shell's command as one that exceeds its time: INT, TERM and KILL. Raises `SandboxFailed`."""
+    async def stop_command(self, msg_id: str) -> None:
+        """End one request of the shell's as if its time were over: INT, TERM and KILL; one that waits is not begun.
+
+        Raises `SandboxFailed`.
+        """
         try:
-            await self.guest.call("interrupt_request", {"for_good": True}, INTERRUPT_SECONDS)
+            await self.guest.call("interrupt_request", {"msg_id": msg_id}, INTERRUPT_SECONDS)
         except LinkError as error:
             raise SandboxFailed(f"the command could not be stopped: {error}") from error
 

@@ -10,7 +10,8 @@ request                     content                              reply (``status
 ``kernel_restart_request``  the same and ``grace``               the same; the old kernel has ``grace`` s
 ``kernel_signal_request``   ``signum``
 ``shell_restart_request``                                        when bash is gone; the next command starts one
-``interrupt_request``       ``for_good``                         SIGINT to the shell's foreground; for good: and more
+``interrupt_request``       ``msg_id``                           SIGINT to the shell's foreground; with ``msg_id``
+                                                                 that one request is ended, begun or not
 ``sockets_request``                                              ``sockets``: the guest's own, made again if need be
 =========================== ==================================== ==========================================
 
@@ -153,7 +154,8 @@ class Guest:
                 self._kernel.signal(request.content["signum"])
             self._reply(request, {"status": "ok"} if self._kernel else _error("no kernel runs"))
         elif request.msg_type == "interrupt_request":
-            self._bash.shell.stop() if request.content.get("for_good") else self._bash.shell.interrupt()
+            msg_id = request.content.get("msg_id")
+            self._bash.stop(msg_id) if msg_id else self._bash.shell.interrupt()
             self._reply(request, {"status": "ok"})
         elif request.msg_type == "sockets_request":
             self._name_sockets(request)

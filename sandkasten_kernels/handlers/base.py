@@ -133,9 +133,9 @@ class Handler(RequestHandler):
 
     def abandon(self) -> None:
         """Cancel the work, as when the client goes away, which may still be told why."""
+        if not self._gone and self._work is not None:
+            self._work.cancel()  # once: a second time would cut short how it ends
         self._gone = True
-        if self._work is not None:
-            self._work.cancel()
 
     def json_body(self) -> dict[str, Any]:
         """Return the request's JSON object, and an empty one for no body. Raises `InvalidRequest`."""
@@ -152,8 +152,12 @@ class Handler(RequestHandler):
     def write_json(self, value: Any, status: int = 200) -> None:
         """Answer with a JSON document."""
         self.set_status(status)
+        self.write_text(json.dumps(value))
+
+    def write_text(self, document: str) -> None:
+        """Answer with what is a JSON document already."""
         self.set_header("Content-Type", "application/json; charset=UTF-8")
-        self.finish(json.dumps(value))
+        self.finish(document)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Answer an error: a public one in its own words, any other as an id that the log has too."""
