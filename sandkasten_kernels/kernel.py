@@ -89,6 +89,8 @@ class Kernel:
         try:
             await self.guest.open(self.sandbox.sockets)
             await self._run_process("kernel_start_request", {})
+            if not self.spec.in_guest:
+                await self._shell.warm_up()
         except LinkError as error:
             raise SandboxFailed(f"kernel {self.spec.name} did not start: {error}") from error
 
@@ -101,6 +103,11 @@ class Kernel:
         """
         self._owned = True
         self._env, self._cwd = dict(env), cwd
+        try:
+            if (env or cwd) and not self.spec.in_guest:
+                self._shell.set_up(env, cwd)
+        except LinkError as error:
+            raise SandboxFailed(f"the shell could not be prepared for its owner: {error}", retry_after=1) from error
         language = self.spec.spec.language
         known = set_up(language, env, cwd) is not None
         at_start = not known or (language == "python" and any(map(READ_AT_START.match, env)))
@@ -123,13 +130,13 @@ class Kernel:
         await self.link.send(client, channel, parts)
 
     async def shell(self) -> KernelLink:
-        """Return the link to the sandbox's shell, which is independent of the kernel: opened on first use.
+        """Return the link to the sandbox's shell, which is independent of the kernel.
 
         A bash kernel is that shell itself. Raises `LinkError` when the sandbox is gone or its guest does not answer.
         """
         if self.spec.in_guest:
             return self.link
-        return await self._shell.get(self._env, self._cwd)
+        return await self._shell.get()
 
     async def restart(self) -> None:
         """Return when a new process has answered, in the same sandbox. Raises `SandboxFailed`."""
