@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+from ..archives import unpack
 from ..errors import InvalidRequest, SandboxFailed
 from ..files import Allowance, FileInfo, Files, Writer, absolute, relative
 from ..messages import timestamp
@@ -165,7 +166,7 @@ class Unpack(StreamedHandler):
     async def take(self, pieces: AsyncIterator[bytes], session_id: str) -> dict[str, Any]:
         path = query_path(self, "")
         with files_of(self, session_id) as files:
-            count = await files.unpack(path, pieces, limit=self.services.limits.max_upload_bytes)
+            count = await unpack(files, path, pieces, limit=self.services.limits.max_upload_bytes)
         return {"ok": True, "path": absolute(path), "files": count}
 
 
