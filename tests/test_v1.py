@@ -116,9 +116,12 @@ async def test_labels_find_sessions_newest_first(api: Api) -> None:
 
 async def test_a_client_of_the_other_world_that_exits_ends_nothing(api: Api) -> None:
     session = await create(api)
-    socket = await api.connect(session["id"])
-    assert (await api.request("DELETE", f"/api/kernels/{session['id']}")).code == 204
+    socket = await api.connect(session["id"], user_agent="Tornado/6")
+    other = await api.connect(session["id"], user_agent="another program of this address")
+    headers = {"Authorization": f"token {api.token}", "User-Agent": "Tornado/6"}
+    assert (await api.request("DELETE", f"/api/kernels/{session['id']}", headers=headers)).code == 204
     assert await socket.receive() is None
+    assert (await other.execute("print('still here')")).stream() == "still here\n"
     assert (await run(api, session, code="print('alive')"))["output"] == "alive\n"
     notebook = {"path": "n.ipynb", "type": "notebook", "kernel": {"id": session["id"]}}
     response = await api.request("POST", "/api/sessions", notebook)
@@ -236,6 +239,17 @@ async def test_a_session_with_an_open_websocket_lives(short: Api) -> None:
     assert when(info["expires_at"]) > datetime.now(UTC)
     socket.close()
     assert (await ended(short, session))["status"] == "expired"
+
+
+@pytest.mark.parametrize("action", ["interrupt", "restart"])
+async def test_a_kernel_that_is_interrupted_or_restarted_is_used(short: Api, action: str) -> None:
+    session = await create(short, ttl_seconds=60)
+    path = f"/v1/sessions/{session['id']}"
+    before = (await short.get(path))["last_activity"]
+    assert (await short.get(path))["last_activity"] == before
+    response = await short.request("POST", f"/api/kernels/{session['id']}/{action}")
+    assert response.code < 300
+    assert when((await short.get(path))["last_activity"]) > when(before)
 
 
 async def test_what_the_other_world_made_lives_by_its_own_rule(short: Api) -> None:
