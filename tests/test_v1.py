@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +12,9 @@ from typing import Any
 
 import docker
 import pytest
+
+from sandkasten_kernels.engines.docker import DockerEngine
+from sandkasten_kernels.errors import InvalidRequest
 
 from .gateway import Gateway
 from .kernel_client import Api
@@ -169,6 +173,25 @@ async def test_limits_are_changed_on_a_warm_sandbox(api: Api) -> None:
     assert stats["memory_bytes"] > 2**20
     assert stats["cpu_usage_usec"] > 0
     assert (await post(api, "/v1/sessions", 400, mem_limit_mb=8192))["message"].startswith("mem_limit_mb: must be")
+
+
+async def test_what_this_machine_cannot_give_is_refused_with_its_number(api: Api) -> None:
+    most = min(4, os.cpu_count() or 1)
+    answer = await post(api, "/v1/sessions", 400, cpu_limit=most + 0.5)
+    assert (answer["error_code"], answer["message"]) == (
+        "INVALID_REQUEST",
+        f"cpu_limit: must be a number from 0.01 to {most}",
+    )
+
+
+async def test_a_limit_that_the_engine_refuses_is_the_callers_fault(
+    api: Api, gateway: Gateway, engine: docker.DockerClient, tmp_path: Path
+) -> None:
+    session = await create(api)
+    docker_engine = DockerEngine(instance=gateway.instance, run_dir=tmp_path)
+    docker_engine._client = engine
+    with pytest.raises(InvalidRequest, match=r"cpu_limit, mem_limit_mb: the engine refused: .*CPUs"):
+        docker_engine._update(session["container_id"], {"NanoCpus": 10**15})
 
 
 async def test_a_sandbox_that_ends_is_a_crashed_session(api: Api, engine: docker.DockerClient) -> None:
