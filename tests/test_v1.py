@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
+import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -115,6 +117,7 @@ async def test_labels_find_sessions_newest_first(api: Api) -> None:
     assert found == [second["id"], first["id"]]
     assert [s["id"] for s in await api.get("/v1/sessions?label=job=a&label=tier=x")] == [first["id"]]
     assert await api.get("/v1/sessions?label=job=b") == []
+    assert await api.get("/v1/sessions?label=job=a&label=job=b") == []
     assert (await api.request("GET", "/v1/sessions?label=job")).code == 400
 
 
@@ -318,6 +321,39 @@ async def test_what_ran_in_an_earlier_process_is_told_as_crashed(tmp_path: Path)
         async with Api(gateway.url, gateway.token) as api:
             info = await api.get(f"/v1/sessions/{session['id']}")
             assert (info["status"], info["name"]) == ("crashed", "kept")
+    finally:
+        await asyncio.to_thread(gateway.stop)
+    gateway.assert_nothing_left()
+
+
+@contextlib.contextmanager
+def locked(gateway: Gateway) -> Iterator[None]:
+    """Keep the gateway's store from being written, as a full disk does."""
+    with contextlib.closing(sqlite3.connect(gateway.data_dir / "sessions.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+
+
+async def test_what_runs_goes_on_while_the_store_cannot_be_written_and_nothing_is_lost(
+    short: Api, strict: Gateway
+) -> None:
+    session = await create(short, ttl_seconds=60)
+    with locked(strict):
+        assert (await run(short, session, cmd="echo goes on"))["output"] == "goes on\n"
+        for _ in range(4):  # more than there may be sandboxes
+            refused = await post(short, "/v1/sessions", 503)
+            assert refused["error_code"] == "STORE_UNAVAILABLE"
+    assert (await run(short, await create(short), cmd="echo anew"))["output"] == "anew\n"
+
+
+async def test_a_session_that_is_too_old_is_not_called_idle(tmp_path: Path) -> None:
+    config = "pool: {enabled: false}\ndefault_image: base\nmax_lifetime_seconds: 1\n"
+    gateway = Gateway(tmp_path, config)
+    await asyncio.to_thread(gateway.start)
+    try:
+        async with Api(gateway.url, gateway.token) as api:
+            info = await ended(api, await create(api))
+            assert (info["status"], info["reason"]) == ("expired", "as old as max_lifetime_seconds, 1 s")
     finally:
         await asyncio.to_thread(gateway.stop)
     gateway.assert_nothing_left()
