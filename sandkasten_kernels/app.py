@@ -20,7 +20,7 @@ from traitlets.config.loader import ArgumentError
 
 from . import __version__
 from .auth import Authenticator
-from .checks import check_settings, find_kernelspecs, find_web
+from .checks import check_settings, find_kernelspecs, find_web, within
 from .config import Defaults, Limits
 from .config_app import ConfigApp
 from .datadir import DataDir, default_data_dir
@@ -235,7 +235,7 @@ class SandkastenApp(Application):
         stack.push_async_callback(engine.cleanup)
         launcher = Launcher(engine, Defaults(parent=self), self.log)
         pool = Pool(launcher, specs, Limits(parent=self).max_sandboxes, parent=self)
-        limits = Limits(parent=self)
+        limits = within(Limits(parent=self))
         store = Store(data.path / "sessions.sqlite")
         stack.callback(store.close)
         rules = Rules(

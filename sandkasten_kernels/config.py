@@ -60,9 +60,9 @@ class Limits(Configurable):
     max_upload_bytes = Int(1024 * 1024 * 1024, min=1024, help="Bytes of a file, or an archive, that is uploaded.").tag(
         config=True
     )
-    max_mem_limit_mb = Int(4096, min=128, help="Memory in MiB that a caller may ask for, for its session.").tag(
-        config=True
-    )
-    max_cpu_limit = PositiveFloat(4.0, help="CPU time that a caller may ask for, for its session, in cores.").tag(
-        config=True
-    )
+    max_mem_limit_mb = Int(
+        4096, min=128, help="Memory in MiB that a caller may ask for, for its session, as far as the machine has it."
+    ).tag(config=True)
+    max_cpu_limit = PositiveFloat(
+        4.0, help="CPU time that a caller may ask for, for its session, in cores, as far as the machine has them."
+    ).tag(config=True)

@@ -7,7 +7,7 @@ import logging
 import posixpath
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -27,6 +27,7 @@ from .store import Store
 __all__ = ["Rules", "Sessions", "Wanted", "jupyter_environment"]
 
 MAX_WAIT_SECONDS = 3600.0
+FORGET_SECONDS = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +91,7 @@ class Sessions:
         self._log = log
         self._sessions: dict[str, Session] = {}
         self._making: Counter[str] = Counter()
+        self._forgetting: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -101,9 +103,12 @@ class Sessions:
         """Note that what an earlier process left is gone: its sandboxes are removed at start."""
         if lost := self._store.end_all("crashed", "the gateway ended", time.time()):
             self._log.warning("%d sessions ended with an earlier process of the gateway", lost)
+        self._forget()
 
     async def cleanup(self) -> None:
         """End every session; no-op when there is none."""
+        if self._forgetting:
+            self._forgetting.cancel()
         for session in list(self._sessions.values()):
             self._end(session, "destroyed", "the gateway stopped")
 
@@ -132,22 +137,18 @@ class Sessions:
             if wanted.mem_limit_mb or wanted.cpu_limit:
                 await self._launcher.resize(kernel, wanted.cpu_limit, wanted.mem_limit_mb)
             detail = await kernel.prepare(wanted.env, _directory(wanted.env))
-        except BaseException:
-            self._pool.release(kernel)
-            raise
-        session = Session(
-            kernel,
-            owner,
-            wanted.origin,
-            self._lifetime(wanted),
-            acquired.source,
-            detail or "",
-            wanted.name,
-            wanted.labels,
-        )
-        try:
+            session = Session(
+                kernel,
+                owner,
+                wanted.origin,
+                self._lifetime(wanted),
+                acquired.source,
+                detail or "",
+                wanted.name,
+                wanted.labels,
+            )
             self._store.save(session.record())
-        except StoreFailed:
+        except BaseException:
             self._pool.release(kernel)
             raise
         self._sessions[session.id] = session
@@ -175,7 +176,10 @@ class Sessions:
                 raise UnknownKernel(f"there is no session {session_id[:64]!r}")
             raise SessionEnded(f"this session has ended ({record.status}): {record.reason}")
         session.use()
-        self._store.touch(session.id, session.last_activity.timestamp())
+        try:
+            self._store.touch(session.id, session.last_activity.timestamp())
+        except StoreFailed as error:
+            self._log.warning("the use of session %s is not stored: %s", session.id, error)
         return session
 
     def models(self, owner: str = OWNER) -> list[dict[str, Any]]:
@@ -189,14 +193,9 @@ class Sessions:
             raise UnknownKernel(f"there is no session {session_id[:64]!r}")
         return info(record, self._sessions.get(session_id))
 
-    def infos(self, labels: Mapping[str, str], owner: str = OWNER) -> list[dict[str, Any]]:
-        """Return the sessions that have these labels, newest first, running or lately ended."""
-        self._store.forget(time.time() - self.rules.retention_seconds)
-        return [
-            info(record, self._sessions.get(record.id))
-            for record in self._store.records(owner)
-            if labels.items() <= record.labels.items()
-        ]
+    def infos(self, labels: Set[tuple[str, str]], owner: str = OWNER) -> list[dict[str, Any]]:
+        """Return the sessions that have these labels, newest first, running or lately ended, as `Store.records`."""
+        return [info(record, self._sessions.get(record.id)) for record in self._store.records(owner, labels)]
 
     def status(self) -> dict[str, Any]:
         """Return ``started last_activity kernels connections`` of the whole gateway."""
@@ -240,9 +239,17 @@ class Sessions:
         try:
             self._store.touch(session.id, session.last_activity.timestamp())
             self._store.end(session.id, status, reason, time.time())
-            self._store.forget(time.time() - self.rules.retention_seconds)
         except StoreFailed as error:
             self._log.error("the end of session %s is not stored: %s", session.id, error)
+
+    def _forget(self) -> None:
+        """Forget the sessions whose retention is over, now and ever again."""
+        try:
+            self._store.forget(time.time() - self.rules.retention_seconds)
+        except StoreFailed as error:
+            self._log.warning("sessions that ended long ago are not forgotten yet: %s", error)
+        wait = min(max(1.0, self.rules.retention_seconds), FORGET_SECONDS)
+        self._forgetting = asyncio.get_running_loop().call_later(wait, self._forget)
 
     def _lifetime(self, wanted: Wanted) -> Lifetime:
         usual = self.rules.ttl_seconds if wanted.origin == "v1" else self.rules.kernel_ttl_seconds
@@ -282,11 +289,7 @@ class Sessions:
         """End the session when its time is over; asked again when that may next be so."""
         left = (session.expires_at - datetime.now(UTC)).total_seconds()
         if left <= 0:
-            ttl = session.lifetime.ttl.total_seconds()
-            idle = f"idle for {ttl:g} s" if not session.busy else ""
-            self._end(
-                session, "expired", idle or f"as old as max_lifetime_seconds, {self.rules.max_lifetime_seconds} s"
-            )
+            self._end(session, "expired", session.lifetime.reason(session.created))
             return
         wait = min(max(0.1, left), MAX_WAIT_SECONDS)
         session.timer = asyncio.get_running_loop().call_later(wait, self._watch, session)
