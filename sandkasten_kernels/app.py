@@ -44,6 +44,7 @@ from .run_app import RunApp
 from .sessions import Rules, Sessions
 from .settings import Settings, command_line_settings, file_settings
 from .store import Store
+from .workspaces import Workspaces
 
 __all__ = ["SandkastenApp", "main"]
 
@@ -247,7 +248,8 @@ class SandkastenApp(Application):
             max_per_owner=limits.max_sessions_per_owner,
             env_names=frozenset(self.env_names),
         )
-        sessions = Sessions(pool, launcher, specs, store, rules, self.log)
+        workspaces = Workspaces(engine, self.log)
+        sessions = Sessions(pool, launcher, specs, store, workspaces, rules, self.log)
         sessions.setup()
         executions = Executions(
             max_concurrent=limits.max_concurrent_execs,
@@ -256,13 +258,24 @@ class SandkastenApp(Application):
         )
         self.log.info("checking the engine and the images")
         await engine.setup([launcher.sandbox_spec(spec) for spec in specs])
+        await workspaces.setup()
         stack.push_async_callback(launcher.cleanup)
         stack.push_async_callback(pool.cleanup)
         stack.push_async_callback(sessions.cleanup)
         pool.setup()
 
         server = http_server(
-            Services(Authenticator(token), sessions, NotebookSessions(sessions), specs, pool, web, executions, limits)
+            Services(
+                Authenticator(token),
+                sessions,
+                NotebookSessions(sessions),
+                specs,
+                pool,
+                web,
+                executions,
+                limits,
+                workspaces,
+            )
         )
         server.add_sockets(sockets)
         stack.callback(server.stop)
@@ -276,7 +289,9 @@ class SandkastenApp(Application):
 
     def _engine(self, data: DataDir) -> Engine:
         engine_class = find_engine(self.engine)
-        return engine_class(parent=self, instance=data.instance(), run_dir=data.run_dir)
+        engine = engine_class(parent=self, instance=data.instance(), run_dir=data.run_dir)
+        engine.workspaces_dir = data.path / "workspaces"
+        return engine
 
 
 SECTIONS: Sections = {"": SandkastenApp, "defaults": Defaults, "pool": Pool, "limits": Limits}

@@ -22,6 +22,7 @@ from .link import Client, KernelLink
 from .messages import Parts
 from .own_code import READ_AT_START, set_up, silent
 from .shell_link import ShellLink, guest_sockets, socket_names
+from .workspaces import Use
 
 __all__ = ["Kernel", "KernelState"]
 
@@ -56,6 +57,7 @@ class Kernel:
         self.spec = spec
         self.state = KernelState.STARTING
         self.reason = ""
+        self.workspace: Use | None = None
         self.link = KernelLink(self._link_lost, log)
         self._log = log
         self._env: dict[str, str] = {}
@@ -97,14 +99,16 @@ class Kernel:
         run its kernelspec's `after_claim`.
 
         Returns how, when it was not silent: variables that a process reads only at its start, and kernels whose
-        language we cannot speak, make the process start anew. Raises `SandboxFailed`.
+        language we cannot speak, make the process start anew. With a workspace it enters that. Raises `SandboxFailed`.
         """
         self._owned = True
+        if self.workspace:
+            cwd = cwd or WORKSPACE
         self._env, self._cwd = dict(env), cwd
         language = self.spec.spec.language
         known = set_up(language, env, cwd) is not None
         at_start = not known or (language == "python" and any(map(READ_AT_START.match, env)))
-        if env and at_start:
+        if (env and at_start) or (self.workspace and not known):
             await self.restart()
             return "the kernel was started anew with its environment"
         try:
@@ -188,6 +192,8 @@ class Kernel:
 
     def close(self, reason: str) -> None:
         """End the connections and tell the clients; the sandbox is the pool's to destroy. Idempotent."""
+        if self.workspace:
+            self.workspace.ending = True
         self._die(reason)
         self.link.close(reason)
         self._shell.close(reason)

@@ -8,10 +8,11 @@ from typing import Any
 from ..image import full_name
 from .base import SandboxSpec
 
-__all__ = ["INSTANCE_LABEL", "SANDBOX_LABEL", "SANDBOX_UID", "container_config", "tmpfs_sizes"]
+__all__ = ["INSTANCE_LABEL", "SANDBOX_LABEL", "SANDBOX_UID", "WORKSPACE_LABEL", "container_config", "tmpfs_sizes"]
 
 INSTANCE_LABEL = "sandkasten.instance"
 SANDBOX_LABEL = "sandkasten.sandbox"
+WORKSPACE_LABEL = "sandkasten.workspace"
 SANDBOX_UID = 10001
 NOFILE = 16384
 HOME = "/home/sandbox"
@@ -29,7 +30,15 @@ def tmpfs_sizes(mem_limit_mb: int) -> dict[str, int]:
 
 
 def container_config(
-    name: str, spec: SandboxSpec, *, instance: str, door: Path, seccomp: str, network: str, cgroup: str
+    name: str,
+    spec: SandboxSpec,
+    *,
+    instance: str,
+    door: Path,
+    seccomp: str,
+    network: str,
+    cgroup: str,
+    volume: str = "",
 ) -> dict[str, Any]:
     """Return the body of the engine's create call for one sandbox.
 
@@ -39,6 +48,7 @@ def container_config(
     seccomp: text of the seccomp profile.
     network: ``none``, or the name of a network.
     cgroup: the cgroup that all sandboxes are under, in the form of the engine's driver.
+    volume: the volume of the workspace at ``/workspace``; empty for a tmpfs.
 
     Source: https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Container/operation/ContainerCreate
     """
@@ -50,6 +60,18 @@ def container_config(
         HOME: f"rw,exec,nosuid,nodev,size={sizes[HOME]}m,{owned},mode=0700",
         "/run/sandkasten": f"rw,noexec,nosuid,nodev,size=1m,nr_inodes=64,{owned},mode=0711",
     }
+    mounts: list[dict[str, Any]] = [
+        {
+            "Type": "bind",
+            "Source": str(door),
+            "Target": "/run/gateway",
+            "ReadOnly": True,
+            "BindOptions": {"Propagation": "rprivate"},
+        }
+    ]
+    if volume:
+        del tmpfs["/workspace"]
+        mounts.append({"Type": "volume", "Source": volume, "Target": "/workspace", "VolumeOptions": {"NoCopy": True}})
     memory = spec.mem_limit_mb * 1024 * 1024
     return {
         "Image": full_name(spec.image),
@@ -83,14 +105,6 @@ def container_config(
                 "Type": "local",
                 "Config": {"max-size": "64k", "max-file": "1", "compress": "false"},
             },
-            "Mounts": [
-                {
-                    "Type": "bind",
-                    "Source": str(door),
-                    "Target": "/run/gateway",
-                    "ReadOnly": True,
-                    "BindOptions": {"Propagation": "rprivate"},
-                }
-            ],
+            "Mounts": mounts,
         },
     }

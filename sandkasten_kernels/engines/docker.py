@@ -22,12 +22,13 @@ from ..errors import EngineError, SandboxFailed
 from ..guest import PROTOCOL
 from ..image import PROTOCOL_LABEL, build_command, full_name
 from ..paths import asset_dir
-from .base import Engine, Sandbox, SandboxSpec
+from .base import Engine, Sandbox, SandboxSpec, StoredWorkspace
 from .client import CALL_SECONDS, connect, words
 from .container import INSTANCE_LABEL, SANDBOX_LABEL, container_config
 from .door import Arrival, Door
 from .host import Host
 from .network import network_name
+from .volumes import Volumes
 
 __all__ = ["DockerEngine", "connect"]
 
@@ -48,6 +49,7 @@ class DockerEngine(Engine):
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="docker")
         self._seccomp = (asset_dir("images") / "seccomp.json").read_text()
         self._host: Host | None = None
+        self._volumes: Volumes | None = None
         self._names: set[str] = set()
         self._creating: set[asyncio.Future[str]] = set()
         self._discards: set[asyncio.Task[None]] = set()
@@ -71,11 +73,13 @@ class DockerEngine(Engine):
             task.cancel()
         await asyncio.gather(*self._discards, return_exceptions=True)
         try:
+            if self._volumes:
+                self._volumes.cleanup()
             await self._sweep()
             if self._host:
                 await self._give_host_back(self._host)
         finally:
-            client, self._client, self._host = self._client, None, None
+            client, self._client, self._host, self._volumes = self._client, None, None, None
             client.close()
             self._threads.shutdown(wait=False, cancel_futures=True)
 
@@ -120,6 +124,21 @@ class DockerEngine(Engine):
             "cpu_usage_usec": found["cpu_stats"]["cpu_usage"].get("total_usage", 0) // 1000,
             "pids": found["pids_stats"].get("current", 0),
         }
+
+    async def workspaces(self) -> list[StoredWorkspace]:
+        return await self._volumes.stored() if self._volumes else []
+
+    async def make_workspace(self, name: str) -> None:
+        await self._storage.make(name)
+
+    async def attach(self, sandbox: Sandbox, workspace: str) -> bool:
+        return await self._storage.attach(sandbox, workspace)
+
+    async def remove_workspace(self, name: str) -> None:
+        await self._storage.remove(name)
+
+    async def workspace_size(self, name: str) -> tuple[int, bool]:
+        return await self._storage.size(name)
 
     async def _arrival(self, container: str, door: Door) -> Arrival:
         """Return the guest's arrival, or raise as soon as the container ends without one."""
@@ -235,6 +254,9 @@ class DockerEngine(Engine):
             ) from error
         try:
             os.close(sandbox.sockets.open("guest-control"))
+            if self.workspaces_dir:
+                self._volumes = Volumes(self.instance, self.workspaces_dir, self.run_dir, self._run, self.log)
+                await self._volumes.setup(self._api, sandbox)
         finally:
             await self.destroy(sandbox)
 
@@ -275,12 +297,19 @@ class DockerEngine(Engine):
             seccomp=self._seccomp,
             network=network_name(self.instance) if spec.network_mode == "bridge" else "none",
             cgroup=self._host.cgroup if self._host else "",
+            volume=self._storage.volume(spec.workspace) if spec.workspace else "",
         )
         if spec.network_mode == "bridge" and self._host:
             self._host.lay_rules()
         container: str = self._api.create_container_from_config(config, name=_container_name(name))["Id"]
         self._api.start(container)
         return container
+
+    @property
+    def _storage(self) -> Volumes:
+        if self._volumes is None:
+            raise EngineError("the engine's workspaces are not set up")
+        return self._volumes
 
     @property
     def _api(self) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tornado.web import Application
 
-from . import v1
+from . import v1, v1_workspaces
 from .base import Handler, Health, NotFound, Services, log_request
 from .bodies import BoundedApplication
 from .channels import Channels
@@ -51,6 +51,8 @@ ROUTES: list[tuple[str, type[Handler]]] = [
     (r"/v1/sessions/([^/]+)/stats", v1.SessionStats),
     (r"/v1/sessions/([^/]+)/exec", v1.Exec),
     (r"/v1/sessions/([^/]+)/exec/stream", v1.ExecStream),
+    (r"/v1/workspaces", v1_workspaces.Workspaces),
+    (r"/v1/workspaces/([^/]+)", v1_workspaces.Workspace),
     (r"/api/sessions", NotebookSessions),
     (r"/api/sessions/([^/]+)", NotebookSession),
 ]
