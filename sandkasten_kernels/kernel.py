@@ -20,7 +20,7 @@ from .guest_link import GuestLink
 from .kernelspec import Kernelspec
 from .link import Client, KernelLink
 from .messages import Parts
-from .own_code import READ_AT_START, set_up, silent
+from .own_code import READ_AT_START, set_up, silent, user_base
 from .shell_link import ShellLink, guest_sockets, socket_names
 from .workspaces import Use
 
@@ -102,13 +102,14 @@ class Kernel:
         language we cannot speak, make the process start anew. With a workspace it enters that. Raises `SandboxFailed`.
         """
         self._owned = True
+        at_start_alone = any(map(READ_AT_START.match, env))
         if self.workspace:
-            cwd = cwd or WORKSPACE
+            env, cwd = {**user_base(WORKSPACE), **env}, cwd or WORKSPACE
         self._env, self._cwd = dict(env), cwd
         language = self.spec.spec.language
         known = set_up(language, env, cwd) is not None
-        at_start = not known or (language == "python" and any(map(READ_AT_START.match, env)))
-        if (env and at_start) or (self.workspace and not known):
+        at_start = not known or (language == "python" and at_start_alone)
+        if env and at_start:
             await self.restart()
             return "the kernel was started anew with its environment"
         try:

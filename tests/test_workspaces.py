@@ -16,6 +16,8 @@ from typing import Any
 import docker
 import pytest
 
+from sandkasten_kernels.paths import asset_dir
+
 from .gateway import Gateway
 from .kernel_client import Api
 from .test_v1 import create, run
@@ -24,6 +26,14 @@ pytestmark = pytest.mark.docker
 
 WRONG_NAMES = ["../../etc", "/etc", "Upper", "a" * 65, "a", "-ab", "ab-", "a/b", "..", ".trash-00", "ab\n", "é" * 4]
 UID = 12345
+WHEEL = """
+import zipfile
+with zipfile.ZipFile("greeting-1-py3-none-any.whl", "w") as wheel:
+    wheel.writestr("greeting.py", "word = 'hello'")
+    wheel.writestr("greeting-1.dist-info/METADATA", "Metadata-Version: 2.1\\nName: greeting\\nVersion: 1\\n")
+    wheel.writestr("greeting-1.dist-info/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+    wheel.writestr("greeting-1.dist-info/RECORD", "")
+"""
 UNABLE = """
 from sandkasten_kernels.engines import Engine
 from sandkasten_kernels.engines.docker import DockerEngine
@@ -71,8 +81,8 @@ async def survives(api: Api, source: str, *, attached: bool = True) -> None:
     cmd = await run(api, first, cmd=look)
     assert cmd["output"].startswith("/workspace\n10001\na\nd\n")
     assert not attached or "nosuid,nodev" in cmd["output"].splitlines()[-1]
-    code = "import os; print(os.getcwd(), open('a').read(), os.listdir())"
-    assert (await run(api, first, code=code))["output"] == "/workspace kept\n ['a', 'd']\n"
+    code = "import os; print(os.getcwd(), open('a').read(), sorted(os.listdir()))"
+    assert (await run(api, first, code=code))["output"] == "/workspace kept\n ['.local', 'a', 'd']\n"
     await end(api, first)
     await warm_if(api, source)
     kernel = await api.create(env={"KERNEL_WORKSPACE": "keep"})
@@ -180,6 +190,53 @@ async def test_a_shell_kernel_stands_in_its_workspace(api: Api) -> None:
     assert (await run(api, other, code="print(open('a').read(), end='')"))["output"] == "shell\n"
 
 
+@pytest.fixture(scope="module")
+def image(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The image ``python`` with the files that the sources have of it now, under a name of its own."""
+    context = tmp_path_factory.mktemp("image")
+    for file in (asset_dir("images") / "python").glob("sandkasten_*"):
+        shutil.copy(file, context)
+    (context / "Dockerfile").write_text(
+        "FROM sandbox-runtime:python\nCOPY sandkasten_* /tmp/new/\nUSER 0:0\n"
+        "RUN cp /tmp/new/* /opt/venv/lib/python3*/site-packages/"
+        " && rm -f /opt/venv/lib/python3*/site-packages/__pycache__/sandkasten_*\nUSER 10001:10001\n"
+    )
+    tag = "sandkasten-test-workspaces:python"
+    engine.images.build(path=str(context), tag=tag, rm=True)
+    yield tag
+    engine.images.remove(tag)
+
+
+async def test_what_pip_installs_is_there_the_next_time_in_kernel_and_shell(folder: Path, image: str) -> None:
+    spec = json.loads((asset_dir("kernelspecs") / "python3" / "kernel.json").read_text())
+    spec["metadata"]["sandkasten"]["image"] = image
+    (folder / "specs" / "mine").mkdir(parents=True)
+    (folder / "specs" / "mine" / "kernel.json").write_text(json.dumps(spec))
+    config = f"kernelspec_dirs: [specs]\ndefault_image: '{image}'\npool: {{images: {{'{image}': 1}}}}\n"
+    with Gateway(folder, config) as gateway:
+        async with Api(gateway.url, gateway.token) as api:
+            first = await create(api, workspace_id="pips")
+            assert first["acquire_source"] == "pool" or not (await api.pool("mine"))["hits"]
+            made = await run(api, first, code=WHEEL)
+            assert made["status"] == "ok", made
+            install = await run(api, first, code="%pip install --no-index ./greeting-1-py3-none-any.whl")
+            assert "Successfully installed greeting-1" in install["output"]
+            assert (await run(api, first, code="import greeting; print(greeting.word)"))["output"] == "hello\n"
+            await end(api, first)
+            second = await create(api, workspace_id="pips")
+            assert (await run(api, second, code="import greeting; print(greeting.word)"))["output"] == "hello\n"
+            shell = await run(
+                api, second, cmd="python -c 'import greeting; print(greeting.word)'; pip list | grep greet"
+            )
+            assert shell["output"].split() == ["hello", "greeting", "1"]
+            assert (await api.request("POST", f"/api/kernels/{second['id']}/restart")).code == 200
+            assert (await run(api, second, code="import greeting; print(greeting.word)"))["output"] == "hello\n"
+            other = await create(api)
+            assert (await run(api, other, code="import greeting"))["status"] == "error"
+            await tidy(api)
+    gateway.assert_nothing_left()
+
+
 @pytest.mark.parametrize("name", WRONG_NAMES)
 async def test_a_name_that_is_none_is_refused_at_every_door(api: Api, gateway: Gateway, name: str) -> None:
     before = sorted((gateway.data_dir / "workspaces").iterdir())
@@ -210,7 +267,7 @@ async def test_a_workspace_is_deleted_only_when_no_session_uses_it(api: Api) -> 
     unknown = await api.request("DELETE", "/v1/workspaces/mine")
     assert (unknown.code, json.loads(unknown.body)["error_code"]) == (404, "WORKSPACE_NOT_FOUND")
     again = await create(api, workspace_id="mine")
-    assert (await run(api, again, cmd="ls -A"))["output"] == ""
+    assert (await run(api, again, cmd="ls"))["output"] == ""
 
 
 async def test_sessions_may_share_a_workspace(api: Api) -> None:
