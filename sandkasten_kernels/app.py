@@ -254,7 +254,7 @@ class SandkastenApp(Application):
         executions = Executions(
             max_concurrent=limits.max_concurrent_execs,
             max_timeout_ms=Defaults(parent=self).max_exec_timeout_ms,
-            display_limit=limits.max_output_bytes,
+            log=self.log,
         )
         self.log.info("checking the engine and the images")
         await engine.setup([launcher.sandbox_spec(spec) for spec in specs])
@@ -262,6 +262,7 @@ class SandkastenApp(Application):
         stack.push_async_callback(launcher.cleanup)
         stack.push_async_callback(pool.cleanup)
         stack.push_async_callback(sessions.cleanup)
+        stack.push_async_callback(executions.cleanup)
         pool.setup()
 
         server = http_server(

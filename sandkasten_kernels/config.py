@@ -53,9 +53,9 @@ class Limits(Configurable):
         config=True
     )
     max_output_bytes = Int(
-        8 * 1024 * 1024,
+        2 * 1024 * 1024,
         min=1024,
-        help="Bytes of output in the answer to a blocking execution; of more, head and tail are kept.",
+        help="Bytes of text in the answer to a blocking execution, of each stream; of more, head and tail are kept.",
     ).tag(config=True)
     max_upload_bytes = Int(1024 * 1024 * 1024, min=1024, help="Bytes of a file, or an archive, that is uploaded.").tag(
         config=True

@@ -20,6 +20,7 @@ __all__ = [
     "SandboxFailed",
     "SandkastenError",
     "SessionEnded",
+    "StoreFailed",
     "TooLarge",
     "TooMany",
     "Unauthorized",
@@ -177,6 +178,12 @@ class EngineError(_Passing):
     """The engine does not answer, or an image is missing; the message says what to do."""
 
     code = "ENGINE_UNAVAILABLE"
+
+
+class StoreFailed(_Passing):
+    """What is known of the sessions cannot be written; the message says why."""
+
+    code = "STORE_UNAVAILABLE"
 
 
 class SandboxFailed(_Passing):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import ast
 import asyncio
+import json
+import re
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 from .calls import LinkError
@@ -20,10 +22,13 @@ from .output import Clip, Outputs, output_of, plain_text
 __all__ = ["Collector", "Job", "Outcome", "Sink", "Turns", "run"]
 
 STOP_SECONDS = 5.0
-MAX_TEXT_MESSAGE_BYTES = 8 * 1024 * 1024  # the link splits what has more than half a MiB of text
+MAX_DISPLAY_BYTES, MAX_DISPLAY_PARTS = 8 * 1024 * 1024, 500_000
+"""Of one message that is taken apart: JSON of some MiB can become objects of some hundred."""
+
 GUEST_GRACE_SECONDS = 10.0
 TIMED_OUT = -1
 _CWD = "__import__('os').getcwd()"
+_PATH = re.compile(r"'([^'\\]{1,4096})'")
 
 
 @dataclass(frozen=True)
@@ -70,10 +75,10 @@ class Sink(Protocol):
 
 
 class Collector:
-    """A sink that keeps head and tail of it all, within ``limit`` bytes each."""
+    """A sink that keeps head and tail of all text, within ``limit`` bytes each, and a cell's outputs."""
 
     def __init__(self, limit: int) -> None:
-        self._outputs = Outputs(limit)
+        self._outputs = Outputs(MAX_DISPLAY_BYTES)
         self._all, self._streams = Clip(limit), {"stdout": Clip(limit), "stderr": Clip(limit)}
 
     def text(self, stream: str, text: str) -> None:
@@ -86,23 +91,23 @@ class Collector:
         if output := output_of(msg_type, content):
             self._all.add(plain_text(output))
 
-    def result(self, outcome: Outcome, *, code: bool) -> dict[str, Any]:
-        """Return what the exec routes answer; with the fields of a cell when it was ``code``."""
-        answer = {
+    def result(self, outcome: Outcome, *, code: bool) -> str:
+        """Return what the exec routes answer, as JSON; with the fields of a cell when it was ``code``."""
+        answer: dict[str, Any] = {
             "exit_code": outcome.exit_code,
             "cwd": outcome.cwd,
             "output": self._all.text(),
             "stdout": self._streams["stdout"].text(),
             "stderr": self._streams["stderr"].text(),
-            "truncated": self._all.truncated or self._outputs.truncated,
+            "truncated": self._all.truncated or (code and self._outputs.truncated),
             "timed_out": outcome.timed_out,
             "duration_ms": outcome.duration_ms,
         }
-        if code:
-            answer["status"] = "ok" if outcome.exit_code == 0 else "error"
-            answer["outputs"] = self._outputs.finish()
-            answer["execution_count"] = outcome.execution_count
-        return answer
+        if not code:
+            return json.dumps(answer)
+        answer["status"] = "ok" if outcome.exit_code == 0 else "error"
+        answer["execution_count"] = outcome.execution_count
+        return f'{json.dumps(answer)[:-1]}, "outputs": {self._outputs.as_json()}}}'
 
 
 class Turns:
@@ -130,26 +135,31 @@ class Turns:
 
 
 class _Request:
-    """One execute request: a client of its link that hears only what belongs to it."""
+    """One execute request: a client of its link that hears only what belongs to it.
+
+    ``link`` is set when it may have been sent, ``begun`` when the kernel has taken it up or never will, and ``reply``
+    has what it was answered.
+    """
 
     present = False  # a session does not live for its sake as for a connection's: it counts its executions
 
-    def __init__(self, job: Job, sink: Sink, limit: int) -> None:
+    def __init__(self, job: Job, sink: Sink, *, in_shell: bool) -> None:
         self._sink = sink
-        self._limit = limit
         content: dict[str, Any] = {
             "code": job.text,
             "silent": False,
-            "store_history": not job.in_shell,
+            "store_history": not in_shell,
             "allow_stdin": False,
             "stop_on_error": False,
-            "user_expressions": {"cwd": _CWD} if not job.in_shell else {},
+            "user_expressions": {} if in_shell else {"cwd": _CWD},
         }
-        if job.in_shell:
+        if in_shell:
             options = {"timeout": job.timeout, "stdin": job.stdin, "cwd": job.cwd, "env": dict(job.env)}
             content["sandkasten"] = {name: value for name, value in options.items() if value}
-        msg_id, self.parts = build("execute_request", content, "exec")
-        self._id = msg_id.encode()
+        self.msg_id, self.parts = build("execute_request", content, "exec")
+        self._id = self.msg_id.encode()
+        self.link: KernelLink | None = None
+        self.begun = asyncio.Event()
         self.reply: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
 
     def deliver(self, channel: str, parts: Parts) -> None:
@@ -157,78 +167,99 @@ class _Request:
         if self._id not in parts[1] or self.reply.done():
             return
         if channel == "shell":
-            self.reply.set_result(json_object(parts[3], self._limit))
+            self._answered(json_object(parts[3], MAX_DISPLAY_BYTES))
         elif channel == "iopub":
             self._hear(message_type(parts), parts[3])
 
     def end(self, reason: str) -> None:
         """The kernel is gone."""
         if not self.reply.done():
-            self.reply.set_result({"status": "error", "evalue": reason})
+            self._answered({"status": "error", "evalue": reason})
+
+    def _answered(self, content: dict[str, Any]) -> None:
+        self.reply.set_result(content)
+        self.begun.set()
 
     def _hear(self, msg_type: str | None, data: bytes) -> None:
-        if msg_type == "stream":
-            content = json_object(data, MAX_TEXT_MESSAGE_BYTES)
+        if msg_type in ("status", "execute_input"):
+            self.begun.set()
+        elif msg_type == "stream":
+            content = json_object(data, MAX_DISPLAY_BYTES)
             stream = "stderr" if content.get("name") == "stderr" else "stdout"
             self._sink.text(stream, str(content.get("text", "")))
         elif msg_type in ("display_data", "update_display_data", "execute_result", "error", "clear_output"):
-            if len(data) > self._limit:
-                words = f"[A {msg_type} of {len(data)} bytes is left out: more than {self._limit}.]\n"
-                self._sink.text("stderr", words)
+            if len(data) > MAX_DISPLAY_BYTES or sum(map(data.count, (b",", b"[", b"{"))) > MAX_DISPLAY_PARTS:
+                limits = f"{MAX_DISPLAY_BYTES // 2**20} MiB and {MAX_DISPLAY_PARTS} parts"
+                self._sink.text("stderr", f"[A {msg_type} is left out: it has more than {limits}.]\n")
             else:
-                self._sink.message(msg_type, json_object(data, self._limit))
+                self._sink.message(msg_type, json_object(data, MAX_DISPLAY_BYTES))
 
 
-async def run(kernel: Kernel, job: Job, sink: Sink, *, display_limit: int) -> Outcome:
+async def run(kernel: Kernel, job: Job, sink: Sink, tidy: Callable[[Coroutine[Any, Any, None]], None]) -> Outcome:
     """Run a job and return how it ended, when ``sink`` has been given all of it.
 
-    Whoever cancels this interrupts the job, and waits until it has ended. A job that exceeds its time is interrupted,
-    and its process killed where that does not help.
+    It may wait ``job.timeout`` for the kernel to take it up, which others use too, and then take as long. What exceeds
+    that is interrupted, and its process killed where that does not help; nobody else's cell ever is. Whoever cancels
+    this ends the job likewise.
 
     Parameters
     ----------
-    display_limit: bytes of one display; a larger one is left out, in words.
+    tidy: takes the work that is left where a job that was never taken up has to be withdrawn.
 
     Raises `SandboxFailed` when there is no kernel to ask.
     """
     in_shell = job.in_shell or kernel.spec.in_guest
-    request = _Request(job, sink, display_limit)
+    request = _Request(job, sink, in_shell=in_shell)
     began = time.monotonic()
-    timed_out = False
     try:
-        link = await kernel.shell() if in_shell else kernel.link
-        link.attach(request)
-    except LinkError as error:
-        raise SandboxFailed(f"the sandbox cannot be asked: {error}", retry_after=1) from error
-    try:
-        await _send(kernel, link, request)
-        wait = job.timeout + (GUEST_GRACE_SECONDS if in_shell else 0)  # the guest minds the time of a command itself
-        await asyncio.wait({request.reply}, timeout=wait)
-        if timed_out := not request.reply.done():
-            await _stop(kernel, request, in_shell=in_shell)
-    except asyncio.CancelledError:
-        await _stop(kernel, request, in_shell=in_shell)
-        raise
+        try:
+            async with asyncio.timeout(job.timeout):
+                await _send(kernel, request, in_shell=in_shell)
+                await request.begun.wait()
+        except TimeoutError:
+            sink.text("stderr", f"This was not begun within {job.timeout:g} s: the kernel is busy or does not read.\n")
+        else:
+            wait = job.timeout + (GUEST_GRACE_SECONDS if in_shell else 0)  # the guest minds a command's time itself
+            await asyncio.wait({request.reply}, timeout=wait)
+        timed_out = not request.reply.done()
     finally:
-        link.detach(request)
+        if request.link and not request.begun.is_set():
+            tidy(_withdraw(kernel, request.link, request, in_shell=in_shell))
+        elif request.link:
+            await _stop(kernel, request, in_shell=in_shell)
+            request.link.detach(request)
     reply = request.reply.result() if request.reply.done() else {}
     timed_out = timed_out or reply.get("timed_out") is True
     return _outcome(reply, timed_out, in_shell, round(1000 * (time.monotonic() - began)))
 
 
-async def _send(kernel: Kernel, link: KernelLink, request: _Request) -> None:
+async def _send(kernel: Kernel, request: _Request, *, in_shell: bool) -> None:
     try:
-        if link is kernel.link:
-            await kernel.send(request, "shell", request.parts)
-        else:
-            await link.send(request, "shell", request.parts)
+        if not in_shell or kernel.spec.in_guest:
+            await kernel.settled()
+        link = await kernel.shell() if in_shell else kernel.link
+        request.link = link
+        link.attach(request)
+        await link.send(request, "shell", request.parts)
     except LinkError as error:
+        request.end(str(error))
         raise SandboxFailed(f"the sandbox cannot be asked: {error}", retry_after=1) from error
 
 
+async def _withdraw(kernel: Kernel, link: KernelLink, request: _Request, *, in_shell: bool) -> None:
+    """Take a request back that the kernel has not begun; where that cannot be done, stop it as soon as it begins."""
+    try:
+        if not in_shell:
+            await request.begun.wait()
+        await _stop(kernel, request, in_shell=in_shell)
+    finally:
+        link.detach(request)
+
+
 async def _stop(kernel: Kernel, request: _Request, *, in_shell: bool) -> None:
-    """Interrupt what runs; where it does not end, kill its process."""
-    for step in (kernel.stop_command,) if in_shell else (kernel.interrupt, kernel.kill):
+    """End what was begun: interrupt it, and kill its process where that does not help."""
+    steps = (partial(kernel.stop_command, request.msg_id),) if in_shell else (kernel.interrupt, kernel.kill)
+    for step in steps:
         if request.reply.done():
             return
         try:
@@ -255,10 +286,10 @@ def _outcome(reply: Mapping[str, Any], timed_out: bool, in_shell: bool, duration
 
 
 def _cwd_of(reply: Mapping[str, Any]) -> str | None:
-    """Return the value of the expression that asked a python kernel for its directory."""
+    """Return the value of the expression that asked a python kernel for its directory; None for an odd one."""
     try:
         text = reply["user_expressions"]["cwd"]["data"]["text/plain"]
-        value = ast.literal_eval(text) if isinstance(text, str) and len(text) < 8192 else None
-    except (KeyError, TypeError, ValueError, SyntaxError):
+    except (KeyError, TypeError):
         return None
-    return value if isinstance(value, str) else None
+    found = _PATH.fullmatch(text) if isinstance(text, str) else None
+    return found[1] if found else None

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any
+
 from .errors import NoCapacity
 from .execution import Job, Outcome, Sink, run
 from .session import Session
@@ -16,14 +21,20 @@ class Executions:
     ----------
     max_concurrent: how many there may be at once in all sessions, those that wait counted.
     max_timeout_ms: how long a job may take at most, in milliseconds.
-    display_limit: bytes of one display of a cell's.
     """
 
-    def __init__(self, *, max_concurrent: int, max_timeout_ms: int, display_limit: int) -> None:
+    def __init__(self, *, max_concurrent: int, max_timeout_ms: int, log: logging.Logger) -> None:
         self.max_timeout_ms = max_timeout_ms
         self._max_concurrent = max_concurrent
-        self._display_limit = display_limit
+        self._log = log
         self._under_way = 0
+        self._tidying: set[asyncio.Task[None]] = set()
+
+    async def cleanup(self) -> None:
+        """Give up what is still being withdrawn; no-op when there is nothing."""
+        for task in self._tidying:
+            task.cancel()
+        await asyncio.gather(*self._tidying, return_exceptions=True)
 
     async def run(self, session: Session, job: Job, sink: Sink) -> Outcome:
         """Run a job in its turn, as `execution.run` does; the session is in use meanwhile.
@@ -37,9 +48,19 @@ class Executions:
         session.executions += 1
         try:
             async with session.turns["cmd" if job.in_shell else "code"].turn():
-                outcome = await run(session.kernel, job, sink, display_limit=self._display_limit)
+                outcome = await run(session.kernel, job, sink, self._tidy)
         finally:
             self._under_way -= 1
             session.executions -= 1
             session.use()
         return session.after(outcome, in_shell=job.in_shell)
+
+    def _tidy(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tidying.add(task)
+        task.add_done_callback(self._tidied)
+
+    def _tidied(self, task: asyncio.Task[None]) -> None:
+        self._tidying.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            self._log.error("an execution could not be withdrawn", exc_info=error)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import posixpath
-from collections.abc import AsyncIterable, AsyncIterator
-from contextlib import asynccontextmanager
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from .calls import LinkError
@@ -15,32 +18,81 @@ from .errors import (
     SandboxFailed,
     SandkastenError,
     TooLarge,
+    TooMany,
     UnknownFile,
 )
 from .guest_link import MAX_DATA_BYTES, GuestLink
 from .messages import Reply
 from .tars import Entry, TarReader, tar_end, tar_header, tar_padding
 
-__all__ = ["Files", "relative"]
+__all__ = ["Allowance", "FileInfo", "Files", "Writer", "absolute", "relative"]
 
 WORKSPACE = "/workspace"
 ASK_SECONDS = 30.0
-MAX_PATH = 4096
-MAX_DEPTH = 64
-_ERRORS: dict[str, type[SandkastenError]] = {"FILE_NOT_FOUND": UnknownFile, "NO_SPACE": NoSpace}
+MAX_PATH_BYTES = 4095
+MAX_DIRECTORIES_AHEAD = 20_000
+MAX_SIZE = 2**63 - 1
+LAST_TIME = 253_402_300_799.0  # of the year 9999
+_ERRORS: dict[str, type[SandkastenError]] = {
+    "FILE_NOT_FOUND": UnknownFile,
+    "NO_SPACE": NoSpace,
+    "TOO_MANY": TooMany,
+}
 
 
 def relative(path: str) -> str:
     """Return a path below the workspace, empty for the workspace itself.
 
-    A relative path counts from there. Raises `InvalidRequest` for one that leads out, or is none.
+    A relative path counts from there. A name's bytes that are no UTF-8 are as `os.fsdecode` has them. Raises
+    `InvalidRequest` for a path that leads out, or is none.
     """
-    if "\0" in path or len(path) > MAX_PATH:
-        raise InvalidRequest(f"path: a text of at most {MAX_PATH} characters without NUL")
-    whole = posixpath.normpath(posixpath.join(WORKSPACE, path))
+    try:
+        size = len(path.encode("utf-8", "surrogateescape"))
+    except UnicodeEncodeError:
+        raise InvalidRequest("path: must have no lone surrogate") from None
+    if "\0" in path or size > MAX_PATH_BYTES:
+        raise InvalidRequest(f"path: must have at most {MAX_PATH_BYTES} bytes, and no NUL among them")
+    whole = "/" + posixpath.normpath(posixpath.join(WORKSPACE, path)).lstrip("/")
     if whole != WORKSPACE and not whole.startswith(WORKSPACE + "/"):
         raise InvalidRequest(f"path: {path[:200]!r} is outside {WORKSPACE}")
     return whole[len(WORKSPACE) + 1 :]
+
+
+def absolute(path: str) -> str:
+    """Return a path of `relative` as it is told to a caller: absolute, and text in any case."""
+    whole = posixpath.join(WORKSPACE, path) if path else WORKSPACE
+    return whole.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+@dataclass(frozen=True)
+class FileInfo:
+    """What there is at a path.
+
+    Attributes
+    ----------
+    kind: ``file``, ``directory``, ``link`` or ``other``.
+    modified: seconds since the epoch.
+    """
+
+    name: str
+    kind: str
+    size: int
+    modified: float
+    mode: int
+
+
+class Allowance:
+    """The bytes that one request may still send. Raises `TooLarge` when they are used up."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._left = limit
+
+    def take(self, count: int) -> None:
+        """Use up ``count`` bytes."""
+        self._left -= count
+        if self._left < 0:
+            raise TooLarge(f"more than {self._limit} bytes: limits.max_upload_bytes allows no larger upload")
 
 
 class Files:
@@ -53,177 +105,282 @@ class Files:
     def __init__(self, guest: GuestLink) -> None:
         self._guest = guest
 
-    async def entries(self, path: str) -> tuple[list[dict[str, Any]], bool]:
-        """Return the entries of a directory (``name kind size modified mode``), and whether there are more."""
-        content = (await self._ask("file_list", path, path=path)).content
-        found = content.get("entries")
-        return [_entry(e) for e in found if isinstance(e, dict)] if isinstance(found, list) else [], bool(
-            content.get("truncated")
-        )
+    async def entries(self, path: str) -> tuple[list[FileInfo], bool]:
+        """Return some thousand entries of a directory, and whether there are more."""
+        handle, more = _new_handle(), True
+        try:
+            reply = await self.ask("file_list", path, path=path, handle=handle)
+            more = reply.content.get("more") is True
+        finally:
+            if more:
+                await self.release(handle)
+        return _entries(reply), more
 
-    async def stat(self, path: str) -> dict[str, Any]:
-        """Return ``kind size modified mode``."""
-        return _entry((await self._ask("file_stat", path, path=path)).content)
+    async def stat(self, path: str) -> FileInfo:
+        """Return what there is at ``path``; a link inside the workspace is followed."""
+        return _info((await self.ask("file_stat", path, path=path)).content)
+
+    async def mkdir(self, path: str) -> None:
+        """Make a directory with its parents; no-op when it is there."""
+        await self.ask("file_mkdir", path, path=path)
+
+    async def remove(self, path: str) -> None:
+        """Remove a file, a link, or an empty directory."""
+        await self.ask("file_remove", path, path=path)
 
     @asynccontextmanager
     async def open(self, path: str) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
-        """Give a file's size as it is now, and its pieces; the file may have more or fewer bytes by the time."""
-        content = (await self._ask("file_open", path, path=path)).content
-        handle, size = str(content.get("handle")), content.get("size")
-        try:
-            yield (size if isinstance(size, int) else 0), self._pieces(path, handle)
-        finally:
-            await self._close(path, handle, commit=False)
+        """Give a file's size as it is now, and its pieces; the file may have more or fewer bytes by the time.
 
-    async def _pieces(self, path: str, handle: str) -> AsyncIterator[bytes]:
-        while piece := (await self._ask("file_read", path, handle=handle, size=MAX_DATA_BYTES)).data:
-            yield piece
-
-    async def write(self, path: str, pieces: AsyncIterable[bytes], *, limit: int, mode: int | None = None) -> int:
-        """Write a file whole, in the place of what was there; return its size. A failure leaves what was there.
-
-        Raises `TooLarge` above ``limit`` bytes, `NoSpace`.
+        A file that is replaced meanwhile is read on as it was.
         """
-        async with self.create(path, mode) as writer:
-            async for piece in pieces:
-                await writer.write(piece, limit)
-        return writer.size
-
-    @asynccontextmanager
-    async def create(self, path: str, mode: int | None = None) -> AsyncIterator[Writer]:
-        """Give a writer of a new file, which takes its place when the block ends without an error."""
-        handle = str((await self._ask("file_create", path, path=path, mode=mode)).content.get("handle"))
-        writer = Writer(self, path, handle)
+        handle, ended = _new_handle(), False
         try:
-            yield writer
-        except BaseException:
-            await self._close(path, handle, commit=False)
-            raise
-        await self._ask("file_close", path, handle=handle, commit=True)
+            reply = await self.ask("file_open", path, path=path, handle=handle)
+            ended = reply.content.get("ended") is True
+            async with aclosing(self._pieces(path, reply.data, "" if ended else handle)) as pieces:
+                yield _whole(reply.content.get("size")), pieces
+        finally:
+            if not ended:
+                await self.release(handle)
 
-    async def tar(self, path: str) -> AsyncIterator[bytes]:
-        """Yield a directory as a tar archive, its files and directories; links and the rest are left out."""
-        root = posixpath.basename(path) or "workspace"
-        yield tar_header(root, size=0, mode=0o755, modified=0, is_dir=True)
-        async for piece in self._tar_of(path, root, MAX_DEPTH):
-            yield piece
+    async def _pieces(self, path: str, first: bytes, handle: str) -> AsyncGenerator[bytes]:
+        """Yield the pieces; while one is used, the next is under way."""
+        if not handle:
+            yield first
+            return
+        upcoming = self._asking("file_read", path, handle=handle)
+        try:
+            yield first
+            while piece := (await upcoming).data:
+                upcoming = self._asking("file_read", path, handle=handle)
+                yield piece
+        finally:
+            await _settled(upcoming)
+
+    async def write(self, path: str, data: bytes, mode: int | None = None) -> None:
+        """Write a file whole, in the place of what was there. A failure leaves what was there. Raises `NoSpace`."""
+        writer = Writer(self, path)
+        try:
+            await writer.write(data)
+            await writer.place(path, mode)
+        finally:
+            await writer.close()
+
+    async def tar(self, path: str) -> AsyncGenerator[bytes]:
+        """Yield a directory as a tar archive, its files and directories; links and the rest are left out.
+
+        What vanishes while it is read is left out too.
+        """
+        ahead = [(path, posixpath.basename(path) or "workspace", 0.0)]
+        while ahead:
+            folder, label, modified = ahead.pop()
+            yield tar_header(label, size=0, mode=0o755, modified=modified, is_dir=True)
+            async with aclosing(self._all_entries(folder)) as entries:
+                async for entry in entries:
+                    inner, name = posixpath.join(folder, entry.name), f"{label}/{entry.name}"
+                    if entry.kind == "directory":
+                        ahead.append((inner, name, entry.modified))
+                        if len(ahead) > MAX_DIRECTORIES_AHEAD:
+                            raise FileRefused(f"{absolute(path)[:200]!r} has too many directories for an archive")
+                    elif entry.kind == "file":
+                        async with aclosing(self._tar_file(inner, name, entry)) as pieces:
+                            async for piece in pieces:
+                                yield piece
         yield tar_end()
 
-    async def _tar_of(self, path: str, name: str, depth: int) -> AsyncIterator[bytes]:
-        entries, more = await self.entries(path)
-        if more or not depth:
-            limit = f"more than {MAX_DEPTH} directories in each other" if not depth else "too many files to list"
-            raise FileRefused(f"{path!r} has {limit}: pack it inside and fetch the archive")
-        for entry in entries:
-            inner, label = posixpath.join(path, entry["name"]), f"{name}/{entry['name']}"
-            if entry["kind"] == "directory":
-                yield tar_header(label, size=0, mode=entry["mode"], modified=entry["modified"], is_dir=True)
-                async for piece in self._tar_of(inner, label, depth - 1):
-                    yield piece
-            elif entry["kind"] == "file":
-                async for piece in self._tar_file(inner, label, entry):
-                    yield piece
+    async def _all_entries(self, path: str) -> AsyncGenerator[FileInfo]:
+        handle, more = _new_handle(), True
+        try:
+            reply = await self.ask("file_list", path, path=path, handle=handle)
+            while True:
+                more = reply.content.get("more") is True
+                for entry in _entries(reply):
+                    yield entry
+                if not more:
+                    return
+                reply = await self.ask("file_more", path, handle=handle)
+        except UnknownFile:
+            more = False
+        finally:
+            if more:
+                await self.release(handle)
 
-    async def _tar_file(self, path: str, name: str, entry: dict[str, Any]) -> AsyncIterator[bytes]:
+    async def _tar_file(self, path: str, name: str, entry: FileInfo) -> AsyncGenerator[bytes]:
         """Yield one file; where it has changed meanwhile it is cut, or filled with zeros, to the size that was said."""
-        async with self.open(path) as (size, pieces):
-            yield tar_header(name, size=size, mode=entry["mode"], modified=entry["modified"], is_dir=False)
-            left = size
-            async for piece in pieces:
-                yield piece[:left]
-                left -= len(piece[:left])
-                if not left:
-                    break
-            while left:
-                yield bytes(min(left, MAX_DATA_BYTES))
-                left -= min(left, MAX_DATA_BYTES)
-            yield tar_padding(size)
+        try:
+            async with self.open(path) as (size, pieces):
+                yield tar_header(name, size=size, mode=entry.mode, modified=entry.modified, is_dir=False)
+                left = size
+                async for piece in pieces:
+                    yield piece[:left]
+                    left -= len(piece[:left])
+                    if not left:
+                        break
+                while left:
+                    yield bytes(min(left, MAX_DATA_BYTES))
+                    left -= min(left, MAX_DATA_BYTES)
+                yield tar_padding(size)
+        except UnknownFile:
+            return
 
-    async def unpack(self, path: str, pieces: AsyncIterable[bytes], *, limit: int) -> list[str]:
-        """Unpack a tar archive below a directory; return the paths of its files.
+    async def unpack(self, path: str, pieces: AsyncIterable[bytes], *, limit: int) -> int:
+        """Unpack a tar archive below a directory; return how many files it had.
 
-        Raises `InvalidRequest` for a link, a path that leads out and what is no archive; what stood before it in the
-        archive is then there.
+        Raises `InvalidRequest` for a link, a path that leads out and what is no archive, and `TooLarge` for more than
+        ``limit`` bytes of files; what stood before it in the archive is then there.
         """
-        reader, written, total = TarReader(), list[str](), 0
-        target: Writer | None = None
-        async for data in pieces:
-            for event in reader.feed(data):
-                if isinstance(event, Entry):
-                    inner = _below(path, event.path)
-                    if event.is_dir:
-                        await self._ask("file_mkdir", inner, path=inner)
-                        continue
-                    created = await self._ask("file_create", inner, path=inner, mode=event.mode & 0o777)
-                    target = Writer(self, inner, str(created.content.get("handle")))
-                elif target is not None and event:
-                    total += len(event)
-                    if total > limit:
-                        await self._close(target.path, target.handle, commit=False)
-                        raise _too_large(limit)
-                    await target.write(event, limit)
-                elif target is not None:
-                    await self._ask("file_close", target.path, handle=target.handle, commit=True)
-                    written.append(posixpath.join(WORKSPACE, target.path))
-                    target = None
+        reader, allowance, count = TarReader(), Allowance(limit), 0
+        writer: Writer | None = None
+        await self.mkdir(path)
+        try:
+            async for data in pieces:
+                for event in reader.feed(data):
+                    if isinstance(event, Entry):
+                        target = _below(path, event.path)
+                        if event.is_dir:
+                            await self.mkdir(target)
+                        else:
+                            writer, mode = Writer(self, target), (event.mode & 0o777) | 0o600
+                    elif writer is not None and event:
+                        allowance.take(len(event))
+                        await writer.write(event)
+                    elif writer is not None:
+                        await writer.place(writer.path, mode)
+                        count += 1
+        finally:
+            if writer is not None:
+                await writer.close()
         reader.finish()
-        return written
+        return count
 
-    async def _close(self, path: str, handle: str, *, commit: bool) -> None:
+    async def release(self, handle: str) -> None:
+        """Close a handle of the guest's; one that is gone is closed."""
         try:
-            await self._ask("file_close", path, handle=handle, commit=commit)
+            await self.ask("file_close", "", handle=handle)
         except SandboxFailed:
-            return  # its sandbox is gone, and the file with it
+            return
 
-    async def _ask(self, request: str, about: str, data: bytes = b"", **content: Any) -> Reply:
+    def _asking(self, request: str, about: str, data: bytes = b"", **content: Any) -> asyncio.Task[Reply]:
+        return asyncio.create_task(self.ask(request, about, data, **content))
+
+    async def ask(self, request: str, about: str, data: bytes = b"", **content: Any) -> Reply:
+        """Return the guest's reply to a request about a path."""
         try:
-            reply = await self._guest.ask(request, content, ASK_SECONDS, data)
+            reply = await self._guest.ask(f"{request}_request", content, ASK_SECONDS, data)
         except LinkError as error:
-            raise SandboxFailed(f"the sandbox cannot be asked for {about[:200]!r}: {error}", retry_after=1) from error
+            raise SandboxFailed(f"the sandbox cannot be asked: {error}", retry_after=1) from error
         if reply.content.get("status") != "ok":
             kind = _ERRORS.get(str(reply.content.get("ename")), FileRefused)
-            words = str(reply.content.get("evalue"))[:200]
-            raise kind(f"{posixpath.join(WORKSPACE, about)[:200]!r}: {words}")
+            raise kind(f"{absolute(about)[:200]!r}: {str(reply.content.get('evalue'))[:200]}")
         return reply
 
 
 class Writer:
-    """Writes one file; `size` counts."""
+    """Writes one file, which has no place until `place`, and is nothing without it.
 
-    def __init__(self, files: Files, path: str, handle: str) -> None:
+    One piece is under way while the next is collected; a file of one piece is one request.
+    """
+
+    def __init__(self, files: Files, path: str) -> None:
         self.path = path
-        self.handle = handle
-        self.size = 0
         self._files = files
+        self._handle = ""
+        self._collected = bytearray()
+        self._sending: asyncio.Task[Reply] | None = None
 
-    async def write(self, data: bytes, limit: int) -> None:
-        """Append. Raises `TooLarge` when the file then has more than ``limit`` bytes, `NoSpace`."""
-        self.size += len(data)
-        if self.size > limit:
-            raise _too_large(limit)
-        for start in range(0, len(data), MAX_DATA_BYTES):
-            piece = data[start : start + MAX_DATA_BYTES]
-            await self._files._ask("file_write", self.path, piece, handle=self.handle)  # noqa: SLF001  of one module
+    async def write(self, data: bytes) -> None:
+        """Append. Raises `NoSpace`."""
+        self._collected += data
+        while len(self._collected) > MAX_DATA_BYTES:
+            await self._send(MAX_DATA_BYTES)
+
+    async def flush(self) -> None:
+        """Keep nothing here; what comes of it is told by what is done next."""
+        if self._collected or not self._handle:
+            await self._send(len(self._collected))
+
+    async def place(self, path: str, mode: int | None = None) -> None:
+        """Put the file in its place, with its parents. Raises `NoSpace`, and `FileRefused` for a directory there."""
+        if not self._handle:
+            await self._files.ask("file_put", path, bytes(self._collected), path=path, mode=mode)
+            self._collected.clear()
+            return
+        await self.flush()
+        await self._sent()
+        await self._files.ask("file_place", path, handle=self._handle, path=path, mode=mode)
+        self._handle = ""
+
+    async def close(self) -> None:
+        """Give up what has no place; a second call does nothing."""
+        if self._sending is not None:
+            await _settled(self._sending)
+        if self._handle:
+            handle, self._handle = self._handle, ""
+            await self._files.release(handle)
+
+    async def _send(self, size: int) -> None:
+        if not self._handle:
+            self._handle = _new_handle()
+            await self._files.ask("file_create", self.path, handle=self._handle)
+        await self._sent()
+        piece = bytes(self._collected[:size])
+        del self._collected[:size]
+        self._sending = self._files._asking("file_write", self.path, piece, handle=self._handle)  # noqa: SLF001
+
+    async def _sent(self) -> None:
+        if self._sending is not None:
+            sending, self._sending = self._sending, None
+            await sending
 
 
-def _too_large(limit: int) -> TooLarge:
-    return TooLarge(f"more than {limit} bytes: limits.max_upload_bytes allows no larger upload")
+async def _settled(task: asyncio.Task[Any]) -> None:
+    """Cancel a task and wait for its end; what it says is of no interest any more."""
+    task.cancel()
+    await asyncio.wait({task})
+    if not task.cancelled():
+        task.exception()
 
 
 def _below(path: str, name: str) -> str:
     """Return where an archive's entry goes; ``..`` and absolute paths are refused."""
     if name.startswith("/") or ".." in name.split("/"):
         raise InvalidRequest(f"{name[:200]!r} in the archive leads out of its directory")
-    return relative(posixpath.join(path, name))
+    return relative(posixpath.join(WORKSPACE, path, name))
 
 
-def _entry(found: dict[str, Any]) -> dict[str, Any]:
+def _entries(reply: Reply) -> list[FileInfo]:
+    """Return a page of a directory's listing, without what no directory has."""
+    found = reply.content.get("entries")
+    infos = [_info(entry) for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
+    return [info for info in infos if info.name not in ("", ".", "..")]
+
+
+def _info(found: dict[str, Any]) -> FileInfo:
     """Return what a guest says of a file, in the types that it must have."""
-    size, modified, mode = found.get("size"), found.get("modified"), found.get("mode")
-    return {
-        "name": str(found.get("name", "")).replace("/", "?"),
-        "kind": str(found.get("kind")),
-        "size": size if isinstance(size, int) and size >= 0 else 0,
-        "modified": float(modified) if isinstance(modified, int | float) else 0.0,
-        "mode": mode & 0o777 if isinstance(mode, int) else 0,
-    }
+    modified = found.get("modified")
+    if not isinstance(modified, int | float) or modified != modified:
+        modified = 0.0
+    return FileInfo(
+        name=_name(str(found.get("name", ""))),
+        kind=str(found.get("kind"))[:16],
+        size=_whole(found.get("size")),
+        modified=float(min(max(modified, 0), LAST_TIME)),
+        mode=_whole(found.get("mode")) & 0o777,
+    )
+
+
+def _whole(value: Any) -> int:
+    return min(max(value, 0), MAX_SIZE) if isinstance(value, int) else 0
+
+
+def _name(name: str) -> str:
+    try:
+        name.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return "?"
+    return name.replace("/", "?").replace("\0", "?")
+
+
+def _new_handle() -> str:
+    return uuid.uuid4().hex

@@ -91,6 +91,8 @@ class Kernel:
         try:
             await self.guest.open(self.sandbox.sockets)
             await self._run_process("kernel_start_request", {})
+            if not self.spec.in_guest:
+                await self._shell.warm_up()
         except LinkError as error:
             raise SandboxFailed(f"kernel {self.spec.name} did not start: {error}") from error
 
@@ -106,6 +108,11 @@ class Kernel:
         if self.workspace:
             env, cwd = {**user_base(WORKSPACE), **env}, cwd or WORKSPACE
         self._env, self._cwd = dict(env), cwd
+        try:
+            if (env or cwd) and not self.spec.in_guest:
+                self._shell.set_up(env, cwd)
+        except LinkError as error:
+            raise SandboxFailed(f"the shell could not be prepared for its owner: {error}", retry_after=1) from error
         language = self.spec.spec.language
         known = set_up(language, env, cwd) is not None
         at_start = not known or (language == "python" and at_start_alone)
@@ -127,14 +134,18 @@ class Kernel:
             raise LinkError(self.reason)
         await self.link.send(client, channel, parts)
 
+    async def settled(self) -> None:
+        """Return when the kernel is not just starting, be it ready or dead."""
+        await self._settled.wait()
+
     async def shell(self) -> KernelLink:
-        """Return the link to the sandbox's shell, which is independent of the kernel: opened on first use.
+        """Return the link to the sandbox's shell, which is independent of the kernel.
 
         A bash kernel is that shell itself. Raises `LinkError` when the sandbox is gone or its guest does not answer.
         """
         if self.spec.in_guest:
             return self.link
-        return await self._shell.get(self._env, self._cwd)
+        return await self._shell.get()
 
     async def restart(self) -> None:
         """Return when a new process has answered, in the same sandbox. Raises `SandboxFailed`."""
@@ -184,10 +195,13 @@ class Kernel:
         except LinkError as error:
             raise SandboxFailed(f"the kernel could not be killed: {error}") from error
 
-    async def stop_command(self) -> None:
-        """Stop the shell's command as one that exceeds its time: INT, TERM and KILL. Raises `SandboxFailed`."""
+    async def stop_command(self, msg_id: str) -> None:
+        """End one request of the shell's as if its time were over: INT, TERM and KILL; one that waits is not begun.
+
+        Raises `SandboxFailed`.
+        """
         try:
-            await self.guest.call("interrupt_request", {"for_good": True}, INTERRUPT_SECONDS)
+            await self.guest.call("interrupt_request", {"msg_id": msg_id}, INTERRUPT_SECONDS)
         except LinkError as error:
             raise SandboxFailed(f"the command could not be stopped: {error}") from error
 

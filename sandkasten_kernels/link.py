@@ -210,7 +210,7 @@ class KernelLink:
             return
         own = self._own in parts[1]
         state = json_object(parts[3], MAX_STATUS_BYTES).get("execution_state") if kind == "status" else None
-        if state in _STATES and not own:
+        if isinstance(state, str) and state in _STATES and not own:
             self.execution_state = state
             self.last_activity = datetime.now(UTC)
         if own or kind == "iopub_welcome":
@@ -253,11 +253,20 @@ class KernelLink:
 
     def _fan_out(self, channel: str, parts: Parts) -> None:
         for client in tuple(self.clients):
-            client.deliver(channel, parts)
+            self._hand(client, channel, parts)
 
     def _deliver(self, client: Client, channel: str, parts: Parts) -> None:
         if client in self.clients:
+            self._hand(client, channel, parts)
+
+    def _hand(self, client: Client, channel: str, parts: Parts) -> None:
+        """Deliver to one client. A defect there, which a sandbox may provoke, must not end the connection for all."""
+        try:
             client.deliver(channel, parts)
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError):
+            self._log.exception("a client could not take a message on %s, and is left out", channel)
+            self.detach(client)
+            client.end("the gateway failed to deliver a message; its log has the cause")
 
     def _on_oversized(self, channel: str, event: zmtp.Oversized) -> None:
         """Tell of a message that was passed over; of many, once a second with their number."""

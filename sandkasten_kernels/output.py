@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["Clip", "Outputs", "output_of", "plain_text"]
+__all__ = ["Clip", "Outputs", "as_json", "output_of", "plain_text"]
 
 MAX_OUTPUTS = 1000
 LEAST_STREAM_BYTES = 1024
@@ -41,6 +41,11 @@ class Clip:
         """Whether something is missing."""
         return self._total > self._limit
 
+    @property
+    def kept(self) -> int:
+        """How many bytes of it are kept, at most the limit."""
+        return min(self._total, self._limit)
+
     def text(self) -> str:
         """Return the text, or its head and tail with a line between that says how many bytes are missing."""
         if not self.truncated:
@@ -54,8 +59,9 @@ class Clip:
 class Outputs:
     """The outputs of a cell as a notebook keeps them, made from messages of the kernel's.
 
-    Streams that follow each other are one output. All together they are bounded by ``limit`` bytes and `MAX_OUTPUTS`,
-    give or take `LEAST_STREAM_BYTES` for each stream; what does not fit is counted in `missing_bytes`.
+    They are kept as JSON, whose size is what it seems. Streams that follow each other are one output. All together
+    they are bounded by ``limit`` bytes and `MAX_OUTPUTS`, give or take `LEAST_STREAM_BYTES` for each stream; what does
+    not fit is counted in `missing_bytes`. The first error and the first result are kept in any case.
 
     Source: https://nbformat.readthedocs.io/en/latest/format_description.html#code-cell-outputs
     """
@@ -66,63 +72,71 @@ class Outputs:
         self._clear_next = False
         self._clear()
 
-    def add(self, msg_type: str, content: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Take a message's content; return the output that it became, None when it is text of a stream or no output."""
+    def add(self, msg_type: str, content: Mapping[str, Any]) -> None:
+        """Take a message's content."""
         if msg_type == "clear_output":
             self._clear_next = bool(content.get("wait"))
             if not self._clear_next:
                 self._clear()
-            return None
+            return
         if msg_type == "stream":
             self._before_output()
             self._add_text("stderr" if content.get("name") == "stderr" else "stdout", str(content.get("text", "")))
-            return None
-        output = output_of(msg_type, content)
-        if output is None:
-            return None
+            return
+        text = as_json(output_of(msg_type, content))
+        if text is None:
+            return
         self._before_output()
         transient = content.get("transient")
         display_id = str(transient.get("display_id", "")) if isinstance(transient, Mapping) else ""
-        size = len(json.dumps(output))
-        if self._bytes + size > self._limit or len(self._outputs) >= MAX_OUTPUTS:
-            self.missing_bytes += size
-            return output
-        self._bytes += size
         if msg_type == "update_display_data":
-            for place in self._displays.get(display_id, []):
-                self._outputs[place] = output
-            return output
+            self._update(display_id, text)
+            return
+        full = self._bytes + len(text) > self._limit or len(self._outputs) >= MAX_OUTPUTS
+        if full and (msg_type in self._reserve or msg_type not in ("error", "execute_result")):
+            self.missing_bytes += len(text)
+            return
+        self._reserve.add(msg_type)
+        self._bytes += len(text)
         if display_id:
             self._displays.setdefault(display_id, []).append(len(self._outputs))
-        self._outputs.append(output)
-        return output
+        self._outputs.append(text)
 
-    def finish(self) -> list[dict[str, Any]]:
-        """Return the outputs."""
-        return [
-            {"output_type": "stream", "name": output[0], "text": output[1].text()}
+    def as_json(self) -> str:
+        """Return the outputs as a JSON list."""
+        texts = (
+            json.dumps({"output_type": "stream", "name": output[0], "text": output[1].text()})
             if isinstance(output, tuple)
             else output
             for output in self._outputs
-        ]
+        )
+        return f"[{', '.join(texts)}]"
 
     @property
     def truncated(self) -> bool:
         """Whether something is missing."""
         return self.missing_bytes > 0 or any(isinstance(o, tuple) and o[1].truncated for o in self._outputs)
 
+    def _update(self, display_id: str, text: str) -> None:
+        for place in self._displays.get(display_id, []):
+            grown = len(text) - len(self._outputs[place])
+            if self._bytes + grown > self._limit:
+                self.missing_bytes += len(text)
+                return
+            self._bytes += grown
+            self._outputs[place] = text
+
     def _add_text(self, name: str, text: str) -> None:
         last = self._outputs[-1] if self._outputs else None
-        if isinstance(last, tuple) and last[0] == name:
-            last[1].add(text)
-        elif len(self._outputs) < MAX_OUTPUTS:
-            clip = Clip(max(LEAST_STREAM_BYTES, self._limit - self._bytes))
-            clip.add(text)
-            self._outputs.append((name, clip))
-        else:
-            self.missing_bytes += len(text.encode("utf-8", "replace"))
-            return
-        self._bytes += len(text)
+        if not isinstance(last, tuple) or last[0] != name:
+            if len(self._outputs) >= MAX_OUTPUTS:
+                self.missing_bytes += len(text.encode("utf-8", "replace"))
+                return
+            last = (name, Clip(max(LEAST_STREAM_BYTES, self._limit - self._bytes)))
+            self._outputs.append(last)
+        before = last[1].kept
+        last[1].add(text)
+        self._bytes += last[1].kept - before
 
     def _before_output(self) -> None:
         if self._clear_next:
@@ -130,9 +144,18 @@ class Outputs:
             self._clear()
 
     def _clear(self) -> None:
-        self._outputs: list[dict[str, Any] | tuple[str, Clip]] = []
+        self._outputs: list[Any] = []
         self._displays: dict[str, list[int]] = {}
+        self._reserve: set[str] = set()
         self._bytes = 0
+
+
+def as_json(value: Mapping[str, Any] | None) -> str | None:
+    """Return JSON; None for nothing, and for what is nested too deeply to be written."""
+    try:
+        return None if value is None else json.dumps(value)
+    except (RecursionError, ValueError):
+        return None
 
 
 def output_of(msg_type: str, content: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -159,7 +182,8 @@ def plain_text(output: Mapping[str, Any]) -> str:
         lines = output["traceback"] or [f"{output['ename']}: {output['evalue']}"]
         return _COLOUR.sub("", "\n".join(lines)) + "\n"
     text = output["data"].get("text/plain", "")
-    return f"{''.join(text) if isinstance(text, list) else text}\n"
+    lines = text if isinstance(text, list) else [text]
+    return "".join(line for line in lines if isinstance(line, str)) + "\n"
 
 
 def _mapping(content: Mapping[str, Any], key: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ are not known are ignored, and null counts as absent.
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +16,15 @@ from .errors import InvalidRequest
 from .execution import Job
 from .workspace_name import workspace_name
 
-__all__ = ["MAX_TEXT_BYTES", "MAX_TIMEOUT_MS", "SessionRequest", "environment", "exec_request", "label_filter"]
+__all__ = [
+    "MAX_TEXT_BYTES",
+    "MAX_TIMEOUT_MS",
+    "SessionRequest",
+    "environment",
+    "exec_request",
+    "file_content",
+    "label_filter",
+]
 
 MAX_TEXT_BYTES = 1024 * 1024
 MAX_TIMEOUT_MS = 600_000
@@ -25,6 +34,7 @@ MAX_NAME = 128
 MAX_ENV_BYTES = 64 * 1024
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,255}")
+_LINE_ENDS = dict.fromkeys(map(ord, "\r\n"))
 _PLAIN = re.compile(r"[^\0\ud800-\udfff]*")
 
 
@@ -99,6 +109,23 @@ def label_filter(filters: Iterable[str]) -> dict[str, str]:
             raise InvalidRequest(f"label: {text[:80]!r} is not of the form key=value")
         wanted[key] = value
     return wanted
+
+
+def file_content(body: Mapping[str, Any]) -> tuple[str, bytes]:
+    """Return the path of a file that is to be written, and its bytes. Raises `InvalidRequest`."""
+    path, text, encoded = body.get("path"), body.get("text"), body.get("content_base64")
+    if not isinstance(path, str) or not path:
+        raise InvalidRequest("path: must be the path of a file, below /workspace")
+    if (text is None) == (encoded is None):
+        raise InvalidRequest("text or content_base64, the content of the file: one of the two is needed")
+    try:
+        if isinstance(text, str):
+            return path, text.encode()
+        if isinstance(encoded, str):
+            return path, base64.b64decode(encoded.translate(_LINE_ENDS), validate=True)
+    except ValueError as error:
+        raise InvalidRequest(f"{'content_base64' if text is None else 'text'}: {error}"[:300]) from error
+    raise InvalidRequest("text, content_base64: must be a text")
 
 
 def _labels(labels: Any) -> dict[str, str]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from .auth import OWNER
+from .errors import TooMany
 from .execution import Outcome, Turns
 from .files import Files
 from .kernel import Kernel
@@ -19,6 +21,7 @@ from .store import Record
 __all__ = ["OWNER", "Lifetime", "Origin", "Session", "info"]
 
 MAX_WAITING_EXECS = 16
+MAX_TRANSFERS = 16
 FOR_EVER = datetime(9999, 12, 31, tzinfo=UTC)
 
 Origin = Literal["api", "v1"]
@@ -62,6 +65,7 @@ class Session:
     created: datetime = field(default_factory=lambda: datetime.now(UTC))
     cwd: str = field(init=False)
     executions: int = 0
+    transfers: int = 0
     released: bool = False
     crashed: datetime | None = None
     timer: asyncio.TimerHandle | None = None
@@ -95,7 +99,8 @@ class Session:
         """Whether something runs, or somebody is connected for whose sake the session lives."""
         link = self.kernel.link
         connected = bool(link.connections) and not self.lifetime.cull_connected
-        return connected or bool(self.executions) or (not self.crashed and link.execution_state in ("busy", "starting"))
+        working = not self.crashed and link.execution_state in ("busy", "starting")
+        return connected or working or bool(self.executions or self.transfers)
 
     @property
     def expires_at(self) -> datetime:
@@ -109,6 +114,19 @@ class Session:
             return replace(outcome, cwd=self._kernel_cwd)
         self.cwd = outcome.cwd or self.cwd
         return replace(outcome, cwd=self.cwd)
+
+    @contextmanager
+    def transfer(self) -> Iterator[Files]:
+        """Give the files; the session is in use meanwhile. Raises `TooMany` above `MAX_TRANSFERS` at once."""
+        if self.transfers >= MAX_TRANSFERS:
+            words = f"{MAX_TRANSFERS} uploads and downloads of this session are under way: wait for one to end"
+            raise TooMany(words, retry_after=1)
+        self.transfers += 1
+        try:
+            yield self.files
+        finally:
+            self.transfers -= 1
+            self.use()
 
     def use(self) -> None:
         """Renew the session's life."""

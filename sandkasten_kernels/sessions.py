@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from .errors import InvalidRequest, LimitReached, SandboxFailed, SessionEnded, UnknownKernel
+from .errors import InvalidRequest, LimitReached, SandboxFailed, SessionEnded, StoreFailed, UnknownKernel
 from .kernel import WORKSPACE
 from .kernelspec import Kernelspec, Kernelspecs
 from .launcher import Launcher
@@ -127,7 +127,8 @@ class Sessions:
         Raises `UnknownKernelspec`, `LimitReached`, `NoCapacity`, `InvalidWorkspace`, `SandboxFailed`, `EngineError`.
         """
         spec = self._specs.get(wanted.kernelspec)
-        having = sum(session.owner == owner for session in self._sessions.values()) + self._making[owner]
+        living = [session for session in self._sessions.values() if session.owner == owner and not session.crashed]
+        having = len(living) + self._making[owner]
         if having >= self.rules.max_per_owner:
             limit = f"limits.max_sessions_per_owner, {self.rules.max_per_owner}"
             raise LimitReached(f"this owner has {having} sessions, which is {limit}: end one", retry_after=5)
@@ -161,8 +162,12 @@ class Sessions:
         )
         if kernel.workspace:
             kernel.workspace.session_id = session.id
+        try:
+            self._store.save(session.record())
+        except StoreFailed:
+            self._pool.release(kernel)
+            raise
         self._sessions[session.id] = session
-        self._store.save(session.record())
         kernel.on_gone(lambda: self._gone(session))
         if not kernel.sandbox.alive:
             self._end(session, "crashed", "its sandbox ended")
@@ -264,8 +269,7 @@ class Sessions:
 
     def _end(self, session: Session, status: str, reason: str) -> None:
         del self._sessions[session.id]
-        self._store.end(session.id, status, reason, time.time())
-        self._store.forget(time.time() - self.rules.retention_seconds)
+        self._note_end(session, status, reason)
         self.last_activity = max(self.last_activity, session.last_activity)
         if session.timer:
             session.timer.cancel()
@@ -274,6 +278,15 @@ class Sessions:
             client.end(reason)
         self._release(session)
         self._log.info("kernel %s ended: %s", session.id, reason)
+
+    def _note_end(self, session: Session, status: str, reason: str) -> None:
+        """Store how a session ended; it ends also where that cannot be stored."""
+        try:
+            self._store.touch(session.id, session.last_activity.timestamp())
+            self._store.end(session.id, status, reason, time.time())
+            self._store.forget(time.time() - self.rules.retention_seconds)
+        except StoreFailed as error:
+            self._log.error("the end of session %s is not stored: %s", session.id, error)
 
     def _lifetime(self, wanted: Wanted) -> Lifetime:
         usual = self.rules.ttl_seconds if wanted.origin == "v1" else self.rules.kernel_ttl_seconds
@@ -300,7 +313,7 @@ class Sessions:
         """The sandbox is gone: its place is free at once, the dead kernel stays listed until it is deleted or idle."""
         if session.id in self._sessions:
             session.crashed = datetime.now(UTC)
-            self._store.end(session.id, "crashed", session.kernel.reason, time.time())
+            self._note_end(session, "crashed", session.kernel.reason)
             self._log.warning("kernel %s is dead: %s", session.id, session.kernel.reason)
             self._release(session)
 

@@ -11,7 +11,7 @@ from .calls import LinkError
 from .engines import Sandbox
 from .guest_link import GuestLink
 from .link import KernelLink
-from .own_code import bash_setup
+from .own_code import bash_setup, silent
 
 __all__ = ["ShellLink", "guest_sockets", "socket_names"]
 
@@ -20,7 +20,10 @@ GUEST_SECONDS = 10.0
 
 
 class ShellLink:
-    """Opens a link to a sandbox's shell, once, and again after it was lost. The shell is independent of the kernel."""
+    """A link to a sandbox's shell, opened while the kernel becomes warm, and again after it was lost.
+
+    The shell is independent of the kernel.
+    """
 
     def __init__(self, sandbox: Sandbox, guest: GuestLink, log: logging.Logger) -> None:
         self._sandbox = sandbox
@@ -28,14 +31,27 @@ class ShellLink:
         self._log = log
         self._link: KernelLink | None = None
         self._lock = asyncio.Lock()
-        self._is_set_up = False
 
-    async def get(self, env: Mapping[str, str], cwd: str | None) -> KernelLink:
-        """Return the link; the shell has its owner's environment, and began in ``cwd``. Raises `LinkError`."""
+    async def get(self) -> KernelLink:
+        """Return the link, opened where it is not. Raises `LinkError`."""
         async with self._lock:
             if self._link is None:
-                self._link = await self._open(env, cwd)
+                self._link = await self._open()
             return self._link
+
+    async def warm_up(self) -> None:
+        """Return when bash has answered. Raises `LinkError`."""
+        link = await self.get()
+        await link.call("shell", "execute_request", silent(":"), GUEST_SECONDS)
+
+    def set_up(self, env: Mapping[str, str], cwd: str | None) -> None:
+        """Give the shell its owner's environment and directory, ahead of the owner's first command.
+
+        Raises `LinkError` when it is not open.
+        """
+        if self._link is None:
+            raise LinkError("the shell ended the connection")
+        self._link.post("shell", "execute_request", bash_setup(env, cwd))
 
     def close(self, reason: str) -> None:
         """End the connection and what is asked over it; a second call does nothing."""
@@ -44,15 +60,16 @@ class ShellLink:
             link.fail_open_requests("ShellGone", f"The shell is gone: {reason}.")
             link.close(reason)
 
-    async def _open(self, env: Mapping[str, str], cwd: str | None) -> KernelLink:
+    async def _open(self) -> KernelLink:
         if not self._sandbox.alive:
             raise LinkError("its sandbox ended")
         link = KernelLink(self._lost, self._log)
         names = await guest_sockets(self._guest)
-        await link.open(self._sandbox.sockets, names, self._sandbox.guest_key, GUEST_SECONDS)
-        if (env or cwd) and not self._is_set_up:
-            link.post("shell", "execute_request", bash_setup(env, cwd))
-        self._is_set_up = True
+        try:
+            await link.open(self._sandbox.sockets, names, self._sandbox.guest_key, GUEST_SECONDS)
+        except BaseException:
+            link.close("it was not opened")
+            raise
         return link
 
     def _lost(self) -> None:

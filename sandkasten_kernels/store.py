@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from .errors import ConfigError
+from .errors import ConfigError, StoreFailed
 
 __all__ = ["Record", "Store"]
 
@@ -68,7 +68,8 @@ class Record:
 class Store:
     """Opens the database at ``path`` and brings it up to date; one process at a time.
 
-    Raises `ConfigError` when it is damaged, or of a newer version than this program knows.
+    Raises `ConfigError` when it is damaged, or of a newer version than this program knows. What writes raises
+    `StoreFailed`, where the disk is full for instance.
     """
 
     def __init__(self, path: Path) -> None:
@@ -92,15 +93,15 @@ class Store:
         values = {f.name: getattr(record, f.name) for f in fields(Record)}
         values["labels"] = json.dumps(dict(record.labels))
         places = ", ".join(f":{name}" for name in values)
-        self._database.execute(f"REPLACE INTO sessions ({', '.join(values)}) VALUES ({places})", values)  # noqa: S608  names of our own
+        self._write(f"REPLACE INTO sessions ({', '.join(values)}) VALUES ({places})", values)  # noqa: S608  names of our own
 
     def touch(self, session_id: str, last_activity: float) -> None:
         """Note when a session was last used."""
-        self._database.execute("UPDATE sessions SET last_activity = ? WHERE id = ?", (last_activity, session_id))
+        self._write("UPDATE sessions SET last_activity = ? WHERE id = ?", (last_activity, session_id))
 
     def end(self, session_id: str, status: str, reason: str, when: float) -> None:
         """Note how a session ended; the first word stands."""
-        self._database.execute(
+        self._write(
             "UPDATE sessions SET status = ?, reason = ?, ended = ? WHERE id = ? AND ended IS NULL",
             (status, reason, when, session_id),
         )
@@ -108,11 +109,11 @@ class Store:
     def end_all(self, status: str, reason: str, when: float) -> int:
         """End what an earlier process left as running; return how many those were."""
         statement = "UPDATE sessions SET status = ?, reason = ?, ended = ? WHERE ended IS NULL"
-        return self._database.execute(statement, (status, reason, when)).rowcount
+        return self._write(statement, (status, reason, when))
 
     def forget(self, ended_before: float) -> int:
         """Remove the sessions that ended before a time; return how many those were."""
-        return self._database.execute("DELETE FROM sessions WHERE ended < ?", (ended_before,)).rowcount
+        return self._write("DELETE FROM sessions WHERE ended < ?", (ended_before,))
 
     def get(self, session_id: str) -> Record | None:
         """Return a session, running or ended; None for one that is not known."""
@@ -124,6 +125,13 @@ class Store:
         """Return an owner's sessions, running or ended, newest first."""
         statement = "SELECT * FROM sessions WHERE owner = ? ORDER BY created DESC, id"
         return [_record(row) for row in self._database.execute(statement, (owner,))]
+
+    def _write(self, statement: str, values: Mapping[str, Any] | tuple[Any, ...]) -> int:
+        """Return how many rows a statement has changed. Raises `StoreFailed`."""
+        try:
+            return self._database.execute(statement, values).rowcount
+        except sqlite3.OperationalError as error:
+            raise StoreFailed(f"the gateway's store cannot be written: {error}") from error
 
     def _migrate(self) -> None:
         (version,) = self._database.execute("PRAGMA user_version").fetchone()

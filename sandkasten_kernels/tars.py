@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +14,10 @@ __all__ = ["Entry", "TarReader", "tar_end", "tar_header", "tar_padding"]
 BLOCK = tarfile.BLOCKSIZE
 MAX_PAX_BYTES = 64 * 1024
 _FILES = (tarfile.REGTYPE, tarfile.AREGTYPE)
-_LONG = (tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME)
+_LONG = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME)
+MAX_SIZE_DIGITS = 18
+_UNREADABLE = "the archive has an extended header that cannot be read"
+_RECORD = re.compile(rb"([1-9][0-9]{0,5}) ([^=\n]+)=")
 
 
 @dataclass(frozen=True)
@@ -113,9 +117,8 @@ class TarReader:
                 raise InvalidRequest(f"the archive has a header of {info.size} bytes; it may have {MAX_PAX_BYTES}")
             self._long, self._data_left, self._padding = info, info.size, 0
             return
-        if info.type == tarfile.XGLTYPE:
-            raise InvalidRequest("the archive has a global header; make it with --format=gnu or --format=ustar")
-        path, size = self._path if self._path is not None else info.name, self._size or info.size
+        path = info.name if self._path is None else self._path
+        size = info.size if self._size is None else self._size
         self._path = self._size = None
         if info.type == tarfile.DIRTYPE:
             yield Entry(path, 0, info.mode, True)
@@ -131,26 +134,30 @@ class TarReader:
     def _take_long(self, data: bytes) -> None:
         assert self._long is not None
         self._padding = -len(data) % BLOCK
-        if self._long.type == tarfile.GNUTYPE_LONGNAME:
+        kind, self._long = self._long.type, None
+        if kind == tarfile.GNUTYPE_LONGNAME:
             self._path = data.rstrip(b"\0").decode("utf-8", "surrogateescape")
-        else:
-            for key, value in _pax(data):
-                if key == "path":
-                    self._path = value
-                elif key == "size":
-                    self._size = int(value)
-        self._long = None
+            return
+        for key, value in _pax(data):
+            if key.startswith(b"GNU.sparse."):
+                raise InvalidRequest("the archive has a sparse file: make it without --sparse")
+            if key in (b"path", b"size") and kind == tarfile.XGLTYPE:
+                raise InvalidRequest("the archive has one path or size for all its files")
+            if key == b"path":
+                self._path = value.decode("utf-8", "surrogateescape")
+            elif key == b"size":
+                if not value.isdigit() or len(value) > MAX_SIZE_DIGITS:
+                    raise InvalidRequest(_UNREADABLE)
+                self._size = int(value)
 
 
-def _pax(data: bytes) -> Iterator[tuple[str, str]]:
+def _pax(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Yield the records of an extended header: a length, a blank, ``key=value`` and a newline."""
-    while data:
-        length, _, _ = data.partition(b" ")
-        if not length.isdigit() or not len(length) < int(length) <= len(data):
-            raise InvalidRequest("the archive has an extended header that cannot be read")
-        record, data = data[len(length) + 1 : int(length) - 1], data[int(length) :]
-        key, _, value = record.partition(b"=")
-        text = value.decode("utf-8", "surrogateescape")
-        if key == b"size" and not text.isdigit():
-            raise InvalidRequest("the archive has an extended header that cannot be read")
-        yield key.decode("utf-8", "replace"), text
+    start = 0
+    while start < len(data):
+        found = _RECORD.match(data, start)
+        end = start + int(found[1]) if found else 0
+        if not found or not found.end() < end <= len(data) or data[end - 1 : end] != b"\n":
+            raise InvalidRequest(_UNREADABLE)
+        yield found[2], data[found.end() : end - 1]
+        start = end

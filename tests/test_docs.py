@@ -20,15 +20,15 @@ def shown(page: str) -> str:
     return "\n".join(re.findall(r"^```sh\n(.*?)^```", (DOCS / page).read_text(), re.DOTALL | re.MULTILINE))
 
 
-def run(script: str, gateway: Gateway) -> str:
-    env = {**os.environ, "URL": gateway.url, "KEY": gateway.token}
+def run(script: str, gateway: Gateway, folder: Path) -> str:
+    env = {**os.environ, "URL": gateway.url, "KEY": gateway.token, "TMPDIR": str(folder)}
     ran = subprocess.run(["bash", "-eu", "-o", "pipefail"], input=script, env=env, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return ran.stdout
 
 
-def test_every_line_of_the_api_page_works(gateway: Gateway) -> None:
-    said = run(shown("api.md"), gateway)
+def test_every_line_of_the_api_page_works(gateway: Gateway, tmp_path: Path) -> None:
+    said = run(shown("api.md"), gateway, tmp_path)
     for words in (
         '"output": "/tmp\\n"',
         '"output": "3\\n"',
@@ -40,9 +40,9 @@ def test_every_line_of_the_api_page_works(gateway: Gateway) -> None:
         assert words in said, said
 
 
-def test_the_streaming_page_works(gateway: Gateway) -> None:
+def test_the_streaming_page_works(gateway: Gateway, tmp_path: Path) -> None:
     make = shown("api.md").split('api "$URL/v1/sessions?', 1)[0]
-    assert run(make + shown("streaming.md"), gateway).count("event: chunk") == 3
+    assert run(make + shown("streaming.md"), gateway, tmp_path).count("event: chunk") == 3
 
 
 def test_every_route_of_v1_is_on_the_page() -> None:

@@ -156,8 +156,7 @@ async def test_status_tells_of_kernels_connections_and_the_pool(api: Api) -> Non
     await socket.execute("1")
     status = await api.get("/api/status")
     assert (status["kernels"], status["connections"]) == (1, 1)
-    pool = await api.pool()
-    assert pool in status["pool"]
+    pool = next(pool for pool in status["pool"] if pool["kernelspec"] == "python3")
     assert pool.keys() == {"image", "kernelspec", "target", "warm", "starting", "claimed", "hits", "misses"}
     assert (pool["image"], pool["kernelspec"], pool["target"], pool["claimed"]) == ("python", "python3", 2, 1)
     assert isinstance((await api.get("/api"))["version"], str)

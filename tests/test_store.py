@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandkasten_kernels.errors import ConfigError
+from sandkasten_kernels.errors import ConfigError, StoreFailed
 from sandkasten_kernels.store import MIGRATIONS, Record, Store
 
 A = Record(
@@ -86,3 +86,11 @@ def test_a_newer_or_damaged_file_is_refused_with_what_to_do(path: Path) -> None:
     path.write_bytes(b"not a database at all" * 100)
     with pytest.raises(ConfigError, match="not a database; move it away"):
         Store(path)
+
+
+def test_a_disk_that_is_full_is_told_in_words(path: Path) -> None:
+    store = Store(path)
+    store._database.execute("PRAGMA max_page_count = 1")
+    records = [replace(A, id=str(number), name="x" * 1000) for number in range(100)]
+    with pytest.raises(StoreFailed, match="cannot be written: database or disk is full"):
+        list(map(store.save, records))

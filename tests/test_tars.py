@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import tarfile
 
@@ -80,3 +81,38 @@ def test_what_is_no_file_is_refused_by_name(kind: bytes) -> None:
     info.type, info.linkname = kind, "/etc/passwd"
     with pytest.raises(InvalidRequest, match="'the-name' in the archive is"):
         taken_apart(info.tobuf(tarfile.GNU_FORMAT) + tar_end(), 512)
+
+
+def test_headers_for_the_whole_archive_are_passed_over() -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT, pax_headers={"comment": "of git"}) as tar:
+        tar.addfile(tarfile.TarInfo("f"))
+    assert taken_apart(buffer.getvalue(), 100) == {"f": b""}
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        b"9 size=5",
+        b"99999999999 path=x\n",
+        b"11 size=\xb2\n\n\n",
+        b"x" * 40,
+        b"22 GNU.sparse.major=1\n",
+        b"5013 size=" + b"9" * 5002 + b"\n",
+    ],
+)
+def test_an_extended_header_that_cannot_be_read_is_refused(record: bytes) -> None:
+    info = tarfile.TarInfo("pax")
+    info.type, info.size = tarfile.XHDTYPE, len(record)
+    data = info.tobuf(tarfile.USTAR_FORMAT) + record + tar_padding(len(record)) + tarfile.TarInfo("f").tobuf()
+    with pytest.raises(InvalidRequest):
+        taken_apart(data + tar_end(), 512)
+
+
+@given(record=st.binary(min_size=1, max_size=600))
+def test_no_extended_header_raises_anything_else(record: bytes) -> None:
+    info = tarfile.TarInfo("pax")
+    info.type, info.size = tarfile.XHDTYPE, len(record)
+    data = info.tobuf(tarfile.USTAR_FORMAT) + record + tar_padding(len(record)) + tarfile.TarInfo("f").tobuf()
+    with contextlib.suppress(InvalidRequest):
+        taken_apart(data + tar_end(), 512)

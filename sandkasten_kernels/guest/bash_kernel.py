@@ -9,6 +9,7 @@ Source: https://jupyter-client.readthedocs.io/en/stable/messaging.html
 
 from __future__ import annotations
 
+import json
 import signal
 from collections import deque
 from collections.abc import Callable
@@ -53,6 +54,7 @@ class BashKernel:
         self._reply = reply
         self._waiting: deque[Request] = deque()
         self._count = 0
+        self._running = ""
 
     def receive(self, request: Request) -> None:
         """Take a request; it is answered when those before it are."""
@@ -62,9 +64,18 @@ class BashKernel:
         self._waiting.append(request)
         self._next()
 
+    def stop(self, msg_id: str) -> None:
+        """End the command of one request as if its time were over; one that still waits is not begun."""
+        if self._running == msg_id:
+            self.shell.stop()
+        for request in [request for request in self._waiting if _msg_id(request) == msg_id]:
+            self._waiting.remove(request)
+            self._done(request, {"status": "aborted", "exit_code": -1, "cwd": "", "timed_out": True})
+
     def restart(self) -> None:
         """Drop what waits and end bash; a new one starts with the next command."""
         self._waiting.clear()
+        self._running = ""
         self._count = 0
         self.shell.kill()
 
@@ -117,6 +128,7 @@ class BashKernel:
             self._publish("stream", {"name": name, "text": text}, request.header)
 
         def done(outcome: Outcome) -> None:
+            self._running = ""
             reply: Content = {"status": "ok", "execution_count": self._count, "user_expressions": {}, "payload": []}
             if outcome.error:
                 reply.update(status="error", ename="ShellFailed", evalue=outcome.error, traceback=[])
@@ -126,11 +138,16 @@ class BashKernel:
             self._done(request, {**reply, **outcome._asdict()})
             self._next()
 
+        self._running = _msg_id(request)
         self.shell.run(Command(text, output, done, **options))
 
     def _done(self, request: Request, content: Content) -> None:
         self._reply(request, content)
         self._publish("status", {"execution_state": "idle"}, request.header)
+
+
+def _msg_id(request: Request) -> str:
+    return str(json.loads(request.header).get("msg_id", ""))
 
 
 def _in_words(exit_code: int) -> str:

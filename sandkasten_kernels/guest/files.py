@@ -2,23 +2,28 @@
 
 The guest is not dumpable and holds a key, code beside it makes the links: so every path is resolved by the kernel with
 ``RESOLVE_BENEATH`` (openat2, Linux 5.6), and a FIFO is opened without waiting for its other end. A file is written
-beside its place and renamed into it.
+without a name (``O_TMPFILE``) and takes its place at once: of what is given up nothing is left.
 
 =============== ============================= =================================================
 request         content                       reply
 =============== ============================= =================================================
 ``file_stat``   ``path``                      ``kind size modified mode``
-``file_list``   ``path``                      ``entries truncated``; entries as of stat, and ``name``
-``file_open``   ``path``                      ``handle size``
-``file_read``   ``handle size``               data, empty at the end
-``file_create`` ``path mode``                 ``handle``; parents are made
+``file_list``   ``path handle``               ``entries``, each as of stat and ``name``; ``more`` or not
+``file_more``   ``handle``                    the same
+``file_open``   ``path handle``               ``size ended``, the first data; ``ended``: that was all, nothing is open
+``file_read``   ``handle``                    data, empty at the end
+``file_create`` ``handle``                    a file that has no place yet
 ``file_write``  ``handle``, data
-``file_close``  ``handle commit``             a created file takes its place, or is removed
-``file_mkdir``  ``path``
+``file_place``  ``handle path mode``          a created file takes its place; parents are made
+``file_put``    ``path mode``, data           a whole file at once
+``file_close``  ``handle``
+``file_mkdir``  ``path``                      with its parents; no-op for a directory that is there
+``file_remove`` ``path``                      a file, a link or an empty directory
 =============== ============================= =================================================
 
-An error has ``ename`` (``FILE_NOT_FOUND``, ``IS_DIRECTORY``, ``NOT_A_DIRECTORY``, ``NOT_A_FILE``, ``OUTSIDE``,
-``NO_SPACE``, ``TOO_MANY``, ``FAILED``) and ``evalue``.
+A handle is a name of the asker's, who can so close what he has had no answer about. ``mode`` may be null: that of the
+file that is replaced, or 0644. An error has ``ename`` (``FILE_NOT_FOUND``, ``IS_DIRECTORY``, ``NOT_A_DIRECTORY``,
+``NOT_A_FILE``, ``OUTSIDE``, ``NO_SPACE``, ``TOO_MANY``, ``FAILED``) and ``evalue``.
 """
 
 from __future__ import annotations
@@ -32,10 +37,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-MAX_HANDLES = 64
+MAX_HANDLES = 512
 MAX_READ_BYTES = 512 * 1024
 MAX_LIST_BYTES, ENTRY_BYTES = 900_000, 120
-IDLE_SECONDS = 120.0
+IDLE_SECONDS = 900.0
+USUAL_MODE = 0o644
 OPENAT2 = 437
 RESOLVE_NO_MAGICLINKS, RESOLVE_BENEATH = 2, 8
 
@@ -44,12 +50,14 @@ Answer = tuple[dict[str, Any], bytes]
 _NAMES = {
     errno.ENOENT: ("FILE_NOT_FOUND", "there is no such file"),
     errno.EISDIR: ("IS_DIRECTORY", "it is a directory"),
-    errno.ENOTDIR: ("NOT_A_DIRECTORY", "a part of the path is not a directory"),
-    errno.EXDEV: ("OUTSIDE", "it leads out of the workspace"),
+    errno.ENOTDIR: ("NOT_A_DIRECTORY", "it, or a part of its path, is not a directory"),
+    errno.ENXIO: ("NOT_A_FILE", "it is no regular file"),
+    errno.EXDEV: ("OUTSIDE", "a link leads out of the workspace, or is an absolute one"),
     errno.ELOOP: ("OUTSIDE", "it has too many links"),
     errno.ENOSPC: ("NO_SPACE", "there is no space left"),
     errno.EDQUOT: ("NO_SPACE", "the quota is used up"),
     errno.EFBIG: ("NO_SPACE", "it is too large"),
+    errno.ENOTEMPTY: ("FAILED", "the directory is not empty"),
 }
 
 
@@ -62,30 +70,18 @@ class Refused(Exception):
 
 
 class Handle:
-    """An open file; one that is written has a parent, a name for now and its own name."""
+    """A file or a listing that is open."""
 
-    def __init__(self, fd: int, parent: int = -1, temporary: str = "", name: str = "") -> None:
+    def __init__(self, fd: int) -> None:
         self.fd = fd
-        self.parent = parent
-        self.temporary = temporary
-        self.name = name
+        self.listing: Any = None
         self.used = time.monotonic()
 
-    def close(self, commit: bool) -> None:
-        """Give the descriptors back; a file that is not committed is removed."""
-        try:
-            if self.temporary and commit:
-                os.rename(self.temporary, self.name, src_dir_fd=self.parent, dst_dir_fd=self.parent)
-                self.temporary = ""
-        finally:
-            os.close(self.fd)
-            if self.temporary:
-                try:
-                    os.unlink(self.temporary, dir_fd=self.parent)
-                except OSError:
-                    pass
-            if self.parent >= 0:
-                os.close(self.parent)
+    def close(self) -> None:
+        """Give the descriptors back; a file that has taken no place is gone then."""
+        os.close(self.fd)
+        if self.listing is not None:
+            self.listing.close()
 
 
 class Files:
@@ -98,12 +94,16 @@ class Files:
         self._requests: dict[str, Callable[[dict[str, Any], bytes], Answer]] = {
             "file_stat": self._stat,
             "file_list": self._list,
+            "file_more": self._more,
             "file_open": self._open,
             "file_read": self._read,
             "file_create": self._create,
             "file_write": self._write,
+            "file_place": self._place,
+            "file_put": self._put,
             "file_close": self._close,
             "file_mkdir": self._mkdir,
+            "file_remove": self._remove,
         }
 
     def answer(self, request: str, content: dict[str, Any], data: bytes) -> Answer | None:
@@ -112,6 +112,7 @@ class Files:
         if serve is None:
             return None
         try:
+            _check(content.get("path", ""))
             return serve(content, data)
         except Refused as refused:
             return {"status": "error", "ename": refused.name, "evalue": str(refused)}, b""
@@ -128,110 +129,138 @@ class Files:
 
     def _list(self, content: dict[str, Any], data: bytes) -> Answer:
         fd = self._resolve(content["path"], os.O_RDONLY | os.O_DIRECTORY)
-        entries: list[dict[str, Any]] = []
-        truncated, listed = False, 0
+        handle = Handle(fd)
         try:
-            with os.scandir(fd) as found:
-                for entry in found:
-                    listed += ENTRY_BYTES + 6 * len(entry.name)
-                    if listed > MAX_LIST_BYTES:
-                        truncated = True
-                        break
-                    try:
-                        entries.append({"name": entry.name, **_about(entry.stat(follow_symlinks=False))})
-                    except FileNotFoundError:
-                        continue
-        finally:
-            os.close(fd)
-        entries.sort(key=lambda entry: entry["name"])
-        return {"status": "ok", "entries": entries, "truncated": truncated}, b""
+            handle.listing = os.scandir(fd)
+            entries, more = _page(handle)
+            if more:
+                self._keep(content["handle"], handle)
+        except BaseException:
+            handle.close()
+            raise
+        if not more:
+            handle.close()
+        return {"status": "ok", "entries": entries, "more": more}, b""
+
+    def _more(self, content: dict[str, Any], data: bytes) -> Answer:
+        entries, more = _page(self._handle(content))
+        return {"status": "ok", "entries": entries, "more": more}, b""
 
     def _open(self, content: dict[str, Any], data: bytes) -> Answer:
         fd = self._resolve(content["path"], os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        ended = True
         try:
             about = os.fstat(fd)
             _must_be_file(about)
-            return {"status": "ok", "handle": self._keep(Handle(fd)), "size": about.st_size}, b""
+            found = os.read(fd, MAX_READ_BYTES)
+            if len(found) == MAX_READ_BYTES:
+                self._keep(content["handle"], Handle(fd))
+                ended = False
+        finally:
+            if ended:
+                os.close(fd)
+        return {"status": "ok", "size": about.st_size, "ended": ended}, found
+
+    def _read(self, content: dict[str, Any], data: bytes) -> Answer:
+        return {"status": "ok"}, os.read(self._handle(content).fd, MAX_READ_BYTES)
+
+    def _create(self, content: dict[str, Any], data: bytes) -> Answer:
+        fd = self._nameless()
+        try:
+            self._keep(content["handle"], Handle(fd))
         except BaseException:
             os.close(fd)
             raise
-
-    def _read(self, content: dict[str, Any], data: bytes) -> Answer:
-        return {"status": "ok"}, os.read(self._handle(content).fd, min(int(content["size"]), MAX_READ_BYTES))
-
-    def _create(self, content: dict[str, Any], data: bytes) -> Answer:
-        folder, _, name = content["path"].rpartition("/")
-        if name in ("", ".", ".."):
-            raise Refused("IS_DIRECTORY", "it is a directory")
-        parent = self._make(folder)
-        temporary = f".{os.urandom(8).hex()}.part"
-        fd = -1
-        try:
-            mode = self._mode_of(parent, name) if content.get("mode") is None else int(content["mode"]) & 0o777
-            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=parent)
-            os.fchmod(fd, mode)
-            return {"status": "ok", "handle": self._keep(Handle(fd, parent, temporary, name))}, b""
-        except BaseException:
-            if fd >= 0:
-                os.close(fd)
-                os.unlink(temporary, dir_fd=parent)
-            os.close(parent)
-            raise
+        return {"status": "ok"}, b""
 
     def _write(self, content: dict[str, Any], data: bytes) -> Answer:
-        fd = self._handle(content).fd
-        view = memoryview(data)
-        while view:
-            view = view[os.write(fd, view) :]
+        _write_all(self._handle(content).fd, data)
+        return {"status": "ok"}, b""
+
+    def _place(self, content: dict[str, Any], data: bytes) -> Answer:
+        self._settle(self._handle(content).fd, content["path"], content.get("mode"))
+        return self._close(content, data)
+
+    def _put(self, content: dict[str, Any], data: bytes) -> Answer:
+        fd = self._nameless()
+        try:
+            _write_all(fd, data)
+            self._settle(fd, content["path"], content.get("mode"))
+        finally:
+            os.close(fd)
         return {"status": "ok"}, b""
 
     def _close(self, content: dict[str, Any], data: bytes) -> Answer:
         handle = self._handles.pop(str(content["handle"]), None)
         if handle is not None:
-            handle.close(bool(content.get("commit")))
-        elif content.get("commit"):
-            raise Refused("FAILED", "it was closed: nothing came for too long")
+            handle.close()
         return {"status": "ok"}, b""
 
     def _mkdir(self, content: dict[str, Any], data: bytes) -> Answer:
         os.close(self._make(content["path"]))
         return {"status": "ok"}, b""
 
-    def _make(self, path: str) -> int:
-        """Return a descriptor of a directory, made with its parents where it is missing."""
+    def _remove(self, content: dict[str, Any], data: bytes) -> Answer:
+        folder, name = _split(content["path"])
+        parent = self._resolve(folder, os.O_PATH | os.O_DIRECTORY)
         try:
-            return self._resolve(path, os.O_PATH | os.O_DIRECTORY)
-        except FileNotFoundError:
-            folder, _, name = path.rpartition("/")
-            parent = self._make(folder)
-        try:
-            try:
-                os.mkdir(name, 0o755, dir_fd=parent)
-            except FileExistsError:
-                pass
+            if stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
+                os.rmdir(name, dir_fd=parent)
+            else:
+                os.unlink(name, dir_fd=parent)
         finally:
             os.close(parent)
-        return self._resolve(path, os.O_PATH | os.O_DIRECTORY)
+        return {"status": "ok"}, b""
 
-    def _mode_of(self, parent: int, name: str) -> int:
-        """Return the mode of a file that is to be replaced, or a usual one."""
+    def _nameless(self) -> int:
+        return os.open(self._root, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
+
+    def _settle(self, fd: int, path: str, mode: int | None) -> None:
+        """Give a nameless file its mode and its place."""
+        folder, name = _split(path)
+        parent = self._make(folder)
+        passing = f".{os.urandom(8).hex()}.part"
         try:
-            about = os.stat(name, dir_fd=parent, follow_symlinks=False)
-        except FileNotFoundError:
-            return 0o644
-        if stat.S_ISDIR(about.st_mode):
-            raise Refused("IS_DIRECTORY", "it is a directory")
-        return about.st_mode & 0o777 if stat.S_ISREG(about.st_mode) else 0o644
+            os.fchmod(fd, _mode_of(parent, name) if mode is None else mode & 0o777)
+            os.link(f"/proc/self/fd/{fd}", passing, dst_dir_fd=parent, follow_symlinks=True)
+            try:
+                os.rename(passing, name, src_dir_fd=parent, dst_dir_fd=parent)
+            except OSError:
+                os.unlink(passing, dir_fd=parent)
+                raise
+        finally:
+            os.close(parent)
+
+    def _make(self, path: str) -> int:
+        """Return a descriptor of a directory, made with its parents where it is missing."""
+        missing: list[str] = []
+        while True:
+            try:
+                fd = self._resolve(path, os.O_PATH | os.O_DIRECTORY)
+                break
+            except FileNotFoundError:
+                if not path:
+                    raise
+                path, _, name = path.rpartition("/")
+                missing.append(name)
+        for name in reversed(missing):
+            parent = fd
+            try:
+                try:
+                    os.mkdir(name, 0o755, dir_fd=parent)
+                except FileExistsError:
+                    pass
+                fd = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+            finally:
+                os.close(parent)
+        return fd
 
     def _resolve(self, path: str, flags: int) -> int:
         """Return a descriptor of what is at a path below the root, as the kernel resolves it beneath."""
-        root = os.open(self._root, os.O_PATH | os.O_DIRECTORY)
+        how = struct.pack("=QQQ", flags | os.O_CLOEXEC, 0, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS)
+        root = os.open(self._root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            how = struct.pack("=QQQ", flags | os.O_CLOEXEC, 0, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS)
-            name = os.fsencode(path or ".")
-            if b"\0" in name:
-                raise Refused("FILE_NOT_FOUND", "a path has no NUL")
-            fd: int = self._libc.syscall(OPENAT2, root, name, how, len(how))
+            fd: int = self._libc.syscall(OPENAT2, root, os.fsencode(path or "."), how, len(how))
         finally:
             os.close(root)
         if fd < 0:
@@ -239,17 +268,15 @@ class Files:
             raise OSError(number, os.strerror(number))
         return fd
 
-    def _keep(self, handle: Handle) -> str:
+    def _keep(self, name: str, handle: Handle) -> None:
         now = time.monotonic()
-        for name, other in list(self._handles.items()):
+        for key, other in list(self._handles.items()):
             if now - other.used > IDLE_SECONDS:
-                del self._handles[name]
-                other.close(False)
+                del self._handles[key]
+                other.close()
         if len(self._handles) >= MAX_HANDLES:
             raise Refused("TOO_MANY", f"{MAX_HANDLES} files are open already")
-        name = os.urandom(8).hex()
         self._handles[name] = handle
-        return name
 
     def _handle(self, content: dict[str, Any]) -> Handle:
         handle = self._handles.get(str(content["handle"]))
@@ -257,6 +284,53 @@ class Files:
             raise Refused("FAILED", "it was closed: nothing came for too long")
         handle.used = time.monotonic()
         return handle
+
+
+def _check(path: str) -> None:
+    try:
+        whole = os.fsencode(path)
+    except UnicodeEncodeError:
+        raise Refused("FILE_NOT_FOUND", "no file can be called so") from None
+    if b"\0" in whole:
+        raise Refused("FILE_NOT_FOUND", "no file can be called so")
+
+
+def _split(path: str) -> tuple[str, str]:
+    folder, _, name = path.rpartition("/")
+    if name in ("", ".", ".."):
+        raise Refused("IS_DIRECTORY", "it is a directory")
+    return folder, name
+
+
+def _mode_of(parent: int, name: str) -> int:
+    """Return the mode of a file that is to be replaced, or the usual one."""
+    try:
+        about = os.stat(name, dir_fd=parent, follow_symlinks=False)
+    except FileNotFoundError:
+        return USUAL_MODE
+    return about.st_mode & 0o777 if stat.S_ISREG(about.st_mode) else USUAL_MODE
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _page(handle: Handle) -> tuple[list[dict[str, Any]], bool]:
+    """Return the next entries, sorted among themselves, and whether there may be more."""
+    entries: list[dict[str, Any]] = []
+    listed = 0
+    for entry in handle.listing:
+        try:
+            entries.append({"name": entry.name, **_about(entry.stat(follow_symlinks=False))})
+        except FileNotFoundError:
+            continue
+        listed += ENTRY_BYTES + 6 * len(entry.name)
+        if listed > MAX_LIST_BYTES:
+            break
+    entries.sort(key=lambda entry: str(entry["name"]))
+    return entries, listed > MAX_LIST_BYTES
 
 
 def _about(found: os.stat_result) -> dict[str, Any]:

@@ -10,9 +10,12 @@ request                     content                              reply (``status
 ``kernel_restart_request``  the same and ``grace``               the same; the old kernel has ``grace`` s
 ``kernel_signal_request``   ``signum``
 ``shell_restart_request``                                        when bash is gone; the next command starts one
-``interrupt_request``       ``for_good``                         SIGINT to the shell's foreground; for good: and more
+``interrupt_request``       ``msg_id``                           SIGINT to the shell's foreground; with ``msg_id``
+                                                                 that one request is ended, begun or not
 ``sockets_request``                                              ``sockets``: the guest's own, made again if need be
 =========================== ==================================== ==========================================
+
+Requests about files are those of `files`: data goes in a frame behind the content, there and back.
 
 The shell socket is that of a Jupyter kernel whose language is bash.
 
@@ -33,6 +36,7 @@ import zmq
 
 from . import PROTOCOL
 from .bash_kernel import BashKernel
+from .files import Files
 from .shell import Shell
 from .sockets import Sockets
 from .supervisor import Death, Kernel, StartFailed
@@ -67,6 +71,7 @@ class Guest:
         self._control, self._shell_channel = self._sockets.control, self._sockets.shell
         self._stdin, self._iopub = self._sockets.stdin, self._sockets.iopub
         self._bash = BashKernel(Shell("/workspace", dict(os.environ)), self._publish, self._reply_on_shell)
+        self._files = Files("/workspace")
         self._wakeup, self._wakeup_writer = socket.socketpair()
         self._wakeup.setblocking(False)
         self._wakeup_writer.setblocking(False)
@@ -149,7 +154,8 @@ class Guest:
                 self._kernel.signal(request.content["signum"])
             self._reply(request, {"status": "ok"} if self._kernel else _error("no kernel runs"))
         elif request.msg_type == "interrupt_request":
-            self._bash.shell.stop() if request.content.get("for_good") else self._bash.shell.interrupt()
+            msg_id = request.content.get("msg_id")
+            self._bash.stop(msg_id) if msg_id else self._bash.shell.interrupt()
             self._reply(request, {"status": "ok"})
         elif request.msg_type == "sockets_request":
             self._name_sockets(request)
@@ -161,6 +167,8 @@ class Guest:
         elif request.msg_type == "kernel_restart_request" and self._state is State.RUNNING:
             self._asked = request
             self._enter(State.STOPPING, request.content["grace"])
+        elif found := self._files.answer(request.msg_type.removesuffix("_request"), request.content, request.data):
+            self._reply(request, *found)
         else:
             self._reply(request, _error(f"{request.msg_type} is not possible while {self._state.name}"))
 
@@ -231,9 +239,9 @@ class Guest:
         if request:
             self._reply(request, content)
 
-    def _reply(self, request: Request, content: dict[str, Any]) -> None:
+    def _reply(self, request: Request, content: dict[str, Any], data: bytes = b"") -> None:
         frames = self._wire.pack(request.msg_type.replace("_request", "_reply"), content, request.header)
-        self._control.send_multipart([*request.identities, *frames])
+        self._control.send_multipart([*request.identities, *frames, *([data] if data else [])])
 
 
 def _error(words: str) -> dict[str, Any]:

@@ -226,6 +226,8 @@ class Shell:
             self._up = False
             self._kill_session()
             return
+        _available(self._stdout)
+        self._said = b""  # what bash says from here on belongs to this command, also before its first report is read
         self._command = command
         self._number += 1
         self._up_by = time.monotonic() + READY_SECONDS
@@ -276,7 +278,6 @@ class Shell:
 
     def _begin(self, command: Command) -> None:
         command.begun = True
-        self._said = b""
         if command.timeout is not None:
             command.deadline = time.monotonic() + command.timeout
         if command.signals:

@@ -27,12 +27,13 @@ Content = dict[str, Any]
 
 
 class Request(NamedTuple):
-    """A request whose signature was right: who asked, with which header, and what."""
+    """A request whose signature was right: who asked, with which header, and what; ``data`` is not under it."""
 
     identities: list[bytes]
     header: bytes
     msg_type: str
     content: Content
+    data: bytes = b""
 
 
 class Wire:
@@ -63,12 +64,13 @@ class Wire:
         try:
             index = frames.index(DELIMITER)
             signature, *parts = frames[index + 1 : index + 6]
+            data = b"".join(frames[index + 6 : index + 7])
         except ValueError:
             return None
         if len(parts) != 4 or not equal_in_constant_time(signature, self._sign(parts)):
             return None
         header, content = json.loads(parts[0]), json.loads(parts[3])
-        return Request(frames[:index], parts[0], str(header["msg_type"]), content)
+        return Request(frames[:index], parts[0], str(header["msg_type"]), content, data)
 
     def _sign(self, parts: list[bytes]) -> bytes:
         """Return the HMAC-SHA256 of a message's parts (RFC 2104)."""

@@ -63,10 +63,12 @@ def log_request(handler: RequestHandler) -> None:
 class Handler(RequestHandler):
     """A handler whose caller has a key, and whose errors are JSON.
 
-    ``open_to_all`` is set by the few handlers that need no key.
+    ``open_to_all`` is set by the few handlers that need no key, ``way_out`` by those that can say what else to do with
+    a body that is too large.
     """
 
     open_to_all = False
+    way_out = ""
     owner = ""
     _work: asyncio.Future[Any] | None = None
     _gone = False
@@ -88,7 +90,8 @@ class Handler(RequestHandler):
             return
         self.authenticate()
         if is_oversized(self.request):
-            raise TooLarge(f"the body is larger than {MAX_BODY_BYTES // 2**20} MiB, the most that a request may have")
+            limit = f"{MAX_BODY_BYTES // 2**20} MiB, the most that a request may have"
+            raise TooLarge(f"the body is larger than {limit}{self.way_out}")
 
     def authenticate(self) -> None:
         """Raise `Unauthorized` for a caller without a key."""
@@ -132,9 +135,9 @@ class Handler(RequestHandler):
 
     def abandon(self) -> None:
         """Cancel the work, as when the client goes away, which may still be told why."""
+        if not self._gone and self._work is not None:
+            self._work.cancel()  # once: a second time would cut short how it ends
         self._gone = True
-        if self._work is not None:
-            self._work.cancel()
 
     def json_body(self) -> dict[str, Any]:
         """Return the request's JSON object, and an empty one for no body. Raises `InvalidRequest`."""
@@ -151,8 +154,12 @@ class Handler(RequestHandler):
     def write_json(self, value: Any, status: int = 200) -> None:
         """Answer with a JSON document."""
         self.set_status(status)
+        self.write_text(json.dumps(value))
+
+    def write_text(self, document: str) -> None:
+        """Answer with what is a JSON document already."""
         self.set_header("Content-Type", "application/json; charset=UTF-8")
-        self.finish(json.dumps(value))
+        self.finish(document)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Answer an error: a public one in its own words, any other as an id that the log has too."""

@@ -46,10 +46,14 @@ class _Bounded(HTTPMessageDelegate):
 
 
 class BoundedApplication(Application):
-    """A Tornado application whose handlers ask `is_oversized` instead of losing the connection."""
+    """A Tornado application whose handlers ask `is_oversized` instead of losing the connection.
+
+    A handler that takes its body in pieces has bounds of its own.
+    """
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
-        return _Bounded(super().find_handler(request, **kwargs), request)
+        handler = super().find_handler(request, **kwargs)
+        return handler if getattr(handler, "stream_request_body", False) else _Bounded(handler, request)
 
 
 def is_oversized(request: HTTPServerRequest) -> bool:

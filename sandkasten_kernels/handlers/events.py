@@ -19,7 +19,7 @@ from tornado.iostream import StreamClosedError
 
 from ..errors import SandkastenError
 from ..execution import Outcome
-from ..output import output_of
+from ..output import as_json, output_of
 from .base import Handler
 
 __all__ = ["EventStream"]
@@ -44,6 +44,7 @@ class EventStream:
         self._unsent_bytes = 0
         self._more = asyncio.Event()
         self._begun = self._ended = False
+        self._written = 0
 
     async def __aenter__(self) -> EventStream:
         self._writer = asyncio.create_task(self._write())
@@ -63,10 +64,12 @@ class EventStream:
             self._send("error", {"error": words})
         self._ended = True
         self._more.set()
-        done, _ = await asyncio.wait({self._writer}, timeout=LAST_READ_SECONDS)
-        if not done:
-            self._writer.cancel()
-            self._handler.request.connection.stream.close()  # type: ignore[union-attr]
+        while not self._writer.done():
+            written = self._written
+            await asyncio.wait({self._writer}, timeout=LAST_READ_SECONDS)
+            if written == self._written and not self._writer.done():
+                self._writer.cancel()
+                self._handler.request.connection.stream.close()  # type: ignore[union-attr]
 
     def text(self, stream: str, text: str) -> None:
         """Send a chunk of ``stdout`` or ``stderr``."""
@@ -95,7 +98,10 @@ class EventStream:
     def _send(self, event: str, data: Mapping[str, Any]) -> None:
         if self._ended:
             return
-        frame = f"event: {event}\ndata: {json.dumps(data)}\n\n".encode()
+        text = as_json(data)
+        if text is None:
+            text = json.dumps({"error": "this output is nested too deeply to be sent"})
+        frame = f"event: {event}\ndata: {text}\n\n".encode()
         self._unsent.append(frame)
         self._unsent_bytes += len(frame) + EVENT_BYTES
         if self._unsent_bytes > MAX_UNREAD_BYTES:
@@ -138,3 +144,4 @@ class EventStream:
             self._handler.set_header("X-Accel-Buffering", "no")
         self._handler.write(data)
         await self._handler.flush()
+        self._written += 1

@@ -7,7 +7,7 @@ from typing import Any
 
 from tornado.web import Application
 
-from . import v1, v1_workspaces
+from . import v1, v1_downloads, v1_files, v1_workspaces
 from .base import Handler, Health, NotFound, Services, log_request
 from .bodies import BoundedApplication
 from .channels import Channels
@@ -51,6 +51,13 @@ ROUTES: list[tuple[str, type[Handler]]] = [
     (r"/v1/sessions/([^/]+)/stats", v1.SessionStats),
     (r"/v1/sessions/([^/]+)/exec", v1.Exec),
     (r"/v1/sessions/([^/]+)/exec/stream", v1.ExecStream),
+    (r"/v1/sessions/([^/]+)/fs", v1_files.Directory),
+    (r"/v1/sessions/([^/]+)/fs/write", v1_files.Write),
+    (r"/v1/sessions/([^/]+)/fs/mkdir", v1_files.MakeDirectory),
+    (r"/v1/sessions/([^/]+)/fs/read", v1_downloads.Read),
+    (r"/v1/sessions/([^/]+)/fs/download", v1_downloads.Download),
+    (r"/v1/sessions/([^/]+)/fs/upload", v1_files.Upload),
+    (r"/v1/sessions/([^/]+)/fs/unpack", v1_files.Unpack),
     (r"/v1/workspaces", v1_workspaces.Workspaces),
     (r"/v1/workspaces/([^/]+)", v1_workspaces.Workspace),
     (r"/api/sessions", NotebookSessions),
@@ -58,8 +65,11 @@ ROUTES: list[tuple[str, type[Handler]]] = [
 ]
 
 
-def application(services: Services) -> Application:
-    """Return the Tornado application, with every route under the base URL; outside of it there is nothing."""
+def application(services: Services, *, idle_seconds: float) -> Application:
+    """Return the Tornado application, with every route under the base URL; outside of it there is nothing.
+
+    ``idle_seconds``: how long a client may pause in the midst of what is streamed.
+    """
     arguments: dict[str, Any] = {"services": services}
     prefix = re.escape(services.web.prefix)
     routes = [(prefix + path, handler, arguments) for path, handler in ROUTES]
@@ -68,6 +78,7 @@ def application(services: Services) -> Application:
     return BoundedApplication(
         routes,
         web=services.web,
+        idle_seconds=idle_seconds,
         default_handler_class=NotFound,
         default_handler_args=arguments,
         log_function=log_request,

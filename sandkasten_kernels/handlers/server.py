@@ -21,10 +21,10 @@ def http_server(
     """Return the server of all routes.
 
     A client has ``header_seconds`` for the headers of a request, which is also how long a connection may lie idle, and
-    ``body_seconds`` for its body; a slower one is cut off.
+    ``body_seconds`` for its body, or, where a body or an answer is streamed, for each piece; a slower one is cut off.
     """
     return HTTPServer(
-        application(services),
+        application(services, idle_seconds=body_seconds),
         xheaders=services.web.trust_proxy,
         max_header_size=MAX_HEADER_BYTES,
         max_body_size=MAX_DROPPED_BYTES,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from ..errors import InvalidImage, LimitReached, SandkastenError
-from ..execution import Collector
+from ..errors import InvalidImage, LimitReached, SandboxFailed, SandkastenError
+from ..execution import Collector, Job, Outcome, Sink
 from ..parameters import SessionRequest, exec_request, label_filter
+from ..session import Session as LiveSession
 from ..sessions import Wanted
 from .base import Handler
 from .events import EventStream
@@ -19,6 +20,14 @@ class V1Handler(Handler):
 
     def status_of(self, error: SandkastenError) -> int:
         return 429 if isinstance(error, LimitReached) else super().status_of(error)
+
+    async def run(self, session: LiveSession, job: Job, sink: Sink) -> Outcome:
+        """Return how a job ended; it is stopped when the client goes away. Raises `SessionEnded` for that, too."""
+        try:
+            return await self.unless_gone(self.services.executions.run(session, job, sink))
+        except SandboxFailed:
+            self.services.sessions.running(session.id, self.owner)  # where it has ended meanwhile, that is the error
+            raise
 
 
 class Sessions(V1Handler):
@@ -90,11 +99,11 @@ class Exec(V1Handler):
         job = exec_request(self.json_body(), max_timeout_ms=self.services.executions.max_timeout_ms)
         sink = Collector(self.services.limits.max_output_bytes)
         try:
-            outcome = await self.unless_gone(self.services.executions.run(session, job, sink))
+            outcome = await self.run(session, job, sink)
         except asyncio.CancelledError:
             return
         if not self._gone:
-            self.write_json(sink.result(outcome, code=not job.in_shell))
+            self.write_text(sink.result(outcome, code=not job.in_shell))
 
 
 class ExecStream(V1Handler):
@@ -105,7 +114,7 @@ class ExecStream(V1Handler):
         job = exec_request(self.json_body(), max_timeout_ms=self.services.executions.max_timeout_ms)
         async with EventStream(self) as events:
             try:
-                outcome = await self.unless_gone(self.services.executions.run(session, job, events))
+                outcome = await self.run(session, job, events)
             except asyncio.CancelledError:
                 return
             events.done(outcome, code=not job.in_shell)
