@@ -21,9 +21,10 @@ from traitlets.config.loader import ArgumentError
 from . import __version__
 from .auth import Authenticator
 from .checks import check_settings, find_kernelspecs, find_web
-from .config import Defaults, Limits
+from .config import Defaults, Limits, WorkspaceSettings
 from .config_app import ConfigApp
 from .datadir import DataDir, default_data_dir
+from .disk_watch import DiskWatch
 from .doctor_app import DoctorApp
 from .engines import Engine
 from .engines.registry import find_engine
@@ -123,7 +124,7 @@ class SandkastenApp(Application):
         config=True, command_line_only=True
     )
 
-    classes: list[type] = [Pool, Defaults, Limits]
+    classes: list[type] = [Pool, Defaults, WorkspaceSettings, Limits]
     aliases: dict[str, str] = {
         "listen": "SandkastenApp.listen",
         "api-key": "SandkastenApp.api_key",
@@ -247,8 +248,9 @@ class SandkastenApp(Application):
             retention_seconds=self.retention_seconds,
             max_per_owner=limits.max_sessions_per_owner,
             env_names=frozenset(self.env_names),
+            persist_by_default=WorkspaceSettings(parent=self).persist_by_default,
         )
-        workspaces = Workspaces(engine, self.log)
+        workspaces = Workspaces(engine, data.path, limits.min_free_disk_mb, self.log)
         sessions = Sessions(pool, launcher, specs, store, workspaces, rules, self.log)
         sessions.setup()
         executions = Executions(
@@ -264,6 +266,9 @@ class SandkastenApp(Application):
         stack.push_async_callback(sessions.cleanup)
         stack.push_async_callback(executions.cleanup)
         pool.setup()
+        watch = DiskWatch(sessions, engine, limits.workspace_mb, self.log)
+        stack.push_async_callback(watch.cleanup)
+        watch.setup()
 
         server = http_server(
             Services(
@@ -295,7 +300,13 @@ class SandkastenApp(Application):
         return engine
 
 
-SECTIONS: Sections = {"": SandkastenApp, "defaults": Defaults, "pool": Pool, "limits": Limits}
+SECTIONS: Sections = {
+    "": SandkastenApp,
+    "defaults": Defaults,
+    "pool": Pool,
+    "workspace": WorkspaceSettings,
+    "limits": Limits,
+}
 
 
 def main(argv: list[str] | None = None) -> None:

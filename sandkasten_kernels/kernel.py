@@ -205,6 +205,20 @@ class Kernel:
         except LinkError as error:
             raise SandboxFailed(f"the command could not be stopped: {error}") from error
 
+    async def stop(self, words: str) -> bool:
+        """Stop what runs in the kernel and in the shell, with the reason on stderr; False when nothing did.
+
+        Raises `SandboxFailed`.
+        """
+        shell = self.link if self.spec.in_guest else self._shell.link
+        commands = shell.tell_executions(words) if shell else []
+        for msg_id in commands:
+            await self.stop_command(msg_id)
+        cells = [] if shell is self.link else self.link.tell_executions(words)
+        if cells:
+            await self.interrupt()
+        return bool(commands or cells)
+
     def close(self, reason: str) -> None:
         """End the connections and tell the clients; the sandbox is the pool's to destroy. Idempotent."""
         if self.workspace:

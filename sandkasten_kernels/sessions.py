@@ -6,9 +6,10 @@ import asyncio
 import logging
 import posixpath
 import time
+import uuid
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -46,6 +47,7 @@ class Rules:
     retention_seconds: an ended session is still shown for so long.
     max_per_owner: sessions an owner may have at once.
     env_names: variables a caller of ``/api`` may set, besides ``KERNEL_*``.
+    persist_by_default: whether a session that names no workspace has a new one that stays.
     """
 
     ttl_seconds: int = 1800
@@ -55,6 +57,7 @@ class Rules:
     retention_seconds: int = 3600
     max_per_owner: int = 64
     env_names: frozenset[str] = frozenset()
+    persist_by_default: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +135,9 @@ class Sessions:
         if having >= self.rules.max_per_owner:
             limit = f"limits.max_sessions_per_owner, {self.rules.max_per_owner}"
             raise LimitReached(f"this owner has {having} sessions, which is {limit}: end one", retry_after=5)
+        self._workspaces.check_room()
+        if self.rules.persist_by_default and not wanted.workspace_id:
+            wanted = replace(wanted, workspace_id=str(uuid.uuid4()))
         self._making[owner] += 1
         try:
             session = await self._make(spec, wanted, owner)
@@ -241,6 +247,9 @@ class Sessions:
             for record in self._store.records(owner)
             if labels.items() <= record.labels.items()
         ]
+
+    def __iter__(self) -> Iterator[Session]:
+        return iter(tuple(self._sessions.values()))
 
     def status(self) -> dict[str, Any]:
         """Return ``started last_activity kernels connections`` of the whole gateway."""

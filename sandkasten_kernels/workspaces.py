@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
 from .engines import Engine
-from .errors import UnknownWorkspace, WorkspaceInUse
+from .errors import NoCapacity, UnknownWorkspace, WorkspaceInUse
 from .messages import timestamp
 from .workspace_name import is_workspace_name, workspace_name
 
@@ -39,11 +41,17 @@ class Use:
 class Workspaces:
     """Makes workspaces when they are first asked for, and deletes those that nobody uses.
 
+    Parameters
+    ----------
+    directory: is on the disk that must have ``min_free_mb`` MiB free for a session to be made.
+
     Invariants: a workspace that has a `Use` is there and is not deleted; what happens to one name happens in turn.
     """
 
-    def __init__(self, engine: Engine, log: logging.Logger) -> None:
+    def __init__(self, engine: Engine, directory: Path, min_free_mb: int, log: logging.Logger) -> None:
         self._engine = engine
+        self._directory = directory
+        self._min_free_mb = min_free_mb
         self._log = log
         self._uses: dict[str, list[Use]] = {}
         self._known: set[str] = set()
@@ -52,6 +60,16 @@ class Workspaces:
     async def setup(self) -> None:
         """Find the workspaces that there are."""
         self._known = {stored.name for stored in await self._engine.workspaces() if is_workspace_name(stored.name)}
+
+    def check_room(self) -> None:
+        """Raise `NoCapacity` where the disk has too little room for a new session's files."""
+        disk = os.statvfs(self._directory)
+        if (free := disk.f_bavail * disk.f_frsize // 2**20) < self._min_free_mb:
+            raise NoCapacity(
+                f"the gateway's disk has {free} MiB free, and limits.min_free_disk_mb is {self._min_free_mb}: "
+                "delete workspaces that are not needed",
+                retry_after=60,
+            )
 
     async def hold(self, name: str) -> Use:
         """Return a use of a workspace, which is made when there is none of the name.

@@ -16,8 +16,6 @@ from typing import Any
 import docker
 import pytest
 
-from sandkasten_kernels.paths import asset_dir
-
 from .gateway import Gateway
 from .kernel_client import Api
 from .test_v1 import create, run
@@ -190,51 +188,24 @@ async def test_a_shell_kernel_stands_in_its_workspace(api: Api) -> None:
     assert (await run(api, other, code="print(open('a').read(), end='')"))["output"] == "shell\n"
 
 
-@pytest.fixture(scope="module")
-def image(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The image ``python`` with the files that the sources have of it now, under a name of its own."""
-    context = tmp_path_factory.mktemp("image")
-    for file in (asset_dir("images") / "python").glob("sandkasten_*"):
-        shutil.copy(file, context)
-    (context / "Dockerfile").write_text(
-        "FROM sandbox-runtime:python\nCOPY sandkasten_* /tmp/new/\nUSER 0:0\n"
-        "RUN cp /tmp/new/* /opt/venv/lib/python3*/site-packages/"
-        " && rm -f /opt/venv/lib/python3*/site-packages/__pycache__/sandkasten_*\nUSER 10001:10001\n"
-    )
-    tag = "sandkasten-test-workspaces:python"
-    engine.images.build(path=str(context), tag=tag, rm=True)
-    yield tag
-    engine.images.remove(tag)
-
-
-async def test_what_pip_installs_is_there_the_next_time_in_kernel_and_shell(folder: Path, image: str) -> None:
-    spec = json.loads((asset_dir("kernelspecs") / "python3" / "kernel.json").read_text())
-    spec["metadata"]["sandkasten"]["image"] = image
-    (folder / "specs" / "mine").mkdir(parents=True)
-    (folder / "specs" / "mine" / "kernel.json").write_text(json.dumps(spec))
-    config = f"kernelspec_dirs: [specs]\ndefault_image: '{image}'\npool: {{images: {{'{image}': 1}}}}\n"
-    with Gateway(folder, config) as gateway:
-        async with Api(gateway.url, gateway.token) as api:
-            first = await create(api, workspace_id="pips")
-            assert first["acquire_source"] == "pool" or not (await api.pool("mine"))["hits"]
-            made = await run(api, first, code=WHEEL)
-            assert made["status"] == "ok", made
-            install = await run(api, first, code="%pip install --no-index ./greeting-1-py3-none-any.whl")
-            assert "Successfully installed greeting-1" in install["output"]
-            assert (await run(api, first, code="import greeting; print(greeting.word)"))["output"] == "hello\n"
-            await end(api, first)
-            second = await create(api, workspace_id="pips")
-            assert (await run(api, second, code="import greeting; print(greeting.word)"))["output"] == "hello\n"
-            shell = await run(
-                api, second, cmd="python -c 'import greeting; print(greeting.word)'; pip list | grep greet"
-            )
-            assert shell["output"].split() == ["hello", "greeting", "1"]
-            assert (await api.request("POST", f"/api/kernels/{second['id']}/restart")).code == 200
-            assert (await run(api, second, code="import greeting; print(greeting.word)"))["output"] == "hello\n"
-            other = await create(api)
-            assert (await run(api, other, code="import greeting"))["status"] == "error"
-            await tidy(api)
-    gateway.assert_nothing_left()
+async def test_what_pip_installs_is_there_the_next_time_in_kernel_and_shell(api: Api) -> None:
+    hello = "import greeting; print(greeting.word)"
+    await warm(api)
+    first = await create(api, workspace_id="pips")
+    assert (await run(api, first, code=WHEEL))["status"] == "ok"
+    install = await run(api, first, code="%pip install --no-index ./greeting-1-py3-none-any.whl")
+    assert "Successfully installed greeting-1" in install["output"]
+    assert (await run(api, first, code=hello))["output"] == "hello\n"
+    await end(api, first)
+    await warm(api)
+    second = await create(api, workspace_id="pips")
+    assert second["acquire_source"] == "pool"
+    assert (await run(api, second, code=hello))["output"] == "hello\n"
+    shell = await run(api, second, cmd=f"python -c '{hello}'; pip list | grep greet")
+    assert shell["output"].split() == ["hello", "greeting", "1"]
+    assert (await api.request("POST", f"/api/kernels/{second['id']}/restart")).code == 200
+    assert (await run(api, second, code=hello))["output"] == "hello\n"
+    assert (await run(api, await create(api), code=hello))["status"] == "error"
 
 
 @pytest.mark.parametrize("name", WRONG_NAMES)
@@ -348,6 +319,73 @@ def mounted(source: Path, place: Path) -> Iterator[None]:
         where = Path(f"/proc/self/fd/{anchor}").readlink()  # wherever it was moved to
         os.close(anchor)
         subprocess.run(["umount", where], check=True)
+
+
+async def test_a_workspace_without_a_name_may_be_on_the_disk_and_goes_with_its_session(folder: Path) -> None:
+    with Gateway(folder, "pool: {images: {python: 1}}\nworkspace: {ephemeral: disk}\n") as gateway:
+        async with Api(gateway.url, gateway.token) as api:
+            await warm(api)
+            session = await create(api)
+            assert session["workspace_id"] is None
+            filled = await run(
+                api, session, cmd="head -c 300M /dev/zero > big && stat -c %s big; stat -fc %T /workspace"
+            )
+            assert filled["output"].split()[0] == str(300 * 2**20)
+            assert "tmpfs" not in filled["output"]
+            (own,) = (p for p in (gateway.data_dir / "workspaces").iterdir() if (p / "data" / "big").exists())
+            assert await workspaces(api) == {}
+            await end(api, session)
+            while own.exists():
+                await asyncio.sleep(0.05)
+    gateway.assert_nothing_left()
+    assert list((gateway.data_dir / "workspaces").iterdir()) == []
+
+
+async def test_every_session_may_have_a_workspace_that_stays(folder: Path) -> None:
+    with Gateway(folder, "pool: {images: {python: 1}}\nworkspace: {persist_by_default: true}\n") as gateway:
+        async with Api(gateway.url, gateway.token) as api:
+            session = await create(api)
+            await run(api, session, cmd="echo kept > a")
+            await end(api, session)
+            again = await create(api, workspace_id=session["workspace_id"])
+            assert (await run(api, again, cmd="cat a"))["output"] == "kept\n"
+            assert (await create(api))["workspace_id"] not in (None, session["workspace_id"])
+            await tidy(api)
+    gateway.assert_nothing_left()
+
+
+async def test_what_fills_a_workspace_is_stopped_with_the_reason_and_then_ended(folder: Path) -> None:
+    with Gateway(folder, "pool: {images: {python: 1}}\nlimits: {workspace_mb: 5}\n") as gateway:
+        async with Api(gateway.url, gateway.token) as api:
+            session = await create(api, workspace_id="full")
+            fill = "while :; do head -c 1M /dev/zero >> big; sleep 0.05; done"
+            stopped = await run(api, session, cmd=fill, timeout_ms=60000)
+            assert stopped["exit_code"] != 0
+            assert not stopped["timed_out"] or "limits.workspace_mb is 5" in stopped["stderr"]
+            assert "limits.workspace_mb is 5: what runs is stopped" in stopped["stderr"]
+            assert (await run(api, session, cmd="rm big; echo freed"))["output"] == "freed\n"
+            code = "f = open('big', 'w')\nwhile True: f.write('x' * 2**20); f.flush(); __import__('time').sleep(0.05)"
+            answer = await run(api, session, code=code, timeout_ms=60000)
+            assert "limits.workspace_mb is 5" in answer["stderr"]
+            assert answer["outputs"][-1]["ename"] == "KeyboardInterrupt"
+            await run(api, session, cmd=f"({fill}) & echo $!; disown")
+            while (info := await api.get(f"/v1/sessions/{session['id']}"))["status"] == "running":
+                await asyncio.sleep(0.1)
+            assert "limits.workspace_mb" in info["reason"]
+            await tidy(api)
+    gateway.assert_nothing_left()
+
+
+async def test_no_session_is_made_when_the_disk_is_nearly_full(folder: Path) -> None:
+    disk = shutil.disk_usage(folder)
+    config = f"pool: {{enabled: false}}\nlimits: {{min_free_disk_mb: {disk.total // 2**20}}}\n"
+    with Gateway(folder, config) as gateway:
+        async with Api(gateway.url, gateway.token) as api:
+            for path, body in (("/v1/sessions", {}), ("/api/kernels", {}), ("/v1/sessions", {"workspace_id": "ab"})):
+                answer = await api.request("POST", path, body)
+                assert (answer.code, json.loads(answer.body)["error_code"]) == (503, "NO_CAPACITY")
+                assert "limits.min_free_disk_mb" in json.loads(answer.body)["message"]
+            assert await workspaces(api) == {}
 
 
 def volumes(gateway: Gateway) -> list[str]:

@@ -191,6 +191,13 @@ class Engine(LoggingConfigurable, metaclass=_EngineMeta):  # type: ignore[metacl
         """Remove a workspace that no sandbox uses, with all its files. Raises `WorkspaceInUse`, `EngineError`."""
         raise InvalidWorkspace("this engine has no workspaces")
 
+    def stored_in(self, sandbox: Sandbox, workspace: str) -> str:
+        """Return the name by which `workspace_size` knows what is at a sandbox's ``/workspace``; empty if on no disk.
+
+        ``workspace``: the named workspace that it has; empty when it has one of its own.
+        """
+        return workspace
+
     async def workspace_size(self, name: str) -> tuple[int, bool]:
         """Return bytes on the disk, and whether all were counted. Raises `EngineError`."""
         return 0, False

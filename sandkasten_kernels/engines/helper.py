@@ -14,7 +14,7 @@ from typing import Any
 
 from ..errors import EngineError
 from ..image import full_name
-from .container import INSTANCE_LABEL
+from .container import HELPER_LABEL, INSTANCE_LABEL
 
 __all__ = ["Helper", "HelperError", "container_helper_config", "own_helper"]
 
@@ -123,7 +123,7 @@ def container_helper_config(instance: str, image: str, root: Path, door: Path) -
         "User": "0:0",
         "Entrypoint": [PYTHON, "-I", "-S", "-c", SCRIPT.read_text()],
         "Cmd": [ROOT_INSIDE, SOCKET_INSIDE],
-        "Labels": {INSTANCE_LABEL: instance},
+        "Labels": {INSTANCE_LABEL: instance, HELPER_LABEL: "workspaces"},
         "NetworkDisabled": True,
         "HostConfig": {
             "AutoRemove": True,

@@ -24,10 +24,10 @@ from .base import Sandbox, StoredWorkspace
 from .container import INSTANCE_LABEL, SANDBOX_UID, WORKSPACE_LABEL
 from .helper import Helper, HelperError, container_helper_config, own_helper
 
-__all__ = ["Volumes"]
+__all__ = ["Volumes", "private_name"]
 
 ATTACH_SECONDS, START_SECONDS = 10.0, 20.0
-TRASH, PROBE, DATA = ".trash-", ".probe", "data"
+TRASH, PRIVATE, PROBE, DATA = ".trash-", ".private-", ".probe", "data"
 
 
 class Volumes:
@@ -62,8 +62,7 @@ class Volumes:
         self._image = sandbox.spec.image
         self._uid = sandbox.arrival.uid
         self._root.mkdir(mode=0o700, exist_ok=True)
-        for leftover in self._root.glob(f"{TRASH}*"):
-            await self._empty(leftover.name)
+        await self._remove_leftovers()
         for stored in self._directories():
             await self.make(stored.name)
         for in_container in (False, True):
@@ -73,11 +72,19 @@ class Volumes:
                     return
         self._log.warning("workspaces cannot be attached to warm sandboxes here: sessions with one start cold")
 
-    def cleanup(self) -> None:
-        """End the helper; a second call does nothing."""
+    async def cleanup(self) -> None:
+        """Remove what belonged to sandboxes, which must be gone, and end the helper; a second call does nothing."""
+        await self._remove_leftovers()
+        self._close_helper()
+
+    def _close_helper(self) -> None:
         if self._helper:
             self._helper.close()
             self._helper = None
+
+    async def _remove_leftovers(self) -> None:
+        for leftover in (*self._root.glob(f"{TRASH}*"), *self._root.glob(f"{PRIVATE}*")):
+            await self._empty(leftover.name)
 
     async def stored(self) -> list[StoredWorkspace]:
         """Return the workspaces that there are, by the directories, with the labels of their volumes."""
@@ -99,6 +106,15 @@ class Volumes:
             data.mkdir(mode=0o755)
             await self._ask("own", name, uid=self._uid)
         await self._run(self._make_volume, name)
+
+    async def make_private(self, sandbox: str) -> None:
+        """Make a directory that goes with a sandbox; attaching it gives it to the sandbox's user."""
+        (self._root / private_name(sandbox) / DATA).mkdir(parents=True)
+
+    async def remove_private(self, sandbox: str) -> None:
+        """Remove the directory of a sandbox that is gone; no-op when it had none."""
+        if (self._root / private_name(sandbox)).is_dir():
+            await self._empty(private_name(sandbox))
 
     async def attach(self, sandbox: Sandbox, name: str) -> bool:
         """Mount a workspace over a sandbox's ``/workspace``; False where that cannot be done. Raises `EngineError`."""
@@ -134,7 +150,7 @@ class Volumes:
         """Remove what belongs to no workspace any more; what cannot be is tried again at the next start."""
         try:
             await self._ask("remove", trash)
-        except HelperError as error:
+        except EngineError as error:
             self._log.warning("%s is not removed: %s", self._root / trash, error.message)
 
     def _directories(self) -> list[StoredWorkspace]:
@@ -155,7 +171,7 @@ class Volumes:
             how = "a helper container" if self._in_container else "a process of root's"
             self._log.info("%s cannot attach workspaces: %s", how, error.message)
             if not self._in_container:
-                self.cleanup()
+                self._close_helper()
         with contextlib.suppress(OSError):
             (self._root / PROBE / DATA).rmdir()
             (self._root / PROBE).rmdir()
@@ -222,3 +238,8 @@ class Volumes:
             if error.status_code != 409:
                 raise
             raise WorkspaceInUse(f"workspace {name}: a container has its volume mounted: end it") from error
+
+
+def private_name(sandbox: str) -> str:
+    """Return how the directory is called that goes with a sandbox; no workspace can have this name."""
+    return f"{PRIVATE}{sandbox}"
