@@ -21,9 +21,10 @@ from traitlets.config.loader import ArgumentError
 from . import __version__
 from .auth import Authenticator
 from .checks import check_settings, find_kernelspecs, find_web, within
-from .config import Defaults, Limits
+from .config import Defaults, Limits, WorkspaceSettings
 from .config_app import ConfigApp
 from .datadir import DataDir, default_data_dir
+from .disk_watch import DiskWatch
 from .doctor_app import DoctorApp
 from .engines import Engine
 from .engines.registry import find_engine
@@ -44,6 +45,7 @@ from .run_app import RunApp
 from .sessions import Rules, Sessions
 from .settings import Settings, command_line_settings, file_settings
 from .store import Store
+from .workspaces import Workspaces
 
 __all__ = ["SandkastenApp", "main"]
 
@@ -122,7 +124,7 @@ class SandkastenApp(Application):
         config=True, command_line_only=True
     )
 
-    classes: list[type] = [Pool, Defaults, Limits]
+    classes: list[type] = [Pool, Defaults, WorkspaceSettings, Limits]
     aliases: dict[str, str] = {
         "listen": "SandkastenApp.listen",
         "api-key": "SandkastenApp.api_key",
@@ -246,8 +248,10 @@ class SandkastenApp(Application):
             retention_seconds=self.retention_seconds,
             max_per_owner=limits.max_sessions_per_owner,
             env_names=frozenset(self.env_names),
+            persist_by_default=WorkspaceSettings(parent=self).persist_by_default,
         )
-        sessions = Sessions(pool, launcher, specs, store, rules, self.log)
+        workspaces = Workspaces(engine, data.path, limits.min_free_disk_mb, self.log)
+        sessions = Sessions(pool, launcher, specs, store, workspaces, rules, self.log)
         sessions.setup()
         executions = Executions(
             max_concurrent=limits.max_concurrent_execs,
@@ -256,14 +260,28 @@ class SandkastenApp(Application):
         )
         self.log.info("checking the engine and the images")
         await engine.setup([launcher.sandbox_spec(spec) for spec in specs])
+        await workspaces.setup()
         stack.push_async_callback(launcher.cleanup)
         stack.push_async_callback(pool.cleanup)
         stack.push_async_callback(sessions.cleanup)
         stack.push_async_callback(executions.cleanup)
         pool.setup()
+        watch = DiskWatch(sessions, engine, limits.workspace_mb, self.log)
+        stack.push_async_callback(watch.cleanup)
+        watch.setup()
 
         server = http_server(
-            Services(Authenticator(token), sessions, NotebookSessions(sessions), specs, pool, web, executions, limits)
+            Services(
+                Authenticator(token),
+                sessions,
+                NotebookSessions(sessions),
+                specs,
+                pool,
+                web,
+                executions,
+                limits,
+                workspaces,
+            )
         )
         server.add_sockets(sockets)
         stack.callback(server.stop)
@@ -277,10 +295,18 @@ class SandkastenApp(Application):
 
     def _engine(self, data: DataDir) -> Engine:
         engine_class = find_engine(self.engine)
-        return engine_class(parent=self, instance=data.instance(), run_dir=data.run_dir)
+        engine = engine_class(parent=self, instance=data.instance(), run_dir=data.run_dir)
+        engine.workspaces_dir = data.path / "workspaces"
+        return engine
 
 
-SECTIONS: Sections = {"": SandkastenApp, "defaults": Defaults, "pool": Pool, "limits": Limits}
+SECTIONS: Sections = {
+    "": SandkastenApp,
+    "defaults": Defaults,
+    "pool": Pool,
+    "workspace": WorkspaceSettings,
+    "limits": Limits,
+}
 
 
 def main(argv: list[str] | None = None) -> None:

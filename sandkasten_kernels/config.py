@@ -1,4 +1,4 @@
-"""The sections `defaults` and `limits` of the configuration."""
+"""The sections `defaults`, `workspace` and `limits` of the configuration."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from traitlets.config import Configurable
 
 from .traitcheck import PositiveFloat
 
-__all__ = ["Defaults", "Limits"]
+__all__ = ["Defaults", "Limits", "WorkspaceSettings"]
 
 
 class Defaults(Configurable):
@@ -39,6 +39,23 @@ class Defaults(Configurable):
     ).tag(config=True)
 
 
+class WorkspaceSettings(Configurable):
+    """What /workspace is in a session that names no workspace."""
+
+    ephemeral = Enum(
+        ["tmpfs", "disk"],
+        default_value="tmpfs",
+        help="Where the files of a session without a named workspace are: tmpfs, in its memory; disk, below "
+        "data_dir, up to limits.workspace_mb. They go with the session.",
+    ).tag(config=True)
+    ephemeral_mb = Int(
+        0, min=0, help="Size of that tmpfs in MiB, at most half of the memory; 0: a quarter of the memory."
+    ).tag(config=True)
+    persist_by_default = Bool(
+        False, help="Whether a session that names no workspace gets a new one that stays; `workspace_id` names it."
+    ).tag(config=True)
+
+
 class Limits(Configurable):
     """Limits of the whole gateway."""
 
@@ -60,6 +77,14 @@ class Limits(Configurable):
     max_upload_bytes = Int(1024 * 1024 * 1024, min=1024, help="Bytes of a file, or an archive, that is uploaded.").tag(
         config=True
     )
+    workspace_mb = Int(
+        10_240,
+        min=1,
+        help="MiB that a workspace on the disk may have, named or not; what runs in its sessions is stopped above it.",
+    ).tag(config=True)
+    min_free_disk_mb = Int(
+        512, min=0, help="MiB that must be free on the disk of data_dir, else no session is made (503)."
+    ).tag(config=True)
     max_mem_limit_mb = Int(
         4096, min=128, help="Memory in MiB that a caller may ask for, for its session, as far as the machine has it."
     ).tag(config=True)

@@ -28,6 +28,8 @@ __all__ = [
     "UnknownKernel",
     "UnknownKernelspec",
     "UnknownNotebookSession",
+    "UnknownWorkspace",
+    "WorkspaceInUse",
 ]
 
 
@@ -140,6 +142,20 @@ class UnknownKernelspec(SandkastenError):
 
     status = 404
     code = "KERNELSPEC_NOT_FOUND"
+
+
+class UnknownWorkspace(SandkastenError):
+    """There is no workspace of this name."""
+
+    status = 404
+    code = "WORKSPACE_NOT_FOUND"
+
+
+class WorkspaceInUse(SandkastenError):
+    """A session uses the workspace, which therefore cannot be deleted."""
+
+    status = 409
+    code = "WORKSPACE_IN_USE"
 
 
 class _Passing(SandkastenError):

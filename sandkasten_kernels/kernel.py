@@ -20,8 +20,9 @@ from .guest_link import GuestLink
 from .kernelspec import Kernelspec
 from .link import Client, KernelLink
 from .messages import Parts
-from .own_code import READ_AT_START, set_up, silent
+from .own_code import READ_AT_START, set_up, silent, user_base
 from .shell_link import ShellLink, guest_sockets, socket_names
+from .workspaces import Use
 
 __all__ = ["Kernel", "KernelState"]
 
@@ -56,6 +57,7 @@ class Kernel:
         self.spec = spec
         self.state = KernelState.STARTING
         self.reason = ""
+        self.workspace: Use | None = None
         self.link = KernelLink(self._link_lost, log)
         self._log = log
         self._env: dict[str, str] = {}
@@ -99,9 +101,12 @@ class Kernel:
         run its kernelspec's `after_claim`.
 
         Returns how, when it was not silent: variables that a process reads only at its start, and kernels whose
-        language we cannot speak, make the process start anew. Raises `SandboxFailed`.
+        language we cannot speak, make the process start anew. With a workspace it enters that. Raises `SandboxFailed`.
         """
         self._owned = True
+        at_start_alone = any(map(READ_AT_START.match, env))
+        if self.workspace:
+            env, cwd = {**user_base(WORKSPACE), **env}, cwd or WORKSPACE
         self._env, self._cwd = dict(env), cwd
         try:
             if (env or cwd) and not self.spec.in_guest:
@@ -110,7 +115,7 @@ class Kernel:
             raise SandboxFailed(f"the shell could not be prepared for its owner: {error}", retry_after=1) from error
         language = self.spec.spec.language
         known = set_up(language, env, cwd) is not None
-        at_start = not known or (language == "python" and any(map(READ_AT_START.match, env)))
+        at_start = not known or (language == "python" and at_start_alone)
         if env and at_start:
             await self.restart()
             return "the kernel was started anew with its environment"
@@ -200,8 +205,24 @@ class Kernel:
         except LinkError as error:
             raise SandboxFailed(f"the command could not be stopped: {error}") from error
 
+    async def stop(self, words: str) -> bool:
+        """Stop what runs in the kernel and in the shell, with the reason on stderr; False when nothing did.
+
+        Raises `SandboxFailed`.
+        """
+        shell = self.link if self.spec.in_guest else self._shell.link
+        commands = shell.tell_executions(words) if shell else []
+        for msg_id in commands:
+            await self.stop_command(msg_id)
+        cells = [] if shell is self.link else self.link.tell_executions(words)
+        if cells:
+            await self.interrupt()
+        return bool(commands or cells)
+
     def close(self, reason: str) -> None:
         """End the connections and tell the clients; the sandbox is the pool's to destroy. Idempotent."""
+        if self.workspace:
+            self.workspace.ending = True
         self._die(reason)
         self.link.close(reason)
         self._shell.close(reason)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from dataclasses import fields
+from dataclasses import fields, replace
 
 from .config import Defaults
 from .engines import Engine, SandboxSpec
@@ -35,9 +35,12 @@ class Launcher:
         wanted.update((name, value) for name, value in own.items() if value is not None)
         return SandboxSpec(image=spec.image, **wanted)
 
-    async def start(self, spec: Kernelspec) -> Kernel:
-        """Return a kernel that has answered, in a sandbox of its own. Raises `SandboxFailed`, `EngineError`."""
-        sandbox = await self._engine.start(self.sandbox_spec(spec))
+    async def start(self, spec: Kernelspec, workspace: str = "") -> Kernel:
+        """Return a kernel that has answered, in a sandbox of its own, which has a workspace from its start.
+
+        Raises `SandboxFailed`, `EngineError`.
+        """
+        sandbox = await self._engine.start(replace(self.sandbox_spec(spec), workspace=workspace))
         kernel = Kernel(sandbox, spec, self._log)
         try:
             await kernel.start()
@@ -46,6 +49,14 @@ class Launcher:
             task.add_done_callback(self._discards.discard)
             raise
         return kernel
+
+    async def attach(self, kernel: Kernel, workspace: str) -> bool:
+        """Put a workspace into a kernel's sandbox; False where that did not work, and the sandbox is of no use."""
+        try:
+            return await self._engine.attach(kernel.sandbox, workspace)
+        except EngineError as error:
+            self._log.warning("sandbox %s does not get workspace %s: %s", kernel.sandbox.id, workspace, error)
+            return False
 
     async def resize(self, kernel: Kernel, cpu_limit: float | None, mem_limit_mb: int | None) -> None:
         """Change the limits of a kernel's sandbox. Raises `InvalidRequest`, `EngineError`."""
@@ -64,6 +75,8 @@ class Launcher:
         for delay in itertools.chain(BACKOFF_SECONDS, itertools.repeat(BACKOFF_SECONDS[-1])):
             try:
                 await self._engine.destroy(kernel.sandbox)
+                if kernel.workspace:
+                    kernel.workspace.close()
                 return
             except EngineError as error:
                 self._log.warning("sandbox %s is not ended yet, next try in %g s: %s", kernel.sandbox.id, delay, error)

@@ -161,6 +161,13 @@ class KernelLink:
         _, parts = build(msg_type, content, self.session, parent_header)
         self._fan_out("iopub", parts)
 
+    def tell_executions(self, words: str) -> list[str]:
+        """Say something on stderr in every execution that is not done; return the ids of their requests."""
+        executing = self._requests.executing()
+        for request in executing:
+            self.publish("stream", {"name": "stderr", "text": f"{words}\n"}, request.header)
+        return [request.msg_id for request in executing]
+
     def fail_open_requests(self, ename: str, reason: str) -> bool:
         """Answer every request that waits for the kernel with an error and ``idle``, so that no client hangs.
 

@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 
 from .errors import InvalidRequest, LimitReached, UnknownNotebookSession
 from .session import OWNER, Session
-from .sessions import Sessions, Wanted
+from .sessions import Sessions, jupyter_wanted
 
 __all__ = ["NotebookSession", "NotebookSessions"]
 
@@ -80,7 +80,8 @@ class NotebookSessions:
             if kernel_id is not None:
                 kernel = self._sessions.get(kernel_id, owner)
             else:
-                kernel = await self._sessions.create(Wanted(kernelspec=kernel_name), owner)
+                wanted = jupyter_wanted(kernel_name, body.get("env"), self._sessions.rules.env_names)
+                kernel = await self._sessions.create(wanted, owner)
             session = NotebookSession(texts["path"], texts.get("name", ""), texts["type"], kernel)
             self._known[session.id] = session
             return session, True
@@ -101,7 +102,8 @@ class NotebookSessions:
                     raise InvalidRequest(f"there is no kernel {kernel_id[:64]!r}")
                 kernel = self._sessions.get(kernel_id, owner)
             elif kernel_name is not None:
-                kernel = await self._sessions.create(Wanted(kernelspec=kernel_name), owner)
+                wanted = jupyter_wanted(kernel_name, body.get("env"), self._sessions.rules.env_names)
+                kernel = await self._sessions.create(wanted, owner)
                 if session_id not in self._known:
                     self._sessions.end(kernel.id, "its notebook session was ended meanwhile", owner)
                     self.get(session_id, owner)

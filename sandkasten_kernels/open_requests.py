@@ -106,6 +106,10 @@ class OpenRequests(Generic[C]):
         for session in [session for session, other in self._sessions.items() if other is client]:
             del self._sessions[session]
 
+    def executing(self) -> list[OpenRequest[C]]:
+        """Return the executions that are not done."""
+        return [r for r in self._requests.values() if r.kind == "execute_request" and not r.idle]
+
     def drain(self) -> Iterator[OpenRequest[C]]:
         """Yield every request that is not done, and forget them all."""
         requests, self._requests = self._requests, OrderedDict()

@@ -12,8 +12,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .errors import InvalidRequest, InvalidWorkspace
+from .errors import InvalidRequest
 from .execution import Job
+from .workspace_name import workspace_name
 
 __all__ = [
     "MAX_TEXT_BYTES",
@@ -32,7 +33,6 @@ MAX_LABELS, MAX_LABEL = 32, 128
 MAX_NAME = 128
 MAX_ENV_BYTES = 64 * 1024
 
-_WORKSPACE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}[a-z0-9]")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,255}")
 _LINE_ENDS = dict.fromkeys(map(ord, "\r\n"))
 _PLAIN = re.compile(r"[^\0\ud800-\udfff]*")
@@ -44,7 +44,7 @@ class SessionRequest:
 
     image: str | None = None
     ttl_seconds: int | None = None
-    workspace_id: str | None = None
+    workspace_id: str = ""
     name: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
@@ -54,15 +54,11 @@ class SessionRequest:
     @classmethod
     def parse(cls, body: Mapping[str, Any], *, max_mem_limit_mb: int, max_cpu_limit: float) -> SessionRequest:
         """Return what a body asks for. Raises `InvalidRequest`, `InvalidWorkspace`."""
-        workspace = _text(body, "workspace_id", 1024) or None
-        if workspace is not None and not _WORKSPACE.fullmatch(workspace):
-            raise InvalidWorkspace(
-                f"workspace_id: {workspace[:80]!r} is not 2 to 64 of a-z, 0-9 and -, with no - at its ends"
-            )
+        workspace = _text(body, "workspace_id", 1024)
         return cls(
             image=_text(body, "image", 255) or None,
             ttl_seconds=_whole(body, "ttl_seconds", 0, MAX_TTL_SECONDS) or None,
-            workspace_id=workspace,
+            workspace_id=workspace and workspace_name(workspace, "workspace_id"),
             name=_text(body, "name", MAX_NAME),
             labels=_labels(body.get("labels")),
             env=environment(body.get("env")),

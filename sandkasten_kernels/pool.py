@@ -121,6 +121,18 @@ class Pool(LoggingConfigurable):
                 self.release(future.result())
             raise
 
+    async def exchange(self, kernel: Kernel, workspace: str) -> Acquired:
+        """Return a fresh kernel that has a workspace from its start, for a claimed one, which is destroyed.
+
+        Raises `SandboxFailed`, `EngineError`; the claim is then given back.
+        """
+        try:
+            await self._launcher.destroy(kernel)
+            return Acquired(await self._launcher.start(kernel.spec, workspace), "cold")
+        except BaseException:
+            self.release(kernel)
+            raise
+
     def release(self, kernel: Kernel) -> None:
         """Take a claimed kernel back, to be destroyed; returns at once."""
         self._ledger.release(kernel.spec.name)

@@ -67,6 +67,7 @@ class Session:
     acquire_detail: str = ""
     name: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
+    workspace_id: str = ""
     created: datetime = field(default_factory=lambda: datetime.now(UTC))
     cwd: str = field(init=False)
     executions: int = 0
@@ -164,6 +165,7 @@ class Session:
             last_activity=self.last_activity.timestamp(),
             name=self.name,
             labels=self.labels,
+            workspace_id=self.workspace_id,
         )
 
 
@@ -186,6 +188,7 @@ def info(record: Record, session: Session | None = None) -> dict[str, Any]:
         "acquire_detail": record.acquire_detail,
         "name": record.name,
         "labels": dict(record.labels),
+        "workspace_id": record.workspace_id or None,
     }
     if ended:
         answer.update(ended_at=timestamp(ended), reason=record.reason)

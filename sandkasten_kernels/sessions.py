@@ -6,9 +6,10 @@ import asyncio
 import logging
 import posixpath
 import time
+import uuid
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,16 +19,20 @@ from .kernelspec import Kernelspec, Kernelspecs
 from .launcher import Launcher
 from .messages import timestamp
 from .parameters import environment
-from .pool import Pool
+from .pool import Acquired, Pool
 from .replay import Message
 from .seats import Connection, Seat
 from .session import OWNER, Lifetime, Origin, Session, info
 from .store import Store
+from .workspace_name import workspace_name
+from .workspaces import Workspaces
 
-__all__ = ["Rules", "Sessions", "Wanted", "jupyter_environment"]
+__all__ = ["Rules", "Sessions", "Wanted", "jupyter_wanted"]
 
 MAX_WAIT_SECONDS = 3600.0
 FORGET_SECONDS = 60.0
+WORKSPACE_VARIABLE = "KERNEL_WORKSPACE"
+NOT_ATTACHED = "the workspace could not be attached to a warm sandbox: this one was started with it"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +48,7 @@ class Rules:
     retention_seconds: an ended session is still shown for so long.
     max_per_owner: sessions an owner may have at once.
     env_names: variables a caller of ``/api`` may set, besides ``KERNEL_*``.
+    persist_by_default: whether a session that names no workspace has a new one that stays.
     """
 
     ttl_seconds: int = 1800
@@ -52,13 +58,15 @@ class Rules:
     retention_seconds: int = 3600
     max_per_owner: int = 64
     env_names: frozenset[str] = frozenset()
+    persist_by_default: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
     """A session that is asked for: a kernelspec's name, and what its kernel, its shell and the lists get to know.
 
-    ``env`` is checked already; ``ttl_seconds``, ``mem_limit_mb`` and ``cpu_limit`` are None for what is usual.
+    ``env`` is checked already; ``workspace_id`` is empty for a workspace that goes with the session;
+    ``ttl_seconds``, ``mem_limit_mb`` and ``cpu_limit`` are None for what is usual.
     """
 
     kernelspec: str | None = None
@@ -69,6 +77,7 @@ class Wanted:
     labels: Mapping[str, str] = field(default_factory=dict)
     mem_limit_mb: int | None = None
     cpu_limit: float | None = None
+    workspace_id: str = ""
 
 
 class Sessions:
@@ -79,7 +88,14 @@ class Sessions:
     """
 
     def __init__(
-        self, pool: Pool, launcher: Launcher, specs: Kernelspecs, store: Store, rules: Rules, log: logging.Logger
+        self,
+        pool: Pool,
+        launcher: Launcher,
+        specs: Kernelspecs,
+        store: Store,
+        workspaces: Workspaces,
+        rules: Rules,
+        log: logging.Logger,
     ) -> None:
         self.started = datetime.now(UTC)
         self.last_activity = self.started
@@ -88,6 +104,7 @@ class Sessions:
         self._launcher = launcher
         self._specs = specs
         self._store = store
+        self._workspaces = workspaces
         self._log = log
         self._sessions: dict[str, Session] = {}
         self._making: Counter[str] = Counter()
@@ -115,7 +132,7 @@ class Sessions:
     async def create(self, wanted: Wanted, owner: str = OWNER) -> Session:
         """Return a new session on a live kernel that has its environment.
 
-        Raises `UnknownKernelspec`, `LimitReached`, `NoCapacity`, `SandboxFailed`, `EngineError`.
+        Raises `UnknownKernelspec`, `LimitReached`, `NoCapacity`, `InvalidWorkspace`, `SandboxFailed`, `EngineError`.
         """
         spec = self._specs.get(wanted.kernelspec)
         living = [session for session in self._sessions.values() if session.owner == owner and not session.crashed]
@@ -123,6 +140,9 @@ class Sessions:
         if having >= self.rules.max_per_owner:
             limit = f"limits.max_sessions_per_owner, {self.rules.max_per_owner}"
             raise LimitReached(f"this owner has {having} sessions, which is {limit}: end one", retry_after=5)
+        self._workspaces.check_room()
+        if self.rules.persist_by_default and not wanted.workspace_id:
+            wanted = replace(wanted, workspace_id=str(uuid.uuid4()))
         self._making[owner] += 1
         try:
             session = await self._make(spec, wanted, owner)
@@ -131,7 +151,7 @@ class Sessions:
         return session
 
     async def _make(self, spec: Kernelspec, wanted: Wanted, owner: str) -> Session:
-        acquired = await self._pool.claim(spec)
+        acquired, attached = await self._acquire(spec, wanted.workspace_id)
         kernel = acquired.kernel
         try:
             if wanted.mem_limit_mb or wanted.cpu_limit:
@@ -143,10 +163,13 @@ class Sessions:
                 wanted.origin,
                 self._lifetime(wanted),
                 acquired.source,
-                detail or "",
+                "; ".join(filter(None, (attached, detail))),
                 wanted.name,
                 wanted.labels,
+                wanted.workspace_id,
             )
+            if kernel.workspace:
+                kernel.workspace.session_id = session.id
             self._store.save(session.record())
         except BaseException:
             self._pool.release(kernel)
@@ -159,6 +182,33 @@ class Sessions:
         self._watch(session)
         self._log.info("kernel %s created (%s, %s)", session.id, spec.name, acquired.source)
         return session
+
+    async def _acquire(self, spec: Kernelspec, workspace_id: str) -> tuple[Acquired, str]:
+        """Return a kernel that has its workspace, and how it came to it when that was not at once."""
+        if not workspace_id:
+            return await self._pool.claim(spec), ""
+        use = await self._workspaces.hold(workspace_id)
+        try:
+            acquired = await self._pool.claim(spec)
+        except BaseException:
+            use.close()
+            raise
+        kernel = acquired.kernel
+        kernel.workspace = use  # from here on it is in use until the kernel's sandbox is gone
+        try:
+            if await self._launcher.attach(kernel, use.name):
+                return acquired, ""
+        except BaseException:
+            self._pool.release(kernel)
+            raise
+        kernel.workspace = None
+        try:
+            acquired = await self._pool.exchange(kernel, use.name)
+        except BaseException:
+            use.close()
+            raise
+        acquired.kernel.workspace = use
+        return acquired, NOT_ATTACHED
 
     def get(self, session_id: str, owner: str = OWNER) -> Session:
         """Return a session that has not been ended; its sandbox may be gone. Raises `UnknownKernel`."""
@@ -196,6 +246,9 @@ class Sessions:
     def infos(self, labels: Set[tuple[str, str]], owner: str = OWNER) -> list[dict[str, Any]]:
         """Return the sessions that have these labels, newest first, running or lately ended, as `Store.records`."""
         return [info(record, self._sessions.get(record.id)) for record in self._store.records(owner, labels)]
+
+    def __iter__(self) -> Iterator[Session]:
+        return iter(tuple(self._sessions.values()))
 
     def status(self) -> dict[str, Any]:
         """Return ``started last_activity kernels connections`` of the whole gateway."""
@@ -295,18 +348,22 @@ class Sessions:
         session.timer = asyncio.get_running_loop().call_later(wait, self._watch, session)
 
 
-def jupyter_environment(env: Any, allowed: Collection[str]) -> dict[str, str]:
-    """Return what of a Jupyter client's ``env`` its kernel gets: ``KERNEL_*`` and the names that are ``allowed``.
+def jupyter_wanted(kernelspec: str | None, env: Any, allowed: Collection[str]) -> Wanted:
+    """Return what a Jupyter client asks for: of its ``env`` a kernel gets ``KERNEL_*`` and the names ``allowed``.
 
-    Raises `InvalidRequest`.
+    ``KERNEL_WORKSPACE`` names its workspace. Raises `InvalidRequest`, `InvalidWorkspace`.
     """
     if env is None:
-        return {}
+        return Wanted(kernelspec=kernelspec)
     if not isinstance(env, Mapping):
         raise InvalidRequest("env must be an object of strings")
-    if "KERNEL_WORKSPACE" in env:
-        raise InvalidRequest("KERNEL_WORKSPACE: this gateway has no workspaces yet; start without it")
-    return environment({name: value for name, value in env.items() if name.startswith("KERNEL_") or name in allowed})
+    taken = environment({name: value for name, value in env.items() if name.startswith("KERNEL_") or name in allowed})
+    workspace = taken.get(WORKSPACE_VARIABLE, "")
+    return Wanted(
+        kernelspec=kernelspec,
+        env=taken,
+        workspace_id=workspace and workspace_name(workspace, WORKSPACE_VARIABLE),
+    )
 
 
 def _directory(env: Mapping[str, str]) -> str | None:

@@ -32,6 +32,11 @@ class ShellLink:
         self._link: KernelLink | None = None
         self._lock = asyncio.Lock()
 
+    @property
+    def link(self) -> KernelLink | None:
+        """The link while it is open."""
+        return self._link
+
     async def get(self) -> KernelLink:
         """Return the link, opened where it is not. Raises `LinkError`."""
         async with self._lock:

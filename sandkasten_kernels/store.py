@@ -33,6 +33,7 @@ MIGRATIONS = (
     ) STRICT;
     CREATE INDEX sessions_of_owner ON sessions (owner, created);
     """,
+    "ALTER TABLE sessions ADD COLUMN workspace_id TEXT NOT NULL DEFAULT '';",
 )
 """Each brings the database from the version of its index to the next; never changed once released, only added to."""
 
@@ -47,6 +48,7 @@ class Record:
     sandbox: how the engine calls its sandbox.
     status: ``running``, or how it ended: ``expired``, ``destroyed``, ``crashed``; `reason` says more.
     ttl_seconds: how long it lives without being used; 0 for ever.
+    workspace_id: name of its workspace; empty for one that went with it.
     """
 
     id: str
@@ -65,6 +67,7 @@ class Record:
     name: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     ended: float | None = None
+    workspace_id: str = ""
 
 
 class Store:

@@ -26,6 +26,7 @@ class Gateway:
     folder: an empty directory; data directory, configuration and log are put there.
     config: text of the YAML file.
     env: variables besides those of the test run.
+    uid: the user that it runs as, who may use the engine; None for this one.
     """
 
     def __init__(
@@ -34,13 +35,17 @@ class Gateway:
         config: str = "",
         env: Mapping[str, str] | None = None,
         arguments: tuple[str, ...] = (),
+        uid: int | None = None,
     ) -> None:
         self.data_dir = folder / "data"
         self.log = folder / "gateway.log"
         self._config = folder / "sandkasten.yaml"
         self._config.write_text(config)
         self._env = {**os.environ, **(env or {})}
+        if uid is not None:
+            self._env |= {"PYTHONPATH": os.pathsep.join(sys.path), "HOME": str(folder)}
         self._arguments = arguments
+        self._uid = uid
         self.process: subprocess.Popen[bytes]
         self.url = self.token = ""
 
@@ -54,7 +59,7 @@ class Gateway:
     def start(self) -> None:
         """Return when the gateway has printed its URL."""
         command = [
-            sys.executable,
+            sys.executable if self._uid is None else interpreter(),
             "-m",
             "sandkasten_kernels",
             "serve",
@@ -67,6 +72,9 @@ class Gateway:
                 env=self._env,
                 stdout=log,
                 stderr=log,
+                user=self._uid,
+                group=self._uid,
+                extra_groups=None if self._uid is None else [Path("/var/run/docker.sock").stat().st_gid],
             )
         deadline = time.monotonic() + START_SECONDS
         while not (match := re.search(r"(http://\S+)/\?token=(\S+)", self.log.read_text())):
@@ -100,3 +108,10 @@ class Gateway:
         assert self.process.returncode == 0
         assert self.containers() == []
         assert list((self.data_dir / "run").iterdir()) == []
+
+
+def interpreter() -> str:
+    """Return a Python that every user may run: this one, or the system's where this one is a user's own."""
+    own = Path(sys.executable).resolve()
+    open_to_all = all(parent.stat().st_mode & 0o001 for parent in own.parents)
+    return sys.executable if open_to_all else f"/usr/bin/python3.{sys.version_info.minor}"

@@ -94,7 +94,7 @@ def test_a_file_of_an_older_version_is_brought_up_to_date(path: Path) -> None:
 def test_a_newer_or_damaged_file_is_refused_with_what_to_do(path: Path) -> None:
     with sqlite3.connect(path) as newer:
         newer.execute("PRAGMA user_version = 99")
-    with pytest.raises(ConfigError, match="of version 99, this program knows 1: use a newer one"):
+    with pytest.raises(ConfigError, match="of version 99, this program knows 2: use a newer one"):
         Store(path)
     path.write_bytes(b"not a database at all" * 100)
     with pytest.raises(ConfigError, match="not a database; move it away"):

@@ -83,7 +83,6 @@ async def test_an_image_has_a_short_and_a_full_name(api: Api, image: str | None)
         ({"image": "cobol"}, "INVALID_IMAGE"),
         ({"image": "../../etc"}, "INVALID_IMAGE"),
         ({"workspace_id": "../../etc"}, "INVALID_WORKSPACE"),
-        ({"workspace_id": "mine"}, "INVALID_WORKSPACE"),
         ({"ttl_seconds": -1}, "INVALID_REQUEST"),
     ],
 )

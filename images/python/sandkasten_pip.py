@@ -1,4 +1,5 @@
-"""pip as a sandbox needs it: where there is no network it fails at once and says what can be done.
+"""pip as a sandbox needs it: it installs into a named workspace, and fails at once where there is no network, telling
+what can be done.
 
 What needs no index (a wheel in the workspace, ``--no-index``) works as ever, and so does everything where there is a
 network.
@@ -25,6 +26,8 @@ This sandbox has no network, so pip cannot fetch packages. What can be done:
 def main(args: list[str] | None = None) -> int:
     """Run pip and return its exit code."""
     words = sys.argv[1:] if args is None else args
+    if (base := os.environ.get("PYTHONUSERBASE")) and not _says_where(words):
+        os.environ["PIP_PREFIX"] = base  # the image is read-only; a virtual environment of one's own has another pip
     if has_network():
         return pip_main(args)
     os.environ.setdefault("PIP_RETRIES", "0")
@@ -35,6 +38,10 @@ def main(args: list[str] | None = None) -> int:
         packages = ", ".join(shlex.quote(word) for word in commands[1:]) or "..."
         print(ADVICE.format(packages=packages), end="", file=sys.stderr)
     return code
+
+
+def _says_where(words: list[str]) -> bool:
+    return any(word.partition("=")[0] in ("--user", "--prefix", "--target", "-t", "--root") for word in words)
 
 
 def has_network() -> bool:

@@ -13,17 +13,17 @@ from __future__ import annotations
 import asyncio
 import select
 from abc import ABCMeta, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from traitlets.config import LoggingConfigurable
 
 from ..channel import SocketDirectory
-from ..errors import InvalidRequest
+from ..errors import InvalidRequest, InvalidWorkspace
 from .door import Arrival
 
-__all__ = ["Engine", "Sandbox", "SandboxSpec"]
+__all__ = ["Engine", "Sandbox", "SandboxSpec", "StoredWorkspace"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class SandboxSpec:
     pids_limit: processes and threads.
     network_mode: ``none``; or ``bridge``, the internet without the host, private networks and other sandboxes.
     readonly_rootfs: whether the image's files cannot be changed.
+    workspace: name of the workspace at ``/workspace``; without one there is a tmpfs that goes with the sandbox.
     """
 
     image: str
@@ -46,6 +47,16 @@ class SandboxSpec:
     pids_limit: int = 256
     network_mode: str = "none"
     readonly_rootfs: bool = True
+    workspace: str = ""
+
+
+@dataclass(frozen=True)
+class StoredWorkspace:
+    """A workspace that an engine has; `created` is in seconds since 1970."""
+
+    name: str
+    created: float
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
@@ -120,12 +131,14 @@ class Engine(LoggingConfigurable, metaclass=_EngineMeta):  # type: ignore[metacl
     ----------
     instance: id of the gateway's data directory; sandboxes carry it, and other instances' are never touched.
     run_dir: a directory of the gateway's own (0700) for what the engine needs at run time.
+    workspaces_dir: where an engine on this host keeps workspaces; set before `setup`.
 
     The class is called with both, and with ``parent``, the application, which its own settings and its log come from.
     """
 
     instance: str
     run_dir: Path
+    workspaces_dir: Path | None = None
 
     @abstractmethod
     async def setup(self, specs: list[SandboxSpec]) -> None:
@@ -157,3 +170,34 @@ class Engine(LoggingConfigurable, metaclass=_EngineMeta):  # type: ignore[metacl
     async def stats(self, sandbox: Sandbox) -> dict[str, int]:
         """Return what a sandbox uses: ``memory_bytes memory_limit cpu_usage_usec pids``, as far as it is known."""
         return {}
+
+    async def workspaces(self) -> list[StoredWorkspace]:
+        """Return the workspaces that there are, found again from what is stored."""
+        return []
+
+    async def make_workspace(self, name: str) -> None:
+        """Return when a workspace is there, which may be for long. An engine may have none: `InvalidWorkspace`."""
+        raise InvalidWorkspace("this engine has no workspaces: ask for a session without one")
+
+    async def attach(self, sandbox: Sandbox, workspace: str) -> bool:
+        """Put a workspace at ``/workspace`` of a sandbox that runs; processes enter the directory anew to see it.
+
+        False where that cannot be done, and the sandbox is as before: one is to be started with
+        `SandboxSpec.workspace`. Raises `EngineError`; the sandbox is then of no use.
+        """
+        return False
+
+    async def remove_workspace(self, name: str) -> None:
+        """Remove a workspace that no sandbox uses, with all its files. Raises `WorkspaceInUse`, `EngineError`."""
+        raise InvalidWorkspace("this engine has no workspaces")
+
+    def stored_in(self, sandbox: Sandbox, workspace: str) -> str:
+        """Return the name by which `workspace_size` knows what is at a sandbox's ``/workspace``; empty if on no disk.
+
+        ``workspace``: the named workspace that it has; empty when it has one of its own.
+        """
+        return workspace
+
+    async def workspace_size(self, name: str) -> tuple[int, bool]:
+        """Return bytes on the disk, and whether all were counted. Raises `EngineError`."""
+        return 0, False

@@ -17,17 +17,18 @@ import docker
 import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
-from ..config import Limits
+from ..config import Limits, WorkspaceSettings
 from ..errors import EngineError, InvalidRequest, SandboxFailed
 from ..guest import PROTOCOL
 from ..image import PROTOCOL_LABEL, build_command, full_name
 from ..paths import asset_dir
-from .base import Engine, Sandbox, SandboxSpec
+from .base import Engine, Sandbox, SandboxSpec, StoredWorkspace
 from .client import CALL_SECONDS, connect, words
-from .container import INSTANCE_LABEL, SANDBOX_LABEL, container_config
+from .container import HELPER_LABEL, INSTANCE_LABEL, SANDBOX_LABEL, container_config
 from .door import Arrival, Door
 from .host import Host
 from .network import network_name
+from .volumes import Volumes, private_name
 
 __all__ = ["DockerEngine", "connect"]
 
@@ -48,6 +49,8 @@ class DockerEngine(Engine):
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="docker")
         self._seccomp = (asset_dir("images") / "seccomp.json").read_text()
         self._host: Host | None = None
+        self._volumes: Volumes | None = None
+        self._private = WorkspaceSettings(parent=self.parent)
         self._names: set[str] = set()
         self._creating: set[asyncio.Future[str]] = set()
         self._discards: set[asyncio.Task[None]] = set()
@@ -71,11 +74,14 @@ class DockerEngine(Engine):
             task.cancel()
         await asyncio.gather(*self._discards, return_exceptions=True)
         try:
+            if self._volumes:
+                await self._sweep(keep=HELPER_LABEL)
+                await self._volumes.cleanup()
             await self._sweep()
             if self._host:
                 await self._give_host_back(self._host)
         finally:
-            client, self._client, self._host = self._client, None, None
+            client, self._client, self._host, self._volumes = self._client, None, None, None
             client.close()
             self._threads.shutdown(wait=False, cancel_futures=True)
 
@@ -89,17 +95,22 @@ class DockerEngine(Engine):
         try:
             container = await self._answer(created)
             arrival = await self._arrival(container, door)
+            sandbox = Sandbox(name, spec, container, arrival)
+            if self._volumes and self._private.ephemeral == "disk" and not spec.workspace:
+                await self._give_private(self._volumes, sandbox)
         except BaseException:
             self._in_background(self._discard(created, name, door))
             raise
         if self._doubtful:
             self._doubtful = False
             self._in_background(self._remove_unknown())
-        return Sandbox(name, spec, container, arrival)
+        return sandbox
 
     async def destroy(self, sandbox: Sandbox) -> None:
         sandbox.close()
         await self._remove(sandbox.handle)
+        if self._volumes:
+            await self._volumes.remove_private(sandbox.id)
         self._names.discard(sandbox.id)
         with contextlib.suppress(FileNotFoundError):
             (self.run_dir / sandbox.id).rmdir()
@@ -120,6 +131,36 @@ class DockerEngine(Engine):
             "cpu_usage_usec": found["cpu_stats"]["cpu_usage"].get("total_usage", 0) // 1000,
             "pids": found["pids_stats"].get("current", 0),
         }
+
+    async def workspaces(self) -> list[StoredWorkspace]:
+        return await self._volumes.stored() if self._volumes else []
+
+    async def make_workspace(self, name: str) -> None:
+        await self._storage.make(name)
+
+    async def attach(self, sandbox: Sandbox, workspace: str) -> bool:
+        return await self._storage.attach(sandbox, workspace)
+
+    def stored_in(self, sandbox: Sandbox, workspace: str) -> str:
+        on_disk = self._private.ephemeral == "disk"
+        return workspace or (private_name(sandbox.id) if on_disk else "")
+
+    async def _give_private(self, volumes: Volumes, sandbox: Sandbox) -> None:
+        """Give a sandbox a workspace on the disk that goes with it."""
+        try:
+            await volumes.make_private(sandbox.id)
+            if not await volumes.attach(sandbox, private_name(sandbox.id)):
+                raise EngineError("workspace.ephemeral: disk: nothing can be attached to a sandbox here: choose tmpfs")
+        except BaseException:
+            sandbox.close()
+            await volumes.remove_private(sandbox.id)
+            raise
+
+    async def remove_workspace(self, name: str) -> None:
+        await self._storage.remove(name)
+
+    async def workspace_size(self, name: str) -> tuple[int, bool]:
+        return await self._storage.size(name)
 
     async def _arrival(self, container: str, door: Door) -> Arrival:
         """Return the guest's arrival, or raise as soon as the container ends without one."""
@@ -240,6 +281,9 @@ class DockerEngine(Engine):
             ) from error
         try:
             os.close(sandbox.sockets.open("guest-control"))
+            if self.workspaces_dir:
+                self._volumes = Volumes(self.instance, self.workspaces_dir, self.run_dir, self._run, self.log)
+                await self._volumes.setup(self._api, sandbox)
         finally:
             await self.destroy(sandbox)
 
@@ -249,9 +293,12 @@ class DockerEngine(Engine):
         except EngineError as error:
             self.log.warning("network and cgroup of the sandboxes are left for the next start: %s", error)
 
-    async def _sweep(self) -> None:
-        """Remove what an earlier run of this instance left: its containers and its directories of doors."""
-        found = await self._run(self._containers)
+    async def _sweep(self, keep: str = "") -> None:
+        """Remove what an earlier run of this instance left: its containers and its directories of doors.
+
+        Containers with the label ``keep`` are left.
+        """
+        found = [container for container in await self._run(self._containers) if keep not in container["Labels"]]
         await asyncio.gather(*(self._remove(container["Id"]) for container in found))
         if found:
             self.log.info("removed %d sandboxes that nobody owned", len(found))
@@ -280,12 +327,20 @@ class DockerEngine(Engine):
             seccomp=self._seccomp,
             network=network_name(self.instance) if spec.network_mode == "bridge" else "none",
             cgroup=self._host.cgroup if self._host else "",
+            volume=self._storage.volume(spec.workspace) if spec.workspace else "",
+            workspace_mb=self._private.ephemeral_mb,
         )
         if spec.network_mode == "bridge" and self._host:
             self._host.lay_rules()
         container: str = self._api.create_container_from_config(config, name=_container_name(name))["Id"]
         self._api.start(container)
         return container
+
+    @property
+    def _storage(self) -> Volumes:
+        if self._volumes is None:
+            raise EngineError("the engine's workspaces are not set up")
+        return self._volumes
 
     @property
     def _api(self) -> Any:

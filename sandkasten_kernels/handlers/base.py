@@ -24,6 +24,7 @@ from ..notebooks import NotebookSessions
 from ..pool import Pool
 from ..sessions import Sessions
 from ..web import Web
+from ..workspaces import Workspaces
 from .bodies import MAX_BODY_BYTES, is_oversized
 
 __all__ = ["Handler", "Health", "NotFound", "Services", "log_request"]
@@ -46,6 +47,7 @@ class Services:
     web: Web
     executions: Executions
     limits: Limits
+    workspaces: Workspaces
 
 
 def _masked(parameter: re.Match[str]) -> str:

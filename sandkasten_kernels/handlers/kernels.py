@@ -11,7 +11,7 @@ from typing import Any
 
 from .. import __version__
 from ..errors import InvalidRequest
-from ..sessions import Wanted, jupyter_environment
+from ..sessions import jupyter_wanted
 from .base import Handler
 from .channels import client_of
 
@@ -82,8 +82,7 @@ class Kernels(Handler):
         if not isinstance(name, str | None):
             raise InvalidRequest("name must be a string")
         try:
-            env = jupyter_environment(body.get("env"), self.services.sessions.rules.env_names)
-            wanted = Wanted(kernelspec=name, env=env)
+            wanted = jupyter_wanted(name, body.get("env"), self.services.sessions.rules.env_names)
             session = await self.unless_gone(self.services.sessions.create(wanted, self.owner))
         except asyncio.CancelledError:
             return  # the client left while it waited, and nothing was created

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from ..errors import InvalidImage, InvalidWorkspace, LimitReached, SandboxFailed, SandkastenError
+from ..errors import InvalidImage, LimitReached, SandboxFailed, SandkastenError
 from ..execution import Collector, Job, Outcome, Sink
 from ..parameters import SessionRequest, exec_request, label_filter
 from ..session import Session as LiveSession
@@ -42,8 +42,6 @@ class Sessions(V1Handler):
         wanted = SessionRequest.parse(
             self.json_body(), max_mem_limit_mb=limits.max_mem_limit_mb, max_cpu_limit=limits.max_cpu_limit
         )
-        if wanted.workspace_id:
-            raise InvalidWorkspace(f"workspace_id: there are no workspaces here yet, {wanted.workspace_id!r} neither")
         try:
             session = await self.unless_gone(self.services.sessions.create(self._wanted(wanted), self.owner))
         except asyncio.CancelledError:
@@ -71,6 +69,7 @@ class Sessions(V1Handler):
             labels=wanted.labels,
             mem_limit_mb=wanted.mem_limit_mb,
             cpu_limit=wanted.cpu_limit,
+            workspace_id=wanted.workspace_id,
         )
 
 

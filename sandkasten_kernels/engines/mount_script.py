@@ -1,0 +1,184 @@
+"""Attaches workspaces to sandboxes and looks after their files: a root process, or one in a container, of its own.
+
+It has one thread, as ``setns`` wants it, and only the standard library. Its first argument is the directory of the
+workspaces, each ``NAME/data``; its second the path of a socket of packets to connect to, else stdin is one. A packet is
+a JSON object with ``id``, ``do`` and what that needs, perhaps with a descriptor, and is answered by one with the
+``id``:
+
+=========== ===================== =============================================================================
+``do``      needs                 what happens
+=========== ===================== =============================================================================
+``attach``  ``name uid``, a pidfd the workspace is mounted over ``/workspace`` in the namespace of that process
+``own``     ``name uid``          the workspace's directory belongs to the user
+``plain``   ``name``              answered when the workspace is a plain directory, and nothing is mounted there
+``remove``  ``name``              a directory is removed with all that is in it
+``size``    ``name``              ``bytes`` on the disk, and whether all were counted (``complete``)
+=========== ===================== =============================================================================
+
+What went wrong is ``error`` and ``errno``. Files are a sandbox's: no link is followed, no mount is crossed by what
+removes, and no depth of directories matters.
+"""
+
+import ctypes
+import errno
+import json
+import os
+import secrets
+import signal
+import socket
+import stat
+import struct
+import sys
+import time
+
+OPEN_TREE, MOVE_MOUNT, OPENAT2, MOUNT_SETATTR = 428, 429, 437, 442
+OPEN_TREE_CLONE, AT_EMPTY_PATH = 1, 0x1000
+MOVE_FROM_FD, MOVE_TO_FD = 0x4, 0x40
+NOSUID_NODEV, PRIVATE = 0x2 | 0x4, 1 << 18
+NO_XDEV, NO_MAGICLINKS, NO_SYMLINKS, BENEATH = 1, 2, 4, 8
+CLONE_NEWNS = 0x20000
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+MAX_ENTRIES, MAX_SECONDS = 1_000_000, 5.0
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def checked(result: int) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return result
+
+
+def syscall(number: int, *args: int | bytes) -> int:
+    words = [ctypes.create_string_buffer(a, len(a) + 1) if isinstance(a, bytes) else ctypes.c_long(a) for a in args]
+    return checked(libc.syscall(ctypes.c_long(number), *words))
+
+
+def beneath(directory: int, path: str, flags: int = DIRECTORY, resolve: int = 0) -> int:
+    """Return a descriptor of what is below a directory, by no link."""
+    how = struct.pack("QQQ", flags, 0, resolve | NO_MAGICLINKS | NO_SYMLINKS | BENEATH)
+    return syscall(OPENAT2, directory, os.fsencode(path), how, len(how))
+
+
+def own(directory: int, uid: int) -> None:
+    if os.fstat(directory).st_uid != uid:
+        os.fchown(directory, uid, uid)
+
+
+def attach(directory: int, pidfd: int) -> None:
+    """Mount a directory in the namespace of a process; this process is of no other use afterwards."""
+    wanted = os.fstat(directory)
+    tree = syscall(OPEN_TREE, directory, b"", OPEN_TREE_CLONE | os.O_CLOEXEC | AT_EMPTY_PATH)
+    attributes = struct.pack("QQQQ", NOSUID_NODEV, 0, PRIVATE, 0)
+    syscall(MOUNT_SETATTR, tree, b"", AT_EMPTY_PATH, attributes, len(attributes))
+    checked(libc.setns(pidfd, CLONE_NEWNS))
+    target = os.open("/workspace", os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW)
+    syscall(MOVE_MOUNT, tree, b"", target, b"", MOVE_FROM_FD | MOVE_TO_FD)
+    found = os.stat("/workspace")  # noqa: PTH116  of a piece with the calls around it
+    if (found.st_dev, found.st_ino) != (wanted.st_dev, wanted.st_ino):
+        raise OSError(errno.EIO, "the mount is not where it was put")
+
+
+def remove(parent: int, name: str) -> None:
+    """Remove a directory of any depth: what is in its directories is moved up until nothing is left."""
+    top = beneath(parent, name, resolve=NO_XDEV)
+    prefix, number = f".{secrets.token_hex(8)}-", 0
+    while entries := os.listdir(top):  # noqa: PTH208  by descriptor
+        before = number
+        removed = False
+        for entry in entries:
+            if not stat.S_ISDIR(os.stat(entry, dir_fd=top, follow_symlinks=False).st_mode):
+                os.unlink(entry, dir_fd=top)
+                removed = True
+                continue
+            inner = beneath(top, entry, resolve=NO_XDEV)
+            for child in os.listdir(inner):  # noqa: PTH208
+                if stat.S_ISDIR(os.stat(child, dir_fd=inner, follow_symlinks=False).st_mode):
+                    os.rename(child, f"{prefix}{number}", src_dir_fd=inner, dst_dir_fd=top)
+                    number += 1
+                else:
+                    os.unlink(child, dir_fd=inner)
+            os.close(inner)
+            os.rmdir(entry, dir_fd=top)
+            removed = True
+        if not removed and number == before:
+            raise OSError(errno.EBUSY, "it cannot be emptied")
+    os.close(top)
+    os.rmdir(name, dir_fd=parent)
+
+
+def size(top: int) -> dict[str, int | bool]:
+    """Count what a directory has on the disk; a file with several names once."""
+    deadline, left = time.monotonic() + MAX_SECONDS, MAX_ENTRIES
+    total, linked, paths = 0, set[int](), ["."]
+    complete = True
+    while paths:
+        path = paths.pop()
+        try:
+            directory = beneath(top, path)
+        except OSError:  # gone, or deeper than a path can say
+            complete = complete and path == "."
+            continue
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                left -= 1
+                if left < 0 or time.monotonic() > deadline:
+                    os.close(directory)
+                    return {"bytes": total, "complete": False}
+                try:
+                    found = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                if found.st_nlink > 1 and not stat.S_ISDIR(found.st_mode):
+                    if found.st_ino in linked:
+                        continue
+                    linked.add(found.st_ino)
+                total += found.st_blocks * 512
+                if stat.S_ISDIR(found.st_mode):
+                    paths.append(f"{path}/{entry.name}")
+        os.close(directory)
+    return {"bytes": total, "complete": complete}
+
+
+def answer(root: int, request: dict[str, str | int], fds: list[int]) -> dict[str, int | bool]:
+    """Do what is asked."""
+    do, name = request["do"], str(request["name"])
+    if "/" in name or name in ("", ".", ".."):
+        raise OSError(errno.EINVAL, "this is no name")
+    if do == "remove":
+        remove(root, name)
+        return {}
+    directory = beneath(root, f"{name}/data", resolve=NO_XDEV if do == "plain" else 0)
+    if do in ("attach", "own"):
+        own(directory, int(request["uid"]))
+    if do == "attach":
+        attach(directory, fds[0])
+    return size(directory) if do == "size" else {}
+
+
+def main() -> None:
+    root = os.open(sys.argv[1], DIRECTORY)
+    if len(sys.argv) > 2:
+        link = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        link.connect(sys.argv[2])
+    else:
+        link = socket.socket(fileno=0)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    while True:
+        data, fds, _, _ = socket.recv_fds(link, 65536, 1)
+        if not data:
+            return
+        if os.fork() == 0:
+            request = json.loads(data)
+            try:
+                reply = {"id": request["id"], **answer(root, request, fds)}
+            except OSError as error:
+                reply = {"id": request["id"], "error": error.strerror or str(error), "errno": error.errno or 0}
+            link.send(json.dumps(reply).encode())
+            os._exit(0)
+        for fd in fds:
+            os.close(fd)
+
+
+main()
