@@ -69,6 +69,8 @@ class Kernel:
         self._shell = ShellLink(sandbox, self.guest, log)
         self._settled = asyncio.Event()
         self._deaths: deque[float] = deque(maxlen=MAX_DEATHS)
+        self.connection: dict[str, Any] = {}
+        self._on_connected: Callable[[], None] = lambda: None
         self._on_gone: list[Callable[[], None]] = []
         self._lock = asyncio.Lock()
         self._revival: asyncio.Task[None] | None = None
@@ -84,6 +86,10 @@ class Kernel:
     def on_gone(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` once when the sandbox has ended, or a kernel that nobody owns yet."""
         self._on_gone.append(callback)
+
+    def on_connected(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` whenever `connection`, which is what it takes to reach the kernel, has changed."""
+        self._on_connected = callback
 
     async def start(self) -> None:
         """Return when the kernel has answered and its output is subscribed to. Raises `SandboxFailed`."""
@@ -238,6 +244,13 @@ class Kernel:
         else:
             names, key = await self._start_process(request, extra)
         await self.link.open(self.sandbox.sockets, names, key, START_SECONDS)
+        self.connection = {
+            "guest_key": self.sandbox.guest_key.hex(),
+            "key": key.hex(),
+            "sockets": dict(names),
+            "identity": self.link.identity.decode(),
+        }
+        self._on_connected()
         await self._run_own_code("warm_up", self.spec.warm_up, START_SECONDS)
         if self._cwd or (self.spec.in_guest and self._env):
             self._set_up(self._env)

@@ -171,10 +171,12 @@ class Sessions:
             if kernel.workspace:
                 kernel.workspace.session_id = session.id
             self._store.save(session.record())
+            self._store.connect(session.id, kernel.connection)
         except BaseException:
             self._pool.release(kernel)
             raise
         self._sessions[session.id] = session
+        kernel.on_connected(lambda: self._note_connection(session))
         kernel.on_gone(lambda: self._gone(session))
         if not kernel.sandbox.alive:
             self._end(session, "crashed", "its sandbox ended")
@@ -286,6 +288,12 @@ class Sessions:
             client.end(reason)
         self._release(session)
         self._log.info("kernel %s ended: %s", session.id, reason)
+
+    def _note_connection(self, session: Session) -> None:
+        try:
+            self._store.connect(session.id, session.kernel.connection)
+        except StoreFailed as error:
+            self._log.error("how to reach session %s is not stored: %s", session.id, error)
 
     def _note_end(self, session: Session, status: str, reason: str) -> None:
         """Store how a session ended; it ends also where that cannot be stored."""

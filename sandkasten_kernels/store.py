@@ -34,6 +34,11 @@ MIGRATIONS = (
     CREATE INDEX sessions_of_owner ON sessions (owner, created);
     """,
     "ALTER TABLE sessions ADD COLUMN workspace_id TEXT NOT NULL DEFAULT '';",
+    """
+    CREATE TABLE connections (session TEXT PRIMARY KEY, connection TEXT NOT NULL) STRICT;
+    CREATE TRIGGER connections_end AFTER UPDATE OF ended ON sessions WHEN NEW.ended IS NOT NULL
+    BEGIN DELETE FROM connections WHERE session = NEW.id; END;
+    """,
 )
 """Each brings the database from the version of its index to the next; never changed once released, only added to."""
 
@@ -103,6 +108,16 @@ class Store:
     def touch(self, session_id: str, last_activity: float) -> None:
         """Note when a session was last used."""
         self._write("UPDATE sessions SET last_activity = ? WHERE id = ?", (last_activity, session_id))
+
+    def connect(self, session_id: str, connection: Mapping[str, Any]) -> None:
+        """Keep what it takes to reach a session's kernel: keys, identities, names of sockets. Gone when it ends."""
+        self._write("REPLACE INTO connections VALUES (?, ?)", (session_id, json.dumps(connection)))
+
+    def connection(self, session_id: str) -> dict[str, Any] | None:
+        """Return what `connect` was told last; None when nothing was, or the session has ended."""
+        statement = "SELECT connection FROM connections WHERE session = ?"
+        row = self._database.execute(statement, (session_id,)).fetchone()
+        return dict(json.loads(row[0])) if row else None
 
     def end(self, session_id: str, status: str, reason: str, when: float) -> None:
         """Note how a session ended; the first word stands."""

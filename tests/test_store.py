@@ -94,7 +94,7 @@ def test_a_file_of_an_older_version_is_brought_up_to_date(path: Path) -> None:
 def test_a_newer_or_damaged_file_is_refused_with_what_to_do(path: Path) -> None:
     with sqlite3.connect(path) as newer:
         newer.execute("PRAGMA user_version = 99")
-    with pytest.raises(ConfigError, match="of version 99, this program knows 2: use a newer one"):
+    with pytest.raises(ConfigError, match=f"of version 99, this program knows {len(MIGRATIONS)}: use a newer one"):
         Store(path)
     path.write_bytes(b"not a database at all" * 100)
     with pytest.raises(ConfigError, match="not a database; move it away"):
@@ -122,3 +122,15 @@ def test_whatever_keeps_a_write_from_being_done_is_told_in_words(path: Path) -> 
     store.close()
     with pytest.raises(StoreFailed, match="closed database"):
         store.save(A)
+
+
+def test_how_a_kernel_is_reached_is_known_until_its_session_ends(path: Path) -> None:
+    store = Store(path)
+    store.save(A)
+    store.connect("a", {"key": "1"})
+    store.connect("a", {"key": "2"})
+    assert Store(path).connection("a") == {"key": "2"}
+    store.save(replace(A, name="renamed"))
+    assert store.connection("a") == {"key": "2"}
+    store.end("a", "destroyed", "", 10.0)
+    assert store.connection("a") is None
