@@ -177,19 +177,36 @@ async def test_a_client_that_goes_away_stops_what_it_started(
         assert shown["output"].startswith("next\n")
 
 
-async def test_a_stream_is_a_stream(session: dict[str, Any], http: httpx.AsyncClient) -> None:
-    for body in (
-        {"cmd": "echo one; sleep 1; echo two"},
-        {"code": "import time\nprint('one'); time.sleep(1); print('two')"},
-    ):
-        events = await streamed(http, session, **body)
-        kinds = [kind for kind, _, _ in events]
-        assert kinds[-1] == "done"
-        assert chunks(events) == "one\ntwo\n"
-        times = [moment for kind, _, moment in events if kind == "chunk"]
-        assert times[-1] - times[0] > 0.8
-        assert events[-1][1]["exit_code"] == 0
-        assert {"exit_code", "cwd", "duration_ms"} <= events[-1][1].keys()
+GO = "/tmp/go-on"
+
+
+@pytest.mark.parametrize(
+    ("body", "answer"),
+    [
+        (
+            {"cmd": f"echo one; until [ -e {GO} ]; do sleep 0.02; done; echo two"},
+            {"code": f"open('{GO}', 'w').close()"},
+        ),
+        (
+            {"code": f"import os, time\nprint('one')\nwhile not os.path.exists('{GO}'): time.sleep(.02)\nprint('two')"},
+            {"cmd": f"touch {GO}"},
+        ),
+    ],
+    ids=["cmd", "code"],
+)
+async def test_a_chunk_arrives_before_the_next_is_written(
+    api: Api, session: dict[str, Any], http: httpx.AsyncClient, body: dict[str, str], answer: dict[str, str]
+) -> None:
+    """What runs goes on only when its first word has been read here."""
+    events = []
+    async with http.stream("POST", f"/v1/sessions/{session['id']}/exec/stream", json=body) as response:
+        async for event in Stream(response):
+            events.append(event)
+            if event[1].get("chunk") == "one\n":
+                await run(api, session, **answer)
+    assert chunks(events) == "one\ntwo\n"
+    assert (events[-1][0], events[-1][1]["exit_code"]) == ("done", 0)
+    assert {"exit_code", "cwd", "duration_ms"} <= events[-1][1].keys()
 
 
 async def test_a_cells_outputs_are_streamed_as_events(session: dict[str, Any], http: httpx.AsyncClient) -> None:
