@@ -1,5 +1,7 @@
 """How an image of one's own is built: packages are installed in a container, whose changes become one layer.
 
+What is in it is tried as in a sandbox, before the image gets its name: without a network and not as root.
+
 A Dockerfile would keep what the build was told of the host's network in a layer or in the history, and twice as many
 bytes; a container keeps neither, because what it removes before it ends was never in the image.
 """
@@ -20,6 +22,7 @@ import docker
 from .apt_config import AptConfig, host_apt_config
 from .bootstrap import ImageBuildError
 from .build_progress import BuildProgress, Report
+from .engines.container import SANDBOX_UID
 from .image import DIGEST_LABEL, PROTOCOL_LABEL, REPOSITORY, full_name, image_record
 from .own_images import OwnImage
 from .paths import asset_dir
@@ -29,6 +32,15 @@ from .proxies import proxy_variables
 __all__ = ["build_own", "own_digest"]
 
 VENV_BIN = "/opt/venv/bin"
+LOG = {"Type": "json-file", "Config": {"max-size": "16m"}}
+CHECK = """
+set -e
+echo 'Step 4/4 : check the guest and the kernel'
+/opt/sandkasten/bin/python -I -B -c 'import sandkasten_guest, zmq'
+for kernel in /opt/venv/lib/python*/site-packages/sandkasten_ipykernel.py; do
+    [ ! -e "$kernel" ] || /opt/venv/bin/python -I -B -c 'import ipykernel.kernelapp, sandkasten_ipykernel'
+done
+"""
 
 
 def own_digest(image: OwnImage, origin: str) -> str:
@@ -42,7 +54,7 @@ def build_own(
 ) -> None:
     """Build `image` unless it is up to date; what it stands on is there. Raises `ImageBuildError`.
 
-    The name is given in the same step in which the image comes to be, when all is installed and checked.
+    It gets its name when all is installed and checked.
     """
     tag = full_name(image.name, repository)
     below = full_name(image.stands_on, repository)
@@ -58,16 +70,17 @@ def build_own(
     apt = host_apt_config(pip.ca_bundle) if image.apt else AptConfig()
     _tell_left_out(image, pip, apt, report)
     progress = BuildProgress(image.name, tag, report)
-    with _container(client, image, origin["Id"]) as container:
+    with _container(client, image, _install_config(origin["Id"])) as container:
         client.api.put_archive(container, "/", _archive(_files(image, pip, apt)))
-        output = client.api.attach(container, stream=True, logs=True)
-        client.api.start(container)
-        for line in _lines(output):
-            progress.line(line)
-        code = client.api.wait(container)["StatusCode"]
-        if code:
-            raise progress.failure(f"exit code {code}")
-        client.api.commit(container, repository, image.name, conf=_image_config(image, origin, digest))
+        _run(client, container, progress)
+        made = client.api.commit(container, conf=_image_config(image, origin, digest))["Id"]
+    try:
+        with _container(client, image, _check_config(made)) as container:
+            _run(client, container, progress)
+        client.api.tag(made, repository, image.name)
+    except BaseException:
+        client.api.remove_image(made)
+        raise
     built = image_record(client, tag)
     report(f"{tag} is built: {progress.seconds:.1f} s, {built['Size'] / 1e6:.0f} MB")
 
@@ -79,17 +92,52 @@ def _tell_left_out(image: OwnImage, pip: PipConfig, apt: AptConfig, report: Repo
         report(f"  {image.name}: apt does without `{source}`, which is this machine's own")
 
 
-@contextlib.contextmanager
-def _container(client: docker.DockerClient, image: OwnImage, origin: str) -> Iterator[str]:
-    """Yield a container in which to install as root; it is gone at the end, whatever happened."""
-    config = {
+def _install_config(origin: str) -> dict[str, Any]:
+    """Return the container in which packages are installed on the image `origin`, as root and with the network."""
+    return {
         "Image": origin,
         "User": "0:0",
         "WorkingDir": "/",
         "Entrypoint": ["/bin/bash", "/build/install"],
         "Cmd": [],
-        "HostConfig": {"NetworkMode": "host", "LogConfig": {"Type": "json-file", "Config": {"max-size": "16m"}}},
+        "HostConfig": {"NetworkMode": "host", "SecurityOpt": ["no-new-privileges"], "LogConfig": LOG},
     }
+
+
+def _check_config(made: str) -> dict[str, Any]:
+    """Return the container in which the image `made` is tried: packages run here for the first time."""
+    return {
+        "Image": made,
+        "User": f"{SANDBOX_UID}:{SANDBOX_UID}",
+        "WorkingDir": "/tmp",
+        "Entrypoint": ["/bin/bash", "-c", CHECK],
+        "Cmd": [],
+        "Env": ["HOME=/tmp"],
+        "HostConfig": {
+            "NetworkMode": "none",
+            "CapDrop": ["ALL"],
+            "SecurityOpt": ["no-new-privileges"],
+            "ReadonlyRootfs": True,
+            "Tmpfs": {"/tmp": "mode=1777"},
+            "PidsLimit": 256,
+            "LogConfig": LOG,
+        },
+    }
+
+
+def _run(client: docker.DockerClient, container: str, progress: BuildProgress) -> None:
+    """Return when the container has done its work. Raises `ImageBuildError`."""
+    output = client.api.attach(container, stream=True, logs=True)
+    client.api.start(container)
+    for line in _lines(output):
+        progress.line(line)
+    if code := client.api.wait(container)["StatusCode"]:
+        raise progress.failure(f"exit code {code}")
+
+
+@contextlib.contextmanager
+def _container(client: docker.DockerClient, image: OwnImage, config: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a container in which `image` is built; it is gone at the end, whatever happened."""
     container = _create(client, f"sandkasten-build-{image.name}", config)
     try:
         yield container

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import shutil
 import subprocess
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from sandkasten_kernels.engines import SandboxSpec
+from sandkasten_kernels.engines.docker import DockerEngine
+from sandkasten_kernels.engines.network import table_name
 
 from .gateway import Gateway
 from .isolation import NO_ROUTE, Listener, broken, host_addresses, outside, probe
@@ -87,6 +93,37 @@ async def test_the_table_holds(
     assert broken(seen) == {}
     assert seen["reach the outside"] in (("allowed",) if mode == "bridge" else NO_ROUTE)
     assert seen["interfaces"] == (["eth0", "lo"] if mode == "bridge" else ["lo"])
+
+
+async def test_rules_that_somebody_flushed_come_back_while_sandboxes_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    if os.geteuid() or not shutil.which("nft"):
+        assert os.environ.get("CI") != "true", "the table is deleted by root's nft"
+        pytest.skip("the table is deleted by root's nft")
+    monkeypatch.setattr("sandkasten_kernels.engines.docker.RULES_SECONDS", 0.1)
+    instance = uuid.uuid4().hex
+    table = ["table", *table_name(instance).split()]
+
+    def rules() -> str:
+        listed = subprocess.run(["nft", "list", *table], check=False, capture_output=True, text=True)
+        return listed.stdout
+
+    engine = DockerEngine(instance=instance, run_dir=tmp_path)
+    engine.log = logging.getLogger("rules")
+    try:
+        await engine.setup([SandboxSpec("base", network_mode="bridge")])
+        before = rules()
+        for near in ("10.0.0.0/8", "168.63.129.16", "169.254.0.0/16", "192.0.0.0/24", "198.18.0.0/15"):
+            assert near in before
+        subprocess.run(["nft", "delete", *table], check=True)
+        while rules() != before:
+            await asyncio.sleep(0.05)
+        while "packet rules of the sandboxes' network were missing" not in caplog.text:
+            await asyncio.sleep(0.05)
+    finally:
+        await engine.cleanup()
+    assert rules() == ""
 
 
 ALL_BUT_ONE = ["--cap-add", "ALL", "--cap-drop", "SYS_RESOURCE"]  # --privileged fails where the host itself lacks one

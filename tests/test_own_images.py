@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import subprocess
 import sys
+import threading
 import uuid
+import zipfile
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +26,8 @@ from sandkasten_kernels.apt_config import host_apt_config, parse_apt_options
 from sandkasten_kernels.bootstrap import ImageBuildError
 from sandkasten_kernels.build_progress import BuildProgress
 from sandkasten_kernels.checks import check_settings
-from sandkasten_kernels.errors import ConfigError
+from sandkasten_kernels.engines.host import Host
+from sandkasten_kernels.errors import ConfigError, EngineError
 from sandkasten_kernels.image import DIGEST_LABEL, PROTOCOL_LABEL, full_name
 from sandkasten_kernels.image_build import build_images
 from sandkasten_kernels.image_state import Standing, image_states
@@ -276,6 +282,87 @@ async def test_a_kernel_of_an_own_image_has_its_packages(
             )
             assert (await socket.execute(code)).stream() == "1  2\ntree\n10001\n0\n"
     gateway.assert_nothing_left()
+
+
+NOT_AS_ROOT = "import os; os.getuid() or os._exit(7); os.environ.get('HOME') == '/tmp' or os._exit(8)"
+"""For a ``.pth`` file: it is run whenever Python starts, and lets none start as root."""
+AS_ROOT = '#!/bin/sh\n[ $(/usr/bin/id -u) != 0 ] || touch /ran-as-root\nexec /usr/bin/${0##*/} "$@"\n'
+"""A command in the place of another, as a wheel may bring it into the venv."""
+
+
+def hostile_wheel(folder: Path, name: str) -> None:
+    """Write a wheel that runs wherever it can."""
+    info = f"{name}-1.0.dist-info"
+    files = {
+        f"{name}.py": "",
+        f"{name}.pth": NOT_AS_ROOT,
+        **{f"{name}-1.0.data/scripts/{command}": AS_ROOT for command in ("find", "rm", "chmod", "chown", "id")},
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    record = "".join(f"{path},,\n" for path in (*files, f"{info}/RECORD"))
+    with zipfile.ZipFile(folder / f"{name}-1.0-py3-none-any.whl", "w") as wheel:
+        for path, text in {**files, f"{info}/RECORD": record}.items():
+            wheel.writestr(path, text)
+
+
+@pytest.fixture
+def hostile_index(folder: Path) -> Iterator[PipConfig]:
+    """A package index on loopback with the wheels ``hostile1`` and ``hostile2``, and pip's settings for it."""
+    for name in ("hostile1", "hostile2"):
+        (folder / "index" / name).mkdir(parents=True)
+        hostile_wheel(folder / "index" / name, name)
+    handler = partial(SimpleHTTPRequestHandler, directory=str(folder / "index"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield PipConfig({"index-url": (f"http://127.0.0.1:{server.server_port}",)})
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("below", ["base", "python"])
+def test_nothing_of_a_wheel_runs_as_root_while_images_are_built(
+    engine: docker.DockerClient, own: str, hostile_index: PipConfig, below: str
+) -> None:
+    upper = f"{own}-upper"
+    images = OwnImage(own, below, pip=("hostile1",)), OwnImage(upper, own, pip=("hostile2",), apt=("tree",))
+    lines = build(engine, *images, pip=hostile_index)
+    assert sum("4/4 check the guest and the kernel" in line for line in lines) == 2
+
+    look = "ls -d /ran-as-root; find / -xdev -user 10001 -path '/opt/*'; /opt/venv/bin/python -c ''; echo $?"
+    for name in (own, upper):
+        command = {"command": ["-c", look], "entrypoint": "/bin/bash", "network_mode": "none", "remove": True}
+        environment = {"PATH": "/usr/bin:/bin"}
+        ran = engine.containers.run(full_name(name), user="0:0", environment=environment, **command)
+        assert ran == b"7\n"
+
+
+@pytest.mark.docker
+def test_the_host_is_prepared_by_an_image_of_ours_whatever_others_there_are(engine: docker.DockerClient) -> None:
+    class Engine:
+        """An engine without some of its images."""
+
+        def __init__(self, *missing: str) -> None:
+            self._missing = [full_name(name) for name in missing]
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(engine.api, name)
+
+        def inspect_image(self, image: str) -> Any:
+            if image in self._missing:
+                raise docker.errors.ImageNotFound(image)
+            return engine.api.inspect_image(image)
+
+    def image(*missing: str) -> str:
+        host = Host(Engine(*missing), "test", reserve_mb=64, bridge=False, log=logging.getLogger("test"))
+        return host.image
+
+    assert image() == "sandbox-runtime:base"
+    assert image("base") == "sandbox-runtime:python"
+    with pytest.raises(EngineError, match=r"there is no image sandbox-runtime:base.*run 'sandkasten-kernels images"):
+        image("base", "python")
 
 
 @pytest.mark.docker

@@ -36,6 +36,7 @@ T = TypeVar("T")
 HELLO_SECONDS = 30
 RETRY_SECONDS = (0.5, 2.0, 5.0, 15.0)
 THREADS = 8
+RULES_SECONDS = 60.0
 
 
 class DockerEngine(Engine):
@@ -55,6 +56,8 @@ class DockerEngine(Engine):
         self._creating: set[asyncio.Future[str]] = set()
         self._discards: set[asyncio.Task[None]] = set()
         self._doubtful = False
+        self._stopping = asyncio.Event()
+        self._keeper: asyncio.Task[None] | None = None
 
     async def setup(self, specs: list[SandboxSpec]) -> None:
         self._client = await self._run(connect)
@@ -64,6 +67,8 @@ class DockerEngine(Engine):
         if specs:
             await self._run(self._prepare_host, specs)
             await self._probe(specs[0])
+            if self._host and self._host.has_network:
+                self._keeper = asyncio.create_task(self._keep_rules(self._host))
 
     async def cleanup(self) -> None:
         if self._client is None:
@@ -73,6 +78,10 @@ class DockerEngine(Engine):
         for task in self._discards:
             task.cancel()
         await asyncio.gather(*self._discards, return_exceptions=True)
+        if self._keeper:  # not cancelled: what it has begun must not come after the rules are taken away
+            self._stopping.set()
+            await self._keeper
+            self._keeper = None
         try:
             if self._volumes:
                 await self._sweep(keep=HELPER_LABEL)
@@ -237,12 +246,29 @@ class DockerEngine(Engine):
         self._host = Host(
             self._api,
             self.instance,
-            specs[0].image,
             reserve_mb=Limits(parent=self.parent).host_reserve_mb,
             bridge=any(spec.network_mode == "bridge" for spec in specs),
             log=self.log,
         )
         self._host.setup()
+
+    async def _keep_rules(self, host: Host) -> None:
+        """Lay the packet rules again and again until the engine is cleaned up: whatever may flush them does not ask."""
+        while not self._stopping.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), RULES_SECONDS)
+                return
+            try:
+                await self._run(self._lay_rules, host)
+            except EngineError as error:
+                self.log.warning("the packet rules of the sandboxes' network are not looked after: %s", error.message)
+
+    def _lay_rules(self, host: Host) -> None:
+        if host.lay_rules():
+            self.log.warning(
+                "the packet rules of the sandboxes' network were missing and are laid again: something has flushed the "
+                "host's (a restart of nftables?), and sandboxes could reach what is near"
+            )
 
     async def _check_image(self, image: str) -> None:
         mend = f"run '{build_command(image)}'"
@@ -331,7 +357,7 @@ class DockerEngine(Engine):
             workspace_mb=self._private.ephemeral_mb,
         )
         if spec.network_mode == "bridge" and self._host:
-            self._host.lay_rules()
+            self._lay_rules(self._host)
         container: str = self._api.create_container_from_config(config, name=_container_name(name))["Id"]
         self._api.start(container)
         return container

@@ -5,15 +5,18 @@ Every method blocks and asks the engine; a gateway need not be root for it, only
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from pathlib import Path
 from typing import Any
 
+from docker.errors import ImageNotFound
+
 from ..errors import ConfigError, EngineError
-from ..image import full_name
+from ..image import STANDARD, build_command, full_name
 from .container import INSTANCE_LABEL
-from .network import firewall, network_config, no_firewall, resolvers
+from .network import firewall, network_config, no_firewall, resolvers, table_name
 
 __all__ = ["Host"]
 
@@ -24,21 +27,21 @@ PYTHON = "/opt/sandkasten/bin/python"
 class Host:
     """The parent cgroup and the bridge network of a gateway's sandboxes.
 
+    What has to be run on the host is run as root by the Python of an image of ours: never by that of an image of
+    somebody's own, in which packages have put what they like. Raises `EngineError` when there is none.
+
     Parameters
     ----------
     api: docker-py's low-level client.
-    image: an image with a guest; its Python runs what has to be run on the host.
     reserve_mb: memory in MiB that all sandboxes together leave to the host.
     bridge: whether there are sandboxes with a network.
     """
 
-    def __init__(
-        self, api: Any, instance: str, image: str, *, reserve_mb: int, bridge: bool, log: logging.Logger
-    ) -> None:
+    def __init__(self, api: Any, instance: str, *, reserve_mb: int, bridge: bool, log: logging.Logger) -> None:
         info = api.info()
         self._api = api
         self._instance = instance
-        self._image = image
+        self.image = _image_of_ours(api)
         self._bridge = bridge
         self._log = log
         self._systemd = info.get("CgroupDriver") == "systemd"
@@ -48,6 +51,11 @@ class Host:
                 f"limits.host_reserve_mb: {reserve_mb} of the engine's {info['MemTotal'] // 2**20} MiB leave less than "
                 f"{LEAST_MEMORY_MB} MiB to the sandboxes"
             )
+
+    @property
+    def has_network(self) -> bool:
+        """Whether there are sandboxes with a network, and so rules to keep."""
+        return self._bridge
 
     @property
     def cgroup(self) -> str:
@@ -72,9 +80,10 @@ class Host:
         except EngineError as error:
             self._log.warning("the sandboxes' memory together is not bounded: %s", error.message)
 
-    def lay_rules(self) -> None:
-        """Put the packet rules of the network in place, whether they are there or were flushed."""
-        self._run(rules=firewall(self._instance, resolvers()))
+    def lay_rules(self) -> bool:
+        """Put the packet rules of the network in place; return whether they were missing."""
+        rules, table = firewall(self._instance, resolvers()), table_name(self._instance)
+        return self._run(rules=rules, table=table).startswith("missing")
 
     def cleanup(self) -> None:
         """Take network, rules and cgroup away, when no sandbox is left."""
@@ -86,12 +95,12 @@ class Host:
         for network in self._api.networks(filters={"label": f"{INSTANCE_LABEL}={self._instance}"}):
             self._api.remove_network(network["Id"])
 
-    def _run(self, parent: str | None = None, **request: Any) -> None:
-        """Run `host_script` and return when it has done its work. Raises `EngineError` in its words."""
+    def _run(self, parent: str | None = None, **request: Any) -> str:
+        """Run `host_script` and return what it says when it has done its work. Raises `EngineError` in its words."""
         script = Path(__file__).with_name("host_script.py").read_text()
         container = self._api.create_container_from_config(
             {
-                "Image": full_name(self._image),
+                "Image": self.image,
                 "User": "0:0",
                 "Entrypoint": [PYTHON, "-I", "-c", script],
                 "Cmd": [json.dumps(request)],
@@ -114,7 +123,16 @@ class Host:
             output: bytes = self._api.logs(container, tail=5)
         finally:
             self._api.remove_container(container, force=True)
+        said = output.decode("utf-8", "replace").strip()[:400]
         if code:
-            raise EngineError(
-                f"the engine's host cannot be prepared: {output.decode('utf-8', 'replace').strip()[:400]}"
-            )
+            raise EngineError(f"the engine's host cannot be prepared: {said}")
+        return said
+
+
+def _image_of_ours(api: Any) -> str:
+    for image in map(full_name, STANDARD):
+        with contextlib.suppress(ImageNotFound):
+            api.inspect_image(image)
+            return image
+    image = full_name(STANDARD[0])
+    raise EngineError(f"there is no image {image}, which prepares the engine's host: run '{build_command(image)}'")

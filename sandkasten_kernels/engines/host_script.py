@@ -1,8 +1,9 @@
 """Runs on the engine's host, in a short-lived container as root: bounds a cgroup and loads packet rules.
 
 Only the standard library is there. ``/cgroup`` is the host's ``/sys/fs/cgroup``, ``/host`` its root, read-only, whose
-``nft`` is used. The one argument is a JSON object; of ``cgroup`` with ``memory_bytes``, ``rules``
-and ``gone`` (a cgroup to remove) each may be missing. What is wrong goes to stderr as one line, with exit code 1.
+``nft`` is used. The one argument is a JSON object; of ``cgroup`` with ``memory_bytes``, ``rules``, ``table`` (where
+they go: stdout says when it was missing) and ``gone`` (a cgroup to remove) each may be missing. What is wrong goes to
+stderr as one line, with exit code 1.
 """
 
 import contextlib
@@ -25,11 +26,16 @@ def remove_cgroup(cgroup: str) -> None:
             directory.rmdir()
 
 
-def load_rules(rules: str) -> None:
+def load_rules(rules: str, table: str) -> None:
     os.chroot("/host")
     os.chdir("/")
     os.environ["PATH"] = "/usr/sbin:/usr/bin:/sbin:/bin"
     try:
+        if (
+            table
+            and subprocess.run(["nft", "list", "table", *table.split()], check=False, capture_output=True).returncode
+        ):
+            print("missing", flush=True)
         subprocess.run(["nft", "-f", "-"], input=rules, text=True, check=True, capture_output=True)
     except FileNotFoundError:
         sys.exit("the host has no nft: install its package nftables")
@@ -47,7 +53,7 @@ def main() -> None:
     except OSError as error:
         sys.exit(f"the cgroup {cgroup}: {error.strerror}")
     if rules := request.get("rules"):
-        load_rules(rules)
+        load_rules(rules, request.get("table", ""))
 
 
 main()

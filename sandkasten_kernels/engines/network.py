@@ -1,7 +1,7 @@
 """The network of sandboxes whose ``network_mode`` is ``bridge``: the internet, and nothing that is near.
 
 Sandboxes share one bridge without traffic between them. A table of the host's packet filter, of the gateway's own,
-drops what they send to the host itself, to link-local addresses (where clouds keep their metadata) and to private
+refuses what they send to the host itself, to link-local addresses (where clouds keep their metadata) and to private
 networks. It stands beside whatever firewall there is: a packet must pass both.
 """
 
@@ -11,19 +11,23 @@ import ipaddress
 from pathlib import Path
 from typing import Any
 
-__all__ = ["bridge_name", "firewall", "network_config", "network_name", "no_firewall", "resolvers"]
+__all__ = ["bridge_name", "firewall", "network_config", "network_name", "no_firewall", "resolvers", "table_name"]
 
 NEAR = (
     "0.0.0.0/8",
     "10.0.0.0/8",
     "100.64.0.0/10",
     "127.0.0.0/8",
+    "168.63.129.16/32",
     "169.254.0.0/16",
     "172.16.0.0/12",
+    "192.0.0.0/24",
     "192.168.0.0/16",
+    "198.18.0.0/15",
     "224.0.0.0/3",
 )
-"""Private, shared, link-local, multicast and reserved addresses (RFC 6890)."""
+"""Private, shared, link-local, benchmarking, multicast and reserved addresses (RFC 6890), and where Azure has what
+other clouds have at a link-local one. Addresses for documentation are nobody's, and not among them."""
 
 REFUSE = "reject with icmpx admin-prohibited"
 """Said at once, so that nobody waits for a time-out."""
@@ -54,6 +58,11 @@ def network_config(instance: str) -> dict[str, Any]:
     }
 
 
+def table_name(instance: str) -> str:
+    """Return the table of the host's packet filter in which the rules are, with its family."""
+    return f"inet sandkasten_{instance}"
+
+
 def firewall(instance: str, name_servers: list[str]) -> str:
     """Return the rules, for ``nft -f``, that replace those that may be there.
 
@@ -61,7 +70,7 @@ def firewall(instance: str, name_servers: list[str]) -> str:
     ----------
     name_servers: IPv4 addresses of the host's resolvers; near ones stay reachable, on port 53 alone.
     """
-    table, bridge = f"inet sandkasten_{instance}", bridge_name(instance)
+    table, bridge = table_name(instance), bridge_name(instance)
     dns = [
         f'    iifname "{bridge}" ip daddr {server} {protocol} dport 53 accept\n'
         for server in name_servers
@@ -88,7 +97,7 @@ def firewall(instance: str, name_servers: list[str]) -> str:
 
 def no_firewall(instance: str) -> str:
     """Return the rules, for ``nft -f``, that take the gateway's table away, whether or not it is there."""
-    return f"table inet sandkasten_{instance}\ndelete table inet sandkasten_{instance}\n"
+    return f"table {table_name(instance)}\ndelete table {table_name(instance)}\n"
 
 
 def resolvers() -> list[str]:
