@@ -10,6 +10,7 @@ import re
 from functools import partial
 from typing import NamedTuple
 
+from .config import Limits
 from .engines.registry import engine_names, find_engine
 from .errors import ConfigError
 from .kernelspec import Kernelspec, Kernelspecs
@@ -20,7 +21,7 @@ from .paths import asset_dir
 from .settings import Settings
 from .web import Web
 
-__all__ = ["Machine", "check_settings", "find_kernelspecs", "find_web"]
+__all__ = ["Machine", "check_settings", "find_kernelspecs", "find_web", "within"]
 
 LEAST_CPUS = 0.01
 """The least that Linux can share out: 1 ms in 100."""
@@ -57,6 +58,15 @@ def check_settings(settings: Settings, machine: Machine | None = None) -> Kernel
         if not _VARIABLE.fullmatch(name):
             raise settings.error(("env_names", str(number)), f"{name!r} cannot be the name of a variable")
     return specs
+
+
+def within(limits: Limits, machine: Machine | None = None) -> Limits:
+    """Return `limits` with no more for a caller to ask for than the machine has."""
+    machine = machine or Machine.this()
+    limits.max_cpu_limit = min(limits.max_cpu_limit, machine.cpus)
+    least = Limits.max_mem_limit_mb.min
+    limits.max_mem_limit_mb = max(least, min(limits.max_mem_limit_mb, machine.memory_mb - limits.host_reserve_mb))
+    return limits
 
 
 def find_kernelspecs(settings: Settings) -> Kernelspecs:

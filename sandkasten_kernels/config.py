@@ -85,9 +85,9 @@ class Limits(Configurable):
     min_free_disk_mb = Int(
         512, min=0, help="MiB that must be free on the disk of data_dir, else no session is made (503)."
     ).tag(config=True)
-    max_mem_limit_mb = Int(4096, min=128, help="Memory in MiB that a caller may ask for, for its session.").tag(
-        config=True
-    )
-    max_cpu_limit = PositiveFloat(4.0, help="CPU time that a caller may ask for, for its session, in cores.").tag(
-        config=True
-    )
+    max_mem_limit_mb = Int(
+        4096, min=128, help="Memory in MiB that a caller may ask for, for its session, as far as the machine has it."
+    ).tag(config=True)
+    max_cpu_limit = PositiveFloat(
+        4.0, help="CPU time that a caller may ask for, for its session, in cores, as far as the machine has them."
+    ).tag(config=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import posixpath
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -23,14 +23,12 @@ from .errors import (
 )
 from .guest_link import MAX_DATA_BYTES, GuestLink
 from .messages import Reply
-from .tars import Entry, TarReader, tar_end, tar_header, tar_padding
 
 __all__ = ["Allowance", "FileInfo", "Files", "Writer", "absolute", "relative"]
 
 WORKSPACE = "/workspace"
 ASK_SECONDS = 30.0
 MAX_PATH_BYTES = 4095
-MAX_DIRECTORIES_AHEAD = 20_000
 MAX_SIZE = 2**63 - 1
 LAST_TIME = 253_402_300_799.0  # of the year 9999
 _ERRORS: dict[str, type[SandkastenError]] = {
@@ -167,29 +165,8 @@ class Files:
         finally:
             await writer.close()
 
-    async def tar(self, path: str) -> AsyncGenerator[bytes]:
-        """Yield a directory as a tar archive, its files and directories; links and the rest are left out.
-
-        What vanishes while it is read is left out too.
-        """
-        ahead = [(path, posixpath.basename(path) or "workspace", 0.0)]
-        while ahead:
-            folder, label, modified = ahead.pop()
-            yield tar_header(label, size=0, mode=0o755, modified=modified, is_dir=True)
-            async with aclosing(self._all_entries(folder)) as entries:
-                async for entry in entries:
-                    inner, name = posixpath.join(folder, entry.name), f"{label}/{entry.name}"
-                    if entry.kind == "directory":
-                        ahead.append((inner, name, entry.modified))
-                        if len(ahead) > MAX_DIRECTORIES_AHEAD:
-                            raise FileRefused(f"{absolute(path)[:200]!r} has too many directories for an archive")
-                    elif entry.kind == "file":
-                        async with aclosing(self._tar_file(inner, name, entry)) as pieces:
-                            async for piece in pieces:
-                                yield piece
-        yield tar_end()
-
-    async def _all_entries(self, path: str) -> AsyncGenerator[FileInfo]:
+    async def walk(self, path: str) -> AsyncGenerator[FileInfo]:
+        """Yield all entries of a directory, some thousand at a time; none of one that vanishes."""
         handle, more = _new_handle(), True
         try:
             reply = await self.ask("file_list", path, path=path, handle=handle)
@@ -205,54 +182,6 @@ class Files:
         finally:
             if more:
                 await self.release(handle)
-
-    async def _tar_file(self, path: str, name: str, entry: FileInfo) -> AsyncGenerator[bytes]:
-        """Yield one file; where it has changed meanwhile it is cut, or filled with zeros, to the size that was said."""
-        try:
-            async with self.open(path) as (size, pieces):
-                yield tar_header(name, size=size, mode=entry.mode, modified=entry.modified, is_dir=False)
-                left = size
-                async for piece in pieces:
-                    yield piece[:left]
-                    left -= len(piece[:left])
-                    if not left:
-                        break
-                while left:
-                    yield bytes(min(left, MAX_DATA_BYTES))
-                    left -= min(left, MAX_DATA_BYTES)
-                yield tar_padding(size)
-        except UnknownFile:
-            return
-
-    async def unpack(self, path: str, pieces: AsyncIterable[bytes], *, limit: int) -> int:
-        """Unpack a tar archive below a directory; return how many files it had.
-
-        Raises `InvalidRequest` for a link, a path that leads out and what is no archive, and `TooLarge` for more than
-        ``limit`` bytes of files; what stood before it in the archive is then there.
-        """
-        reader, allowance, count = TarReader(), Allowance(limit), 0
-        writer: Writer | None = None
-        await self.mkdir(path)
-        try:
-            async for data in pieces:
-                for event in reader.feed(data):
-                    if isinstance(event, Entry):
-                        target = _below(path, event.path)
-                        if event.is_dir:
-                            await self.mkdir(target)
-                        else:
-                            writer, mode = Writer(self, target), (event.mode & 0o777) | 0o600
-                    elif writer is not None and event:
-                        allowance.take(len(event))
-                        await writer.write(event)
-                    elif writer is not None:
-                        await writer.place(writer.path, mode)
-                        count += 1
-        finally:
-            if writer is not None:
-                await writer.close()
-        reader.finish()
-        return count
 
     async def release(self, handle: str) -> None:
         """Close a handle of the guest's; one that is gone is closed."""
@@ -340,13 +269,6 @@ async def _settled(task: asyncio.Task[Any]) -> None:
     await asyncio.wait({task})
     if not task.cancelled():
         task.exception()
-
-
-def _below(path: str, name: str) -> str:
-    """Return where an archive's entry goes; ``..`` and absolute paths are refused."""
-    if name.startswith("/") or ".." in name.split("/"):
-        raise InvalidRequest(f"{name[:200]!r} in the archive leads out of its directory")
-    return relative(posixpath.join(WORKSPACE, path, name))
 
 
 def _entries(reply: Reply) -> list[FileInfo]:

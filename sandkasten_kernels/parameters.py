@@ -100,15 +100,15 @@ def environment(env: Any) -> dict[str, str]:
     return dict(env)
 
 
-def label_filter(filters: Iterable[str]) -> dict[str, str]:
-    """Return the labels that ``?label=k=v`` asks for, each as often as it is given. Raises `InvalidRequest`."""
-    wanted = {}
+def label_filter(filters: Iterable[str]) -> frozenset[tuple[str, str]]:
+    """Return the labels that ``?label=k=v`` asks for; nothing has two values of one key. Raises `InvalidRequest`."""
+    wanted = set()
     for text in filters:
         key, equals, value = text.partition("=")
         if not key or not equals:
             raise InvalidRequest(f"label: {text[:80]!r} is not of the form key=value")
-        wanted[key] = value
-    return wanted
+        wanted.add((key, value))
+    return frozenset(wanted)
 
 
 def file_content(body: Mapping[str, Any]) -> tuple[str, bytes]:

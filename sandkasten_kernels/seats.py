@@ -17,7 +17,7 @@ MAX_AWAY = 16
 
 
 class Connection(Protocol):
-    """What a seat delivers to: a WebSocket. ``client`` is the address it comes from."""
+    """What a seat delivers to: a WebSocket. ``client`` is what tells its client from others."""
 
     client: str
 
@@ -101,7 +101,7 @@ class Seats:
             self._forget(min(away, key=lambda other: other.timer.when() if other.timer else 0.0))
 
     def close(self, client: str, reason: str) -> None:
-        """Close the connections that one client has, known by its address; they may come back."""
+        """Close the connections that one client has, known by its address and program; they may come back."""
         for seat in [seat for seat in self._link.clients if isinstance(seat, Seat)]:
             if seat.connection is not None and seat.connection.client == client:
                 seat.connection.end(reason)

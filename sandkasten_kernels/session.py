@@ -48,6 +48,12 @@ class Lifetime:
         by_use = used + self.ttl if self.ttl else FOR_EVER
         return min(by_use, created + self.longest) if self.longest else by_use
 
+    def reason(self, created: datetime) -> str:
+        """Say why a session that was made at this time is ended now."""
+        if self.longest and datetime.now(UTC) >= created + self.longest:
+            return f"as old as max_lifetime_seconds, {self.longest.total_seconds():g} s"
+        return f"idle for {self.ttl.total_seconds():g} s"
+
 
 @dataclass(eq=False)
 class Session:

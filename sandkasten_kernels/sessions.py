@@ -8,30 +8,30 @@ import posixpath
 import time
 import uuid
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from .claims import Claims
 from .errors import InvalidRequest, LimitReached, SandboxFailed, SessionEnded, StoreFailed, UnknownKernel
 from .kernel import WORKSPACE
 from .kernelspec import Kernelspec, Kernelspecs
 from .launcher import Launcher
 from .messages import timestamp
 from .parameters import environment
-from .pool import Acquired, Pool
+from .pool import Pool
 from .replay import Message
 from .seats import Connection, Seat
 from .session import OWNER, Lifetime, Origin, Session, info
 from .store import Store
 from .workspace_name import workspace_name
-from .workspaces import Workspaces
 
 __all__ = ["Rules", "Sessions", "Wanted", "jupyter_wanted"]
 
 MAX_WAIT_SECONDS = 3600.0
 WORKSPACE_VARIABLE = "KERNEL_WORKSPACE"
-NOT_ATTACHED = "the workspace could not be attached to a warm sandbox: this one was started with it"
+FORGET_SECONDS = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +92,7 @@ class Sessions:
         launcher: Launcher,
         specs: Kernelspecs,
         store: Store,
-        workspaces: Workspaces,
+        claims: Claims,
         rules: Rules,
         log: logging.Logger,
     ) -> None:
@@ -103,10 +103,11 @@ class Sessions:
         self._launcher = launcher
         self._specs = specs
         self._store = store
-        self._workspaces = workspaces
+        self._claims = claims
         self._log = log
         self._sessions: dict[str, Session] = {}
         self._making: Counter[str] = Counter()
+        self._forgetting: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -118,9 +119,12 @@ class Sessions:
         """Note that what an earlier process left is gone: its sandboxes are removed at start."""
         if lost := self._store.end_all("crashed", "the gateway ended", time.time()):
             self._log.warning("%d sessions ended with an earlier process of the gateway", lost)
+        self._forget()
 
     async def cleanup(self) -> None:
         """End every session; no-op when there is none."""
+        if self._forgetting:
+            self._forgetting.cancel()
         for session in list(self._sessions.values()):
             self._end(session, "destroyed", "the gateway stopped")
 
@@ -135,7 +139,7 @@ class Sessions:
         if having >= self.rules.max_per_owner:
             limit = f"limits.max_sessions_per_owner, {self.rules.max_per_owner}"
             raise LimitReached(f"this owner has {having} sessions, which is {limit}: end one", retry_after=5)
-        self._workspaces.check_room()
+        self._claims.check_room()
         if self.rules.persist_by_default and not wanted.workspace_id:
             wanted = replace(wanted, workspace_id=str(uuid.uuid4()))
         self._making[owner] += 1
@@ -146,34 +150,30 @@ class Sessions:
         return session
 
     async def _make(self, spec: Kernelspec, wanted: Wanted, owner: str) -> Session:
-        acquired, attached = await self._acquire(spec, wanted.workspace_id)
+        acquired, attached = await self._claims.acquire(spec, wanted.workspace_id)
         kernel = acquired.kernel
         try:
             if wanted.mem_limit_mb or wanted.cpu_limit:
                 await self._launcher.resize(kernel, wanted.cpu_limit, wanted.mem_limit_mb)
             detail = await kernel.prepare(wanted.env, _directory(wanted.env))
+            session = Session(
+                kernel,
+                owner,
+                wanted.origin,
+                self._lifetime(wanted),
+                acquired.source,
+                "; ".join(filter(None, (attached, detail))),
+                wanted.name,
+                wanted.labels,
+                wanted.workspace_id,
+            )
+            self._store.save(session.record())
         except BaseException:
             self._pool.release(kernel)
             raise
-        session = Session(
-            kernel,
-            owner,
-            wanted.origin,
-            self._lifetime(wanted),
-            acquired.source,
-            "; ".join(filter(None, (attached, detail))),
-            wanted.name,
-            wanted.labels,
-            wanted.workspace_id,
-        )
+        self._sessions[session.id] = session
         if kernel.workspace:
             kernel.workspace.session_id = session.id
-        try:
-            self._store.save(session.record())
-        except StoreFailed:
-            self._pool.release(kernel)
-            raise
-        self._sessions[session.id] = session
         kernel.on_gone(lambda: self._gone(session))
         if not kernel.sandbox.alive:
             self._end(session, "crashed", "its sandbox ended")
@@ -181,33 +181,6 @@ class Sessions:
         self._watch(session)
         self._log.info("kernel %s created (%s, %s)", session.id, spec.name, acquired.source)
         return session
-
-    async def _acquire(self, spec: Kernelspec, workspace_id: str) -> tuple[Acquired, str]:
-        """Return a kernel that has its workspace, and how it came to it when that was not at once."""
-        if not workspace_id:
-            return await self._pool.claim(spec), ""
-        use = await self._workspaces.hold(workspace_id)
-        try:
-            acquired = await self._pool.claim(spec)
-        except BaseException:
-            use.close()
-            raise
-        kernel = acquired.kernel
-        kernel.workspace = use  # from here on it is in use until the kernel's sandbox is gone
-        try:
-            if await self._launcher.attach(kernel, use.name):
-                return acquired, ""
-        except BaseException:
-            self._pool.release(kernel)
-            raise
-        kernel.workspace = None
-        try:
-            acquired = await self._pool.exchange(kernel, use.name)
-        except BaseException:
-            use.close()
-            raise
-        acquired.kernel.workspace = use
-        return acquired, NOT_ATTACHED
 
     def get(self, session_id: str, owner: str = OWNER) -> Session:
         """Return a session that has not been ended; its sandbox may be gone. Raises `UnknownKernel`."""
@@ -225,7 +198,10 @@ class Sessions:
                 raise UnknownKernel(f"there is no session {session_id[:64]!r}")
             raise SessionEnded(f"this session has ended ({record.status}): {record.reason}")
         session.use()
-        self._store.touch(session.id, session.last_activity.timestamp())
+        try:
+            self._store.touch(session.id, session.last_activity.timestamp())
+        except StoreFailed as error:
+            self._log.warning("the use of session %s is not stored: %s", session.id, error)
         return session
 
     def models(self, owner: str = OWNER) -> list[dict[str, Any]]:
@@ -239,14 +215,9 @@ class Sessions:
             raise UnknownKernel(f"there is no session {session_id[:64]!r}")
         return info(record, self._sessions.get(session_id))
 
-    def infos(self, labels: Mapping[str, str], owner: str = OWNER) -> list[dict[str, Any]]:
-        """Return the sessions that have these labels, newest first, running or lately ended."""
-        self._store.forget(time.time() - self.rules.retention_seconds)
-        return [
-            info(record, self._sessions.get(record.id))
-            for record in self._store.records(owner)
-            if labels.items() <= record.labels.items()
-        ]
+    def infos(self, labels: Set[tuple[str, str]], owner: str = OWNER) -> list[dict[str, Any]]:
+        """Return the sessions that have these labels, newest first, running or lately ended, as `Store.records`."""
+        return [info(record, self._sessions.get(record.id)) for record in self._store.records(owner, labels)]
 
     def __iter__(self) -> Iterator[Session]:
         return iter(tuple(self._sessions.values()))
@@ -293,9 +264,17 @@ class Sessions:
         try:
             self._store.touch(session.id, session.last_activity.timestamp())
             self._store.end(session.id, status, reason, time.time())
-            self._store.forget(time.time() - self.rules.retention_seconds)
         except StoreFailed as error:
             self._log.error("the end of session %s is not stored: %s", session.id, error)
+
+    def _forget(self) -> None:
+        """Forget the sessions whose retention is over, now and ever again."""
+        try:
+            self._store.forget(time.time() - self.rules.retention_seconds)
+        except StoreFailed as error:
+            self._log.warning("sessions that ended long ago are not forgotten yet: %s", error)
+        wait = min(max(1.0, self.rules.retention_seconds), FORGET_SECONDS)
+        self._forgetting = asyncio.get_running_loop().call_later(wait, self._forget)
 
     def _lifetime(self, wanted: Wanted) -> Lifetime:
         usual = self.rules.ttl_seconds if wanted.origin == "v1" else self.rules.kernel_ttl_seconds
@@ -335,11 +314,7 @@ class Sessions:
         """End the session when its time is over; asked again when that may next be so."""
         left = (session.expires_at - datetime.now(UTC)).total_seconds()
         if left <= 0:
-            ttl = session.lifetime.ttl.total_seconds()
-            idle = f"idle for {ttl:g} s" if not session.busy else ""
-            self._end(
-                session, "expired", idle or f"as old as max_lifetime_seconds, {self.rules.max_lifetime_seconds} s"
-            )
+            self._end(session, "expired", session.lifetime.reason(session.created))
             return
         wait = min(max(0.1, left), MAX_WAIT_SECONDS)
         session.timer = asyncio.get_running_loop().call_later(wait, self._watch, session)

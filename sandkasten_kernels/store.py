@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from contextlib import closing
 from dataclasses import dataclass, field, fields
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from .errors import ConfigError, StoreFailed
 
 __all__ = ["Record", "Store"]
+
+BUSY_SECONDS = 0.2
+"""So long a call waits for another process that looks into the file; everything waits with it."""
+MAX_RECORDS = 1000
 
 MIGRATIONS = (
     """
@@ -76,7 +81,7 @@ class Store:
         path.touch(mode=0o600)
         self._path = path
         try:
-            self._database = sqlite3.connect(path, isolation_level=None)
+            self._database = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
             self._database.row_factory = sqlite3.Row
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.execute("PRAGMA synchronous = NORMAL")
@@ -121,16 +126,22 @@ class Store:
             row = rows.fetchone()
         return _record(row) if row else None
 
-    def records(self, owner: str) -> list[Record]:
-        """Return an owner's sessions, running or ended, newest first."""
-        statement = "SELECT * FROM sessions WHERE owner = ? ORDER BY created DESC, id"
-        return [_record(row) for row in self._database.execute(statement, (owner,))]
+    def records(self, owner: str, labels: Set[tuple[str, str]] = frozenset()) -> list[Record]:
+        """Return an owner's sessions that have these labels, newest first.
+
+        Of more than `MAX_RECORDS` the oldest are left out, and those that have ended before those that run.
+        """
+        statement = "SELECT * FROM sessions WHERE owner = ? ORDER BY ended IS NOT NULL, created DESC, id"
+        with closing(self._database.execute(statement, (owner,))) as rows:
+            having = (row for row in rows if not labels or labels <= json.loads(row["labels"]).items())
+            found = [_record(row) for row in islice(having, MAX_RECORDS)]
+        return sorted(found, key=lambda record: -record.created)
 
     def _write(self, statement: str, values: Mapping[str, Any] | tuple[Any, ...]) -> int:
         """Return how many rows a statement has changed. Raises `StoreFailed`."""
         try:
             return self._database.execute(statement, values).rowcount
-        except sqlite3.OperationalError as error:
+        except sqlite3.Error as error:
             raise StoreFailed(f"the gateway's store cannot be written: {error}") from error
 
     def _migrate(self) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from sandkasten_kernels.app import SECTIONS
-from sandkasten_kernels.checks import Machine, check_settings
+from sandkasten_kernels.checks import Machine, check_settings, within
+from sandkasten_kernels.config import Limits
 from sandkasten_kernels.errors import ConfigError
 from sandkasten_kernels.kernelspec import Kernelspecs
 from sandkasten_kernels.settings import file_settings
@@ -156,3 +157,10 @@ def test_a_pool_of_an_image_whose_kernelspecs_are_never_warm_is_refused(tmp_path
         "specs/cold/kernel.json"
     )
     assert checked(tmp_path, "kernelspec_dirs: [specs]\npool: {images: {science: 0}}")
+
+
+def test_a_caller_may_ask_for_no_more_than_the_machine_has() -> None:
+    limits = within(Limits(host_reserve_mb=1024), Machine(cpus=2, memory_mb=3072))
+    assert (limits.max_cpu_limit, limits.max_mem_limit_mb) == (2, 2048)
+    limits = within(Limits(host_reserve_mb=1024), Machine(cpus=64, memory_mb=2**17))
+    assert (limits.max_cpu_limit, limits.max_mem_limit_mb) == (4, 4096)

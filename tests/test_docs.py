@@ -36,6 +36,7 @@ def test_every_line_of_the_api_page_works(gateway: Gateway, tmp_path: Path) -> N
         "image/png",
         "event: done",
         '"ok": true',
+        '"aGVsbG8="',
     ):
         assert words in said, said
 

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from .gateway import Gateway
-from .kernel_client import Api
+from .kernel_client import Api, execute_content
 from .test_v1 import create, run, tidy
 
 __all__ = ["tidy"]
@@ -259,3 +259,57 @@ async def test_a_reader_that_stalls_is_cut_off_alone_and_the_command_ended(
     writer.close()
     assert (await run(api, session, code="print('fine')"))["output"] == "fine\n"
     del reader
+
+
+async def test_an_execution_that_exceeds_its_time_leaves_other_clients_cells_alone(
+    api: Api, session: dict[str, Any]
+) -> None:
+    socket = await api.connect(session["id"])
+    cell = (
+        "import os, time\nprint('begun', flush=True)\n"
+        "while not os.path.exists('/tmp/go'): time.sleep(.01)\nprint('whole')"
+    )
+    msg_id = await socket.send("execute_request", execute_content(cell))
+    await socket.until("stream", text="begun\n")
+    answer = await run(api, session, code="open('/tmp/unasked', 'w')", timeout_ms=300)
+    assert (answer["timed_out"], answer["exit_code"]) == (True, -1)
+    assert "was not begun within 0.3 s" in answer["stderr"]
+    await run(api, session, cmd="touch /tmp/go")
+    result = await socket.result(msg_id)
+    assert result.reply["status"] == "ok"
+    assert result.stream().endswith("whole\n")
+
+
+async def test_a_command_that_waits_for_another_clients_is_withdrawn(api: Api) -> None:
+    session = await create(api, image="base")
+    socket = await api.connect(session["id"])
+    waiting = "echo begun; until [ -e /tmp/go ]; do sleep 0.05; done; echo whole"
+    msg_id = await socket.send("execute_request", execute_content(waiting))
+    await socket.until("stream", text="begun\n")
+    answer = await run(api, session, cmd="touch /tmp/unasked", timeout_ms=300)
+    assert answer["timed_out"]
+    await api.request("POST", f"/v1/sessions/{session['id']}/fs/write", {"path": "x", "text": ""})
+    other = await create(api, image="base")
+    assert other["id"] != session["id"]
+    await socket.send("interrupt_request", {}, channel="control")
+    assert (await socket.result(msg_id)).reply["status"] in ("ok", "error")
+    assert (await run(api, session, cmd="ls /tmp/unasked"))["exit_code"] == 2
+
+
+ODD = {
+    "text that is none": "get_ipython().display_pub.publish({'text/plain': [1]})",
+    "deep": "x = []\nfor _ in range(990): x = [x]\nget_ipython().display_pub.publish({'application/json': x})",
+    "many parts": "get_ipython().display_pub.publish({'application/json': [[]] * 1_000_000})",
+    "an odd state": "get_ipython().kernel.iopub_thread.socket  # the next line sends a status that is a list\n"
+    "k = get_ipython().kernel; k.session.send(k.iopub_socket, 'status', {'execution_state': []})",
+    "an odd directory": "import os\nclass R:\n    def __repr__(self): return '-' * 8000 + '1'\nos.getcwd = lambda: R()",
+}
+
+
+@pytest.mark.parametrize("code", ODD.values(), ids=ODD.keys())
+async def test_no_output_however_odd_costs_anybody_his_kernel(api: Api, session: dict[str, Any], code: str) -> None:
+    socket = await api.connect(session["id"])
+    await socket.execute("mine = 5")
+    await run(api, session, code=code)
+    assert (await run(api, session, code="print(mine)"))["stdout"] == "5\n"
+    assert (await socket.execute("print(mine)")).stream() == "5\n"

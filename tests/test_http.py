@@ -181,9 +181,11 @@ async def test_the_printed_url_signs_a_browser_in_for_reading_only(api: Api) -> 
 
 
 async def test_no_token_reaches_the_log(api: Api, gateway: Gateway) -> None:
-    await api.request("GET", f"/api/kernels?x=1&token={api.token}", headers={})
-    await api.request("GET", f"/api/kernels?TOKEN={api.token}&y", headers={})
-    assert "token=[secret]" in gateway.log.read_text()
+    for query, status in ((f"x=1&token={api.token}", 404), (f"TOKEN={api.token}&y", 401)):
+        assert (await api.request("GET", f"/api/kernels/none?{query}", headers={})).code == status
+    assert (await api.request("GET", f"/api/kernels/none?x&%74o%6Ben={api.token}", headers={})).code == 404
+    for masked in ("?x=1&token=[secret] ", "?TOKEN=[secret]&y ", "?x&%74o%6Ben=[secret] "):
+        assert masked in gateway.log.read_text()
     before, _, after = gateway.log.read_text().partition("or run code on it:")
     assert before.count(api.token) == 1
     assert after.count(api.token) == 1

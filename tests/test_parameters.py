@@ -101,7 +101,8 @@ def test_no_time_limit_means_the_configured_maximum() -> None:
 
 
 def test_a_filter_names_key_and_value() -> None:
-    assert label_filter(["a=b", "c=", "d=e=f"]) == {"a": "b", "c": "", "d": "e=f"}
+    assert label_filter(["a=b", "c=", "d=e=f", "a=b"]) == {("a", "b"), ("c", ""), ("d", "e=f")}
+    assert label_filter(["a=1", "a=2"]) == {("a", "1"), ("a", "2")}
     with pytest.raises(InvalidRequest, match="'nonsense' is not of the form key=value"):
         label_filter(["nonsense"])
 

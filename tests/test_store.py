@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,6 +55,18 @@ def test_sessions_are_listed_newest_first_and_by_owner(path: Path) -> None:
     assert store.records("z") == []
 
 
+def test_the_list_ends_with_the_oldest_that_have_ended(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sandkasten_kernels.store.MAX_RECORDS", 3)
+    store = Store(path)
+    for number in range(6):
+        store.save(replace(A, id=str(number), created=float(number), labels={"even": str(number % 2 == 0)}))
+    for number in range(1, 6):
+        store.end(str(number), "expired", "", 10.0)
+    assert [record.id for record in store.records("default")] == ["5", "4", "0"]
+    assert [record.id for record in store.records("default", {("even", "True")})] == ["4", "2", "0"]
+    assert store.records("default", {("even", "True"), ("even", "False")}) == []
+
+
 def test_an_end_is_told_once_and_forgotten_after_its_time(path: Path) -> None:
     store = Store(path)
     store.save(A)
@@ -94,3 +107,18 @@ def test_a_disk_that_is_full_is_told_in_words(path: Path) -> None:
     records = [replace(A, id=str(number), name="x" * 1000) for number in range(100)]
     with pytest.raises(StoreFailed, match="cannot be written: database or disk is full"):
         list(map(store.save, records))
+
+
+def test_whatever_keeps_a_write_from_being_done_is_told_in_words(path: Path) -> None:
+    store = Store(path)
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreFailed, match="database is locked"):
+            store.save(A)
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("DROP TABLE sessions")
+    with pytest.raises(StoreFailed, match="no such table"):
+        store.touch("a", 1.0)
+    store.close()
+    with pytest.raises(StoreFailed, match="closed database"):
+        store.save(A)

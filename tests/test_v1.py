@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
+import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +14,9 @@ from typing import Any
 
 import docker
 import pytest
+
+from sandkasten_kernels.engines.docker import DockerEngine
+from sandkasten_kernels.errors import InvalidRequest
 
 from .gateway import Gateway
 from .kernel_client import Api
@@ -110,14 +116,18 @@ async def test_labels_find_sessions_newest_first(api: Api) -> None:
     assert found == [second["id"], first["id"]]
     assert [s["id"] for s in await api.get("/v1/sessions?label=job=a&label=tier=x")] == [first["id"]]
     assert await api.get("/v1/sessions?label=job=b") == []
+    assert await api.get("/v1/sessions?label=job=a&label=job=b") == []
     assert (await api.request("GET", "/v1/sessions?label=job")).code == 400
 
 
 async def test_a_client_of_the_other_world_that_exits_ends_nothing(api: Api) -> None:
     session = await create(api)
-    socket = await api.connect(session["id"])
-    assert (await api.request("DELETE", f"/api/kernels/{session['id']}")).code == 204
+    socket = await api.connect(session["id"], user_agent="Tornado/6")
+    other = await api.connect(session["id"], user_agent="another program of this address")
+    headers = {"Authorization": f"token {api.token}", "User-Agent": "Tornado/6"}
+    assert (await api.request("DELETE", f"/api/kernels/{session['id']}", headers=headers)).code == 204
     assert await socket.receive() is None
+    assert (await other.execute("print('still here')")).stream() == "still here\n"
     assert (await run(api, session, code="print('alive')"))["output"] == "alive\n"
     notebook = {"path": "n.ipynb", "type": "notebook", "kernel": {"id": session["id"]}}
     response = await api.request("POST", "/api/sessions", notebook)
@@ -165,6 +175,25 @@ async def test_limits_are_changed_on_a_warm_sandbox(api: Api) -> None:
     assert stats["memory_bytes"] > 2**20
     assert stats["cpu_usage_usec"] > 0
     assert (await post(api, "/v1/sessions", 400, mem_limit_mb=8192))["message"].startswith("mem_limit_mb: must be")
+
+
+async def test_what_this_machine_cannot_give_is_refused_with_its_number(api: Api) -> None:
+    most = min(4, os.cpu_count() or 1)
+    answer = await post(api, "/v1/sessions", 400, cpu_limit=most + 0.5)
+    assert (answer["error_code"], answer["message"]) == (
+        "INVALID_REQUEST",
+        f"cpu_limit: must be a number from 0.01 to {most}",
+    )
+
+
+async def test_a_limit_that_the_engine_refuses_is_the_callers_fault(
+    api: Api, gateway: Gateway, engine: docker.DockerClient, tmp_path: Path
+) -> None:
+    session = await create(api)
+    docker_engine = DockerEngine(instance=gateway.instance, run_dir=tmp_path)
+    docker_engine._client = engine
+    with pytest.raises(InvalidRequest, match=r"cpu_limit, mem_limit_mb: the engine refused: .*CPUs"):
+        docker_engine._update(session["container_id"], {"NanoCpus": 10**15})
 
 
 async def test_a_sandbox_that_ends_is_a_crashed_session(api: Api, engine: docker.DockerClient) -> None:
@@ -237,6 +266,17 @@ async def test_a_session_with_an_open_websocket_lives(short: Api) -> None:
     assert (await ended(short, session))["status"] == "expired"
 
 
+@pytest.mark.parametrize("action", ["interrupt", "restart"])
+async def test_a_kernel_that_is_interrupted_or_restarted_is_used(short: Api, action: str) -> None:
+    session = await create(short, ttl_seconds=60)
+    path = f"/v1/sessions/{session['id']}"
+    before = (await short.get(path))["last_activity"]
+    assert (await short.get(path))["last_activity"] == before
+    response = await short.request("POST", f"/api/kernels/{session['id']}/{action}")
+    assert response.code < 300
+    assert when((await short.get(path))["last_activity"]) > when(before)
+
+
 async def test_what_the_other_world_made_lives_by_its_own_rule(short: Api) -> None:
     kernel, session = await short.create(), await create(short)
     await ended(short, session)
@@ -280,6 +320,39 @@ async def test_what_ran_in_an_earlier_process_is_told_as_crashed(tmp_path: Path)
         async with Api(gateway.url, gateway.token) as api:
             info = await api.get(f"/v1/sessions/{session['id']}")
             assert (info["status"], info["name"]) == ("crashed", "kept")
+    finally:
+        await asyncio.to_thread(gateway.stop)
+    gateway.assert_nothing_left()
+
+
+@contextlib.contextmanager
+def locked(gateway: Gateway) -> Iterator[None]:
+    """Keep the gateway's store from being written, as a full disk does."""
+    with contextlib.closing(sqlite3.connect(gateway.data_dir / "sessions.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+
+
+async def test_what_runs_goes_on_while_the_store_cannot_be_written_and_nothing_is_lost(
+    short: Api, strict: Gateway
+) -> None:
+    session = await create(short, ttl_seconds=60)
+    with locked(strict):
+        assert (await run(short, session, cmd="echo goes on"))["output"] == "goes on\n"
+        for _ in range(4):  # more than there may be sandboxes
+            refused = await post(short, "/v1/sessions", 503)
+            assert refused["error_code"] == "STORE_UNAVAILABLE"
+    assert (await run(short, await create(short), cmd="echo anew"))["output"] == "anew\n"
+
+
+async def test_a_session_that_is_too_old_is_not_called_idle(tmp_path: Path) -> None:
+    config = "pool: {enabled: false}\ndefault_image: base\nmax_lifetime_seconds: 1\n"
+    gateway = Gateway(tmp_path, config)
+    await asyncio.to_thread(gateway.start)
+    try:
+        async with Api(gateway.url, gateway.token) as api:
+            info = await ended(api, await create(api))
+            assert (info["status"], info["reason"]) == ("expired", "as old as max_lifetime_seconds, 1 s")
     finally:
         await asyncio.to_thread(gateway.stop)
     gateway.assert_nothing_left()

@@ -405,6 +405,24 @@ async def test_a_client_that_goes_away_leaves_nothing(box: Box, gateway: Gateway
         assert await box.run("ls -A") == ""
 
 
+async def test_transfers_at_once_are_bounded(box: Box) -> None:
+    host, port = box.api.url.removeprefix("http://").split(":")
+    head = [f"POST {box.path}/fs/unpack HTTP/1.1", "Host: x", f"Authorization: Bearer {box.api.token}"]
+    begun = "\r\n".join([*head, "Content-Length: 9999", "", ""]).encode() + bytes(3)
+    writers = [(await asyncio.open_connection(host, int(port)))[1] for _ in range(16)]
+    for writer in writers:
+        writer.write(begun)
+    while (response := await box.api.request("GET", f"{box.path}/fs", None, box.auth)).code == 200:
+        await asyncio.sleep(0.02)
+    assert (response.code, response.headers["Retry-After"]) == (429, "1")
+    assert "16 uploads and downloads" in json.loads(response.body)["message"]
+    for writer in writers:
+        writer.transport.abort()
+    while (response := await box.api.request("GET", f"{box.path}/fs", None, box.auth)).code == 429:
+        await asyncio.sleep(0.02)
+    assert response.code == 200
+
+
 async def test_a_tree_goes_down_and_up_again(box: Box) -> None:
     long = "/".join(["directory-" + "x" * 90] * 4)
     await box.run(

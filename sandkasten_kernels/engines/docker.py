@@ -18,7 +18,7 @@ import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
 from ..config import Limits, WorkspaceSettings
-from ..errors import EngineError, SandboxFailed
+from ..errors import EngineError, InvalidRequest, SandboxFailed
 from ..guest import PROTOCOL
 from ..image import PROTOCOL_LABEL, build_command, full_name
 from ..paths import asset_dir
@@ -256,7 +256,12 @@ class DockerEngine(Engine):
     def _update(self, container: str, changes: dict[str, int]) -> None:
         """Change a container's resources; docker-py has no ``NanoCpus`` for it."""
         url = self._api._url("/containers/{0}/update", container)  # noqa: SLF001
-        self._api._raise_for_status(self._api._post_json(url, data=changes))  # noqa: SLF001
+        try:
+            self._api._raise_for_status(self._api._post_json(url, data=changes))  # noqa: SLF001
+        except APIError as error:
+            if error.status_code != 400:
+                raise
+            raise InvalidRequest(f"cpu_limit, mem_limit_mb: the engine refused: {words(error)}") from error
 
     def _inspect_image(self, image: str) -> dict[str, Any] | None:
         try:

@@ -326,7 +326,7 @@ def _page(handle: Handle) -> tuple[list[dict[str, Any]], bool]:
             entries.append({"name": entry.name, **_about(entry.stat(follow_symlinks=False))})
         except FileNotFoundError:
             continue
-        listed += ENTRY_BYTES + 6 * len(entry.name)
+        listed += ENTRY_BYTES + 12 * len(entry.name)  # of JSON: what is beyond the BMP takes as much
         if listed > MAX_LIST_BYTES:
             break
     entries.sort(key=lambda entry: str(entry["name"]))

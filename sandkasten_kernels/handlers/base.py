@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from urllib.parse import unquote_plus
 
 from tornado.web import HTTPError, RequestHandler
 
@@ -23,6 +24,7 @@ from ..notebooks import NotebookSessions
 from ..pool import Pool
 from ..sessions import Sessions
 from ..web import Web
+from ..workspace_files import WorkspaceFiles
 from ..workspaces import Workspaces
 from .bodies import MAX_BODY_BYTES, is_oversized
 
@@ -31,7 +33,7 @@ __all__ = ["Handler", "Health", "NotFound", "Services", "log_request"]
 T = TypeVar("T")
 log = logging.getLogger("sandkasten_kernels.http")
 _UNPRINTABLE = re.compile(r"[^ -~]")
-_TOKEN = re.compile(r"([?&]token=)[^&\s]*", re.IGNORECASE)
+_PARAMETER = re.compile(r"(?<=[?&])([^=&]*)=[^&]*")
 
 
 @dataclass(frozen=True)
@@ -47,13 +49,20 @@ class Services:
     executions: Executions
     limits: Limits
     workspaces: Workspaces
+    workspace_files: WorkspaceFiles
+
+
+def _masked(parameter: re.Match[str]) -> str:
+    """Return a parameter of a query as it may be logged: a token is one however its name is written."""
+    name = unquote_plus(parameter[1]).rpartition("?")[2]
+    return f"{parameter[1]}=[secret]" if name.lower() == "token" else parameter[0]
 
 
 def log_request(handler: RequestHandler) -> None:
     """Write one line for a finished request: no token is in it."""
     status = handler.get_status()
     level = logging.DEBUG if status < 400 else logging.WARNING if status < 500 else logging.ERROR
-    uri = _UNPRINTABLE.sub("?", _TOKEN.sub(r"\1[secret]", handler.request.uri or "")[:512])
+    uri = _UNPRINTABLE.sub("?", _PARAMETER.sub(_masked, handler.request.uri or "")[:512])
     request_id = getattr(handler, "request_id", "-")
     duration = 1000 * handler.request.request_time()
     called = f"{handler.request.method} {uri}"

@@ -12,6 +12,7 @@ import termios
 from collections.abc import Sequence
 from functools import partial
 
+from tornado.httputil import HTTPServerRequest
 from tornado.iostream import IOStream
 from tornado.web import HTTPError
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
@@ -26,7 +27,7 @@ from ..session import Session
 from .base import Handler, Services
 from .outbox import ENDS_SECONDS, Outbox
 
-__all__ = ["Channels"]
+__all__ = ["Channels", "client_of"]
 
 log = logging.getLogger("sandkasten_kernels.channels")
 MAX_UNREAD_BYTES = MAX_MESSAGE_BYTES + 64 * 1024 * 1024
@@ -36,6 +37,11 @@ TIDY_BYTES, TIDY_SECONDS = 1024 * 1024, 1.0
 GONE, TOO_SLOW, REPLACED = 1001, 4000, 4001
 GONE_SECONDS = 120
 MAX_SESSION_ID = 256
+
+
+def client_of(request: HTTPServerRequest) -> str:
+    """Return what tells clients apart as far as it goes: their address and their program."""
+    return f"{request.remote_ip} {request.headers.get('User-Agent', '')}"
 
 
 class Channels(Handler, WebSocketHandler):
@@ -95,7 +101,7 @@ class Channels(Handler, WebSocketHandler):
         self.set_nodelay(True)  # without it every cell waits 40 ms for the client's delayed acknowledgement
         self._stream = getattr(self.ws_connection, "stream", None)
         self._give_up_after(GONE_SECONDS)
-        self.client = str(self.request.remote_ip)
+        self.client = client_of(self.request)
         self._seat = self.services.sessions.attach(self.session, self, self.session_id)
 
     async def on_message(self, message: str | bytes) -> None:

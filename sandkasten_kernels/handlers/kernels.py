@@ -13,6 +13,7 @@ from .. import __version__
 from ..errors import InvalidRequest
 from ..sessions import jupyter_wanted
 from .base import Handler
+from .channels import client_of
 
 __all__ = [
     "Kernel",
@@ -105,7 +106,7 @@ class Kernel(Handler):
         """
         session = self.services.sessions.get(kernel_id, self.owner)
         if session.origin == "v1":
-            session.seats.close(str(self.request.remote_ip), "the client left")
+            session.seats.close(client_of(self.request), "the client left")
         else:
             self.services.sessions.end(kernel_id, "a client deleted it", self.owner)
         self.set_status(204)
@@ -116,6 +117,7 @@ class KernelRestart(Handler):
 
     async def post(self, kernel_id: str) -> None:
         session = self.services.sessions.get(kernel_id, self.owner)
+        session.use()
         await session.kernel.restart()
         self.write_json(session.model())
 
@@ -124,7 +126,9 @@ class KernelInterrupt(Handler):
     """``POST /api/kernels/{id}/interrupt``."""
 
     async def post(self, kernel_id: str) -> None:
-        await self.services.sessions.get(kernel_id, self.owner).kernel.interrupt()
+        session = self.services.sessions.get(kernel_id, self.owner)
+        session.use()
+        await session.kernel.interrupt()
         self.set_status(204)
 
 

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from tornado.iostream import StreamClosedError
 
+from ..archives import pack
 from ..errors import FileRefused, InvalidRequest, SandkastenError
 from ..files import Files, absolute
 from .v1 import V1Handler
@@ -62,7 +63,7 @@ class _Outgoing(V1Handler):
 
     async def _answer(self, session_id: str) -> None:
         try:
-            with files_of(self, session_id) as files:
+            async with files_of(self, session_id) as files:
                 await self.send(files)
         except BaseException as error:
             if not self._headers_written or self._finished:
@@ -108,7 +109,7 @@ class Download(_Outgoing):
         if (await files.stat(path)).kind == "directory":
             self.set_header("Content-Type", "application/x-tar")
             self.set_header("Content-Disposition", disposition(f"{name}.tar"))
-            async with aclosing(files.tar(path)) as archive:
+            async with aclosing(pack(files, path)) as archive:
                 await self.stream(archive)
             return
         async with files.open(path) as (size, pieces):
