@@ -21,6 +21,7 @@ from traitlets.config.loader import ArgumentError
 from . import __version__
 from .auth import Authenticator
 from .checks import check_settings, find_kernelspecs, find_web, within
+from .claims import Claims
 from .config import Defaults, Limits, WorkspaceSettings
 from .config_app import ConfigApp
 from .datadir import DataDir, default_data_dir
@@ -45,6 +46,7 @@ from .run_app import RunApp
 from .sessions import Rules, Sessions
 from .settings import Settings, command_line_settings, file_settings
 from .store import Store
+from .workspace_files import WorkspaceFiles
 from .workspaces import Workspaces
 
 __all__ = ["SandkastenApp", "main"]
@@ -251,7 +253,9 @@ class SandkastenApp(Application):
             persist_by_default=WorkspaceSettings(parent=self).persist_by_default,
         )
         workspaces = Workspaces(engine, data.path, limits.min_free_disk_mb, self.log)
-        sessions = Sessions(pool, launcher, specs, store, workspaces, rules, self.log)
+        claims = Claims(pool, launcher, workspaces)
+        files = WorkspaceFiles(claims, workspaces, specs)
+        sessions = Sessions(pool, launcher, specs, store, claims, rules, self.log)
         sessions.setup()
         executions = Executions(
             max_concurrent=limits.max_concurrent_execs,
@@ -264,6 +268,7 @@ class SandkastenApp(Application):
         stack.push_async_callback(launcher.cleanup)
         stack.push_async_callback(pool.cleanup)
         stack.push_async_callback(sessions.cleanup)
+        stack.push_async_callback(files.cleanup)
         stack.push_async_callback(executions.cleanup)
         pool.setup()
         watch = DiskWatch(sessions, engine, limits.workspace_mb, self.log)
@@ -281,6 +286,7 @@ class SandkastenApp(Application):
                 executions,
                 limits,
                 workspaces,
+                files,
             )
         )
         server.add_sockets(sockets)

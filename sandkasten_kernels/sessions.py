@@ -13,26 +13,25 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from .claims import Claims
 from .errors import InvalidRequest, LimitReached, SandboxFailed, SessionEnded, StoreFailed, UnknownKernel
 from .kernel import WORKSPACE
 from .kernelspec import Kernelspec, Kernelspecs
 from .launcher import Launcher
 from .messages import timestamp
 from .parameters import environment
-from .pool import Acquired, Pool
+from .pool import Pool
 from .replay import Message
 from .seats import Connection, Seat
 from .session import OWNER, Lifetime, Origin, Session, info
 from .store import Store
 from .workspace_name import workspace_name
-from .workspaces import Workspaces
 
 __all__ = ["Rules", "Sessions", "Wanted", "jupyter_wanted"]
 
 MAX_WAIT_SECONDS = 3600.0
-FORGET_SECONDS = 60.0
 WORKSPACE_VARIABLE = "KERNEL_WORKSPACE"
-NOT_ATTACHED = "the workspace could not be attached to a warm sandbox: this one was started with it"
+FORGET_SECONDS = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +92,7 @@ class Sessions:
         launcher: Launcher,
         specs: Kernelspecs,
         store: Store,
-        workspaces: Workspaces,
+        claims: Claims,
         rules: Rules,
         log: logging.Logger,
     ) -> None:
@@ -104,7 +103,7 @@ class Sessions:
         self._launcher = launcher
         self._specs = specs
         self._store = store
-        self._workspaces = workspaces
+        self._claims = claims
         self._log = log
         self._sessions: dict[str, Session] = {}
         self._making: Counter[str] = Counter()
@@ -140,7 +139,7 @@ class Sessions:
         if having >= self.rules.max_per_owner:
             limit = f"limits.max_sessions_per_owner, {self.rules.max_per_owner}"
             raise LimitReached(f"this owner has {having} sessions, which is {limit}: end one", retry_after=5)
-        self._workspaces.check_room()
+        self._claims.check_room()
         if self.rules.persist_by_default and not wanted.workspace_id:
             wanted = replace(wanted, workspace_id=str(uuid.uuid4()))
         self._making[owner] += 1
@@ -151,7 +150,7 @@ class Sessions:
         return session
 
     async def _make(self, spec: Kernelspec, wanted: Wanted, owner: str) -> Session:
-        acquired, attached = await self._acquire(spec, wanted.workspace_id)
+        acquired, attached = await self._claims.acquire(spec, wanted.workspace_id)
         kernel = acquired.kernel
         try:
             if wanted.mem_limit_mb or wanted.cpu_limit:
@@ -168,8 +167,6 @@ class Sessions:
                 wanted.labels,
                 wanted.workspace_id,
             )
-            if kernel.workspace:
-                kernel.workspace.session_id = session.id
             self._store.save(session.record())
             self._store.connect(session.id, kernel.connection)
         except BaseException:
@@ -177,6 +174,8 @@ class Sessions:
             raise
         self._sessions[session.id] = session
         kernel.on_connected(lambda: self._note_connection(session))
+        if kernel.workspace:
+            kernel.workspace.session_id = session.id
         kernel.on_gone(lambda: self._gone(session))
         if not kernel.sandbox.alive:
             self._end(session, "crashed", "its sandbox ended")
@@ -184,33 +183,6 @@ class Sessions:
         self._watch(session)
         self._log.info("kernel %s created (%s, %s)", session.id, spec.name, acquired.source)
         return session
-
-    async def _acquire(self, spec: Kernelspec, workspace_id: str) -> tuple[Acquired, str]:
-        """Return a kernel that has its workspace, and how it came to it when that was not at once."""
-        if not workspace_id:
-            return await self._pool.claim(spec), ""
-        use = await self._workspaces.hold(workspace_id)
-        try:
-            acquired = await self._pool.claim(spec)
-        except BaseException:
-            use.close()
-            raise
-        kernel = acquired.kernel
-        kernel.workspace = use  # from here on it is in use until the kernel's sandbox is gone
-        try:
-            if await self._launcher.attach(kernel, use.name):
-                return acquired, ""
-        except BaseException:
-            self._pool.release(kernel)
-            raise
-        kernel.workspace = None
-        try:
-            acquired = await self._pool.exchange(kernel, use.name)
-        except BaseException:
-            use.close()
-            raise
-        acquired.kernel.workspace = use
-        return acquired, NOT_ATTACHED
 
     def get(self, session_id: str, owner: str = OWNER) -> Session:
         """Return a session that has not been ended; its sandbox may be gone. Raises `UnknownKernel`."""

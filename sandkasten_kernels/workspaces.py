@@ -86,6 +86,11 @@ class Workspaces:
             self._uses.setdefault(name, []).append(use)
             return use
 
+    def require(self, name: str) -> None:
+        """Raise `InvalidWorkspace`, or `UnknownWorkspace` where there is none of the name."""
+        if workspace_name(name, "workspace id") not in self._known:
+            raise UnknownWorkspace(f"there is no workspace {name!r}")
+
     async def models(self) -> list[dict[str, Any]]:
         """Return ``id created_at size_mb size_complete labels session_ids`` of each, by name."""
         stored = [stored for stored in await self._engine.workspaces() if is_workspace_name(stored.name)]
@@ -112,10 +117,9 @@ class Workspaces:
 
         Raises `InvalidWorkspace`, `UnknownWorkspace`, `WorkspaceInUse`, `EngineError`.
         """
-        workspace_name(name, "workspace id")
+        self.require(name)
         async with self._lock(name):
-            if name not in self._known:
-                raise UnknownWorkspace(f"there is no workspace {name!r}")
+            self.require(name)
             await self._until_unused(name)
             await self._engine.remove_workspace(name)
             self._known.discard(name)

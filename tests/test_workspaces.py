@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import docker
+import httpx
 import pytest
 
 from .gateway import Gateway
 from .kernel_client import Api
-from .test_v1 import create, run
+from .test_v1 import create, post, run
 
 pytestmark = pytest.mark.docker
 
@@ -319,6 +320,64 @@ def mounted(source: Path, place: Path) -> Iterator[None]:
         where = Path(f"/proc/self/fd/{anchor}").readlink()  # wherever it was moved to
         os.close(anchor)
         subprocess.run(["umount", where], check=True)
+
+
+async def test_files_of_a_workspace_are_reached_without_a_session(api: Api) -> None:
+    await end(api, await create(api, workspace_id="shelf"))
+    base = "/v1/workspaces/shelf/fs"
+    assert (await post(api, f"{base}/write", path="notes/a.txt", text="hello"))["path"] == "/workspace/notes/a.txt"
+    assert (await api.get(f"{base}?path=notes"))["entries"][0]["name"] == "a.txt"
+    assert (await api.get(f"{base}/read?path=notes/a.txt"))["content_base64"] == "aGVsbG8="
+    assert (await api.request("GET", f"{base}/download?path=notes/a.txt")).body == b"hello"
+    form = b'--x\r\nContent-Disposition: form-data; name="file"; filename="b.bin"\r\n\r\n\0\xff\r\n--x--\r\n'
+    headers = {"Authorization": f"token {api.token}", "Content-Type": "multipart/form-data; boundary=x"}
+    uploaded = await api.request("POST", f"{base}/upload", form, headers)
+    assert json.loads(uploaded.body)["paths"] == ["/workspace/b.bin"]
+    assert await api.get("/v1/sessions?label=none=at-all") == []
+    assert (await workspaces(api))["shelf"]["session_ids"] == []
+    session = await create(api, workspace_id="shelf")
+    assert (await run(api, session, cmd="stat -c %u notes/a.txt b.bin; ln -s /etc out"))["output"] == "10001\n10001\n"
+    refused = await api.request("GET", f"{base}/read?path=out/hostname")
+    assert refused.code in (400, 404), refused.body
+    await end(api, session)
+    for method, path in (("GET", "/v1/workspaces/none-such/fs"), ("POST", "/v1/workspaces/none-such/fs/upload")):
+        unknown = await api.request(method, path)
+        assert (unknown.code, json.loads(unknown.body)["error_code"]) == (404, "WORKSPACE_NOT_FOUND")
+    for name in WRONG_NAMES:
+        quoted = "".join(f"%{byte:02x}" for byte in name.encode())
+        for method, path in (
+            ("GET", "fs"),
+            ("GET", "fs/download?path=a"),
+            ("POST", "fs/upload"),
+            ("POST", "fs/unpack"),
+        ):
+            wrong = await api.request(method, f"/v1/workspaces/{quoted}/{path}")
+            assert (wrong.code, json.loads(wrong.body)["error_code"]) == (400, "INVALID_WORKSPACE")
+    assert (await api.request("DELETE", "/v1/workspaces/shelf")).code == 200
+
+
+async def test_a_workspace_is_not_deleted_under_an_upload(api: Api) -> None:
+    await end(api, await create(api, workspace_id="shelf"))
+    begun, finish = asyncio.Event(), asyncio.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="big"\r\n\r\n' + bytes(2**20)
+        begun.set()
+        await finish.wait()
+        yield b"\r\n--x--\r\n"
+
+    headers = {"Authorization": f"token {api.token}", "Content-Type": "multipart/form-data; boundary=x"}
+    async with httpx.AsyncClient(timeout=60) as client:
+        url = f"{api.url}/v1/workspaces/shelf/fs/upload"
+        upload = asyncio.create_task(client.post(url, content=body(), headers=headers))
+        await begun.wait()
+        while not (await api.pool())["claimed"]:
+            await asyncio.sleep(0.02)
+        assert (await api.request("DELETE", "/v1/workspaces/shelf")).code == 409
+        finish.set()
+        answer = await upload
+    assert (answer.status_code, answer.json()["paths"]) == (200, ["/workspace/big"])
+    assert (await api.request("DELETE", "/v1/workspaces/shelf")).code == 200
 
 
 async def test_a_workspace_without_a_name_may_be_on_the_disk_and_goes_with_its_session(folder: Path) -> None:

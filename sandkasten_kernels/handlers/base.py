@@ -24,6 +24,7 @@ from ..notebooks import NotebookSessions
 from ..pool import Pool
 from ..sessions import Sessions
 from ..web import Web
+from ..workspace_files import WorkspaceFiles
 from ..workspaces import Workspaces
 from .bodies import MAX_BODY_BYTES, is_oversized
 
@@ -48,6 +49,7 @@ class Services:
     executions: Executions
     limits: Limits
     workspaces: Workspaces
+    workspace_files: WorkspaceFiles
 
 
 def _masked(parameter: re.Match[str]) -> str:

@@ -60,6 +60,7 @@ ROUTES: list[tuple[str, type[Handler]]] = [
     (r"/v1/sessions/([^/]+)/fs/unpack", v1_files.Unpack),
     (r"/v1/workspaces", v1_workspaces.Workspaces),
     (r"/v1/workspaces/([^/]+)", v1_workspaces.Workspace),
+    *((rf"/v1/workspaces/([^/]+)/{path}", handler) for path, handler in v1_workspaces.FILE_ROUTES.items()),
     (r"/api/sessions", NotebookSessions),
     (r"/api/sessions/([^/]+)", NotebookSession),
 ]

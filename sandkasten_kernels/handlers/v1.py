@@ -16,7 +16,12 @@ __all__ = ["Exec", "ExecStream", "Session", "SessionStats", "Sessions", "V1Handl
 
 
 class V1Handler(Handler):
-    """A handler of ``/v1``, where an owner's limit is told as 429."""
+    """A handler of ``/v1``, where an owner's limit is told as 429.
+
+    ``of_workspace``: whether the id in its path is a workspace's, not a session's.
+    """
+
+    of_workspace = False
 
     def status_of(self, error: SandkastenError) -> int:
         return 429 if isinstance(error, LimitReached) else super().status_of(error)

@@ -63,7 +63,7 @@ class _Outgoing(V1Handler):
 
     async def _answer(self, session_id: str) -> None:
         try:
-            with files_of(self, session_id) as files:
+            async with files_of(self, session_id) as files:
                 await self.send(files)
         except BaseException as error:
             if not self._headers_written or self._finished:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,22 +17,37 @@ from ..parameters import file_content
 from .streamed import StreamedHandler
 from .v1 import V1Handler
 
-__all__ = ["Directory", "MakeDirectory", "Unpack", "Upload", "Write", "files_of", "query_path"]
+__all__ = ["Directory", "MakeDirectory", "Unpack", "Upload", "Write", "check_place", "files_of", "query_path"]
 
 FILE_PARTS = ("file", "files")
 MAX_FIELD_BYTES = 8192
 
 
-@contextmanager
-def files_of(handler: V1Handler, session_id: str) -> Iterator[Files]:
-    """Give the files of a session, which is in use meanwhile. Raises as `Sessions.running`, and `TooMany`."""
-    session = handler.services.sessions.running(session_id, handler.owner)
+@asynccontextmanager
+async def files_of(handler: V1Handler, name: str) -> AsyncIterator[Files]:
+    """Give the files of a session, or of the workspace that the route is of, which is in use meanwhile.
+
+    Raises as `Sessions.running` or `WorkspaceFiles.open`, and `TooMany`.
+    """
+    if handler.of_workspace:
+        async with handler.services.workspace_files.open(name) as files:
+            yield files
+        return
+    session = handler.services.sessions.running(name, handler.owner)
     try:
         with session.transfer() as files:
             yield files
     except SandboxFailed:
-        handler.services.sessions.running(session_id, handler.owner)  # where it has ended meanwhile, that is the error
+        handler.services.sessions.running(name, handler.owner)  # where it has ended meanwhile, that is the error
         raise
+
+
+def check_place(handler: V1Handler, name: str) -> None:
+    """Raise where there are no files of this name, before anything of a body is read."""
+    if handler.of_workspace:
+        handler.services.workspaces.require(name)
+    else:
+        handler.services.sessions.running(name, handler.owner)
 
 
 def query_path(handler: V1Handler, default: str | None = None) -> str:
@@ -50,13 +65,13 @@ class Directory(V1Handler):
 
     async def get(self, session_id: str) -> None:
         path = query_path(self, "")
-        with files_of(self, session_id) as files:
+        async with files_of(self, session_id) as files:
             entries, more = await files.entries(path)
         self.write_json({"path": absolute(path), "entries": [_shown(e) for e in entries], "truncated": more})
 
     async def delete(self, session_id: str) -> None:
         path = query_path(self)
-        with files_of(self, session_id) as files:
+        async with files_of(self, session_id) as files:
             await files.remove(path)
         self.write_json({"ok": True})
 
@@ -69,7 +84,7 @@ class Write(V1Handler):
     async def post(self, session_id: str) -> None:
         path, data = file_content(self.json_body())
         target = relative(path)
-        with files_of(self, session_id) as files:
+        async with files_of(self, session_id) as files:
             await files.write(target, data)
         self.write_json({"ok": True, "path": absolute(target)})
 
@@ -82,7 +97,7 @@ class MakeDirectory(V1Handler):
         if not isinstance(path, str):
             raise InvalidRequest("path: must be the path of a directory, below /workspace")
         target = relative(path)
-        with files_of(self, session_id) as files:
+        async with files_of(self, session_id) as files:
             await files.mkdir(target)
         self.write_json({"ok": True, "path": absolute(target)})
 
@@ -91,18 +106,17 @@ class Upload(StreamedHandler):
     """``POST /v1/sessions/{id}/fs/upload``: a form of files, which take their places when all of it has come."""
 
     def check(self, session_id: str) -> None:
-        self.services.sessions.running(session_id, self.owner)
+        check_place(self, session_id)
         self._form = FormReader(self.request.headers.get("Content-Type", ""))
 
     async def take(self, pieces: AsyncIterator[bytes], session_id: str) -> dict[str, Any]:
-        with files_of(self, session_id) as files:
-            async with AsyncExitStack() as stack:
-                received = _Received(files, self.services.limits.max_upload_bytes, stack)
-                async for data in pieces:
-                    for event in self._form.feed(data):
-                        await received.add(event)
-                self._form.finish()
-                return {"ok": True, "paths": await received.place()}
+        async with files_of(self, session_id) as files, AsyncExitStack() as stack:
+            received = _Received(files, self.services.limits.max_upload_bytes, stack)
+            async for data in pieces:
+                for event in self._form.feed(data):
+                    await received.add(event)
+            self._form.finish()
+            return {"ok": True, "paths": await received.place()}
 
 
 class _Received:
@@ -160,12 +174,12 @@ class Unpack(StreamedHandler):
     """``POST /v1/sessions/{id}/fs/unpack?path=``: a tar archive, unpacked below a directory as it arrives."""
 
     def check(self, session_id: str) -> None:
-        self.services.sessions.running(session_id, self.owner)
+        check_place(self, session_id)
         query_path(self, "")
 
     async def take(self, pieces: AsyncIterator[bytes], session_id: str) -> dict[str, Any]:
         path = query_path(self, "")
-        with files_of(self, session_id) as files:
+        async with files_of(self, session_id) as files:
             count = await unpack(files, path, pieces, limit=self.services.limits.max_upload_bytes)
         return {"ok": True, "path": absolute(path), "files": count}
 
