@@ -80,7 +80,9 @@ class DockerEngine(Engine):
         await asyncio.gather(*self._discards, return_exceptions=True)
         if self._keeper:  # not cancelled: what it has begun must not come after the rules are taken away
             self._stopping.set()
-            await self._keeper
+            await asyncio.wait({self._keeper})
+            if error := self._keeper.exception():
+                self.log.error("the packet rules were not looked after any more", exc_info=error)
             self._keeper = None
         try:
             if self._volumes:
