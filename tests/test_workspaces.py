@@ -19,7 +19,7 @@ import pytest
 
 from .gateway import Gateway
 from .kernel_client import Api
-from .test_v1 import create, post, run
+from .test_v1 import create, run
 
 pytestmark = pytest.mark.docker
 
@@ -325,7 +325,8 @@ def mounted(source: Path, place: Path) -> Iterator[None]:
 async def test_files_of_a_workspace_are_reached_without_a_session(api: Api) -> None:
     await end(api, await create(api, workspace_id="shelf"))
     base = "/v1/workspaces/shelf/fs"
-    assert (await post(api, f"{base}/write", path="notes/a.txt", text="hello"))["path"] == "/workspace/notes/a.txt"
+    written = await api.request("POST", f"{base}/write", {"path": "notes/a.txt", "text": "hello"})
+    assert json.loads(written.body) == {"ok": True, "path": "/workspace/notes/a.txt"}
     assert (await api.get(f"{base}?path=notes"))["entries"][0]["name"] == "a.txt"
     assert (await api.get(f"{base}/read?path=notes/a.txt"))["content_base64"] == "aGVsbG8="
     assert (await api.request("GET", f"{base}/download?path=notes/a.txt")).body == b"hello"
