@@ -48,6 +48,7 @@ from .settings import Settings, command_line_settings, file_settings
 from .store import Store
 from .workspace_files import WorkspaceFiles
 from .workspaces import Workspaces
+from .workspaces_app import WorkspacesApp
 
 __all__ = ["SandkastenApp", "main"]
 
@@ -143,6 +144,7 @@ class SandkastenApp(Application):
         "images": (ImagesApp, "Build the images of the sandboxes."),
         "config": (ConfigApp, "Check the configuration, or show it with the source of each value."),
         "run": (RunApp, "Run a program in a kernel of a gateway."),
+        "workspaces": (WorkspacesApp, "Write a workspace to a tar archive, or make one of it."),
     }
 
     def _log_level_default(self) -> int:

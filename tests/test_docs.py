@@ -52,3 +52,9 @@ def test_every_route_of_v1_is_on_the_page() -> None:
     assert routes
     for route in routes:
         assert route.replace("([^/]+)", "{id}") in page, route
+
+
+def test_every_line_of_the_page_on_workspaces_works(gateway: Gateway, tmp_path: Path) -> None:
+    said = run(shown("workspaces.md"), gateway, tmp_path)
+    assert '"output": "kept\\n"' in said
+    assert '"id": "my-project"' in said

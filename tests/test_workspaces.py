@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ import pytest
 
 from .gateway import Gateway
 from .kernel_client import Api
-from .test_v1 import create, post, run
+from .test_v1 import create, run
 
 pytestmark = pytest.mark.docker
 
@@ -325,7 +326,8 @@ def mounted(source: Path, place: Path) -> Iterator[None]:
 async def test_files_of_a_workspace_are_reached_without_a_session(api: Api) -> None:
     await end(api, await create(api, workspace_id="shelf"))
     base = "/v1/workspaces/shelf/fs"
-    assert (await post(api, f"{base}/write", path="notes/a.txt", text="hello"))["path"] == "/workspace/notes/a.txt"
+    written = await api.request("POST", f"{base}/write", {"path": "notes/a.txt", "text": "hello"})
+    assert json.loads(written.body) == {"ok": True, "path": "/workspace/notes/a.txt"}
     assert (await api.get(f"{base}?path=notes"))["entries"][0]["name"] == "a.txt"
     assert (await api.get(f"{base}/read?path=notes/a.txt"))["content_base64"] == "aGVsbG8="
     assert (await api.request("GET", f"{base}/download?path=notes/a.txt")).body == b"hello"
@@ -354,6 +356,31 @@ async def test_files_of_a_workspace_are_reached_without_a_session(api: Api) -> N
             wrong = await api.request(method, f"/v1/workspaces/{quoted}/{path}")
             assert (wrong.code, json.loads(wrong.body)["error_code"]) == (400, "INVALID_WORKSPACE")
     assert (await api.request("DELETE", "/v1/workspaces/shelf")).code == 200
+
+
+async def test_a_workspace_is_exported_and_imported_as_an_archive(api: Api) -> None:
+    def command(verb: str, name: str, data: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
+        program = [sys.executable, "-m", "sandkasten_kernels", "workspaces", verb, name]
+        url = f"--url={api.url}/?token={api.token}"
+        return subprocess.run([*program, url], input=data, capture_output=True, check=False, timeout=120)
+
+    session = await create(api, workspace_id="from")
+    await run(
+        api, session, cmd="mkdir -p a/b; echo deep > a/b/c; head -c 3M /dev/urandom > big; ln -s /etc/passwd link"
+    )
+    total = (await run(api, session, cmd="cat big | sha256sum"))["output"]
+    await end(api, session)
+    archive = await asyncio.to_thread(command, "export", "from")
+    assert archive.returncode == 0, archive.stderr
+    refused = await asyncio.to_thread(command, "import", "from", archive.stdout)
+    assert (refused.returncode, b"already" in refused.stderr) == (1, True)
+    made = await asyncio.to_thread(command, "import", "to", archive.stdout)
+    assert made.returncode == 0, made.stderr
+    session = await create(api, workspace_id="to")
+    found = await run(api, session, cmd="cat a/b/c; ls; cat big | sha256sum")
+    assert found["output"] == f"deep\na\nbig\n{total}"
+    assert (await asyncio.to_thread(command, "export", "../../etc")).returncode == 2
+    assert b"there is no workspace" in (await asyncio.to_thread(command, "export", "none")).stderr
 
 
 async def test_a_workspace_is_not_deleted_under_an_upload(api: Api) -> None:
