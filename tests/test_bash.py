@@ -352,3 +352,8 @@ async def test_jupyter_requests_are_answered(bash: Bash) -> None:
         await bash.socket.send(f"{request}_request", {"code": "ec", "cursor_pos": 2})
         reply = await bash.socket.until(f"{request}_reply")
         assert reply.content["status"] in ("ok", "unknown")
+
+
+async def test_what_a_command_starts_is_killed_for_memory_before_the_guest(bash: Bash) -> None:
+    own, guest = (await bash.out("cat /proc/self/oom_score_adj /proc/1/oom_score_adj")).split()
+    assert int(own) > int(guest)

@@ -16,6 +16,7 @@ from typing import Any
 
 from . import driver
 from .command import CHUNK, DRAIN_READS, Command, Outcome
+from .supervisor import raise_oom_score
 
 AT_ONCE_SECONDS = 0.001
 STEP_SECONDS = 1.0
@@ -270,6 +271,7 @@ class Shell:
                 self._begin(command)
         elif not self._up:
             self._up = True
+            raise_oom_score(self.pid)
             if self._next:
                 self._feed()
         elif command:

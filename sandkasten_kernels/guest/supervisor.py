@@ -98,6 +98,7 @@ class Kernel:
                 os.chmod(path, 0o777)
         except OSError:
             return None
+        raise_oom_score(self.pid)  # just after the start the kernel may have refused it: the program was not exchanged
         return {channel: os.path.basename(path) for channel, path in names.items()}
 
     def read_stderr(self) -> None:
