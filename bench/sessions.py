@@ -96,6 +96,7 @@ def measure(gateway: Gateway, rounds: int) -> dict[str, list[float]]:
         session = timed("create, on a hit, with a workspace", "POST", "/v1/sessions", body)
         assert session["acquire_source"] == "pool"
         client.ask("DELETE", f"/v1/sessions/{session['id']}")
+    client.ask("DELETE", "/v1/workspaces/bench")
     return times
 
 
