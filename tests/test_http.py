@@ -94,7 +94,7 @@ async def test_a_websocket_from_a_foreign_page_is_refused(api: Api) -> None:
         (b'{"env": {"KERNEL_X": "a\\u0000b"}}', "KERNEL_X"),
         (b'{"env": {"KERNEL_X=Y": "a"}}', "KERNEL_X=Y"),
         (b'{"env": {"KERNEL_X": "\\ud800"}}', "KERNEL_X"),
-        (b'{"env": {"KERNEL_WORKSPACE": "thesis"}}', "KERNEL_WORKSPACE"),
+        (b'{"env": {"KERNEL_WORKSPACE": "../thesis"}}', "KERNEL_WORKSPACE"),
         (b"\xff\xfe", "JSON"),
     ],
 )

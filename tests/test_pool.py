@@ -131,10 +131,11 @@ async def test_a_client_that_leaves_while_it_waits_leaves_no_kernel(small: Api) 
 
 
 async def test_an_idle_kernel_without_clients_ends_after_its_time(tmp_path: Path) -> None:
-    with Gateway(tmp_path, "session_ttl_seconds: 2\npool: {enabled: false}\n") as running:
+    with Gateway(tmp_path, "kernel_ttl_seconds: 2\npool: {enabled: false}\n") as running:
         async with Api(running.url, running.token) as api:
-            watched, forgotten = await api.create(), await api.create()
+            watched = await api.create()
             socket = await api.connect(watched)
+            forgotten = await api.create()
             while forgotten in [model["id"] for model in await api.kernels()]:
                 await asyncio.sleep(0.2)
             assert (await socket.execute("1")).reply["status"] == "ok"

@@ -238,7 +238,7 @@ async def cut_while_a_cell_runs(api: Api, cable: Cable, socket: KernelSocket, ke
 
 
 async def test_a_client_that_is_away_keeps_no_kernel_from_ending(tmp_path: Path) -> None:
-    with Gateway(tmp_path, "session_ttl_seconds: 1\npool: {enabled: false}\n") as gateway:
+    with Gateway(tmp_path, "kernel_ttl_seconds: 1\npool: {enabled: false}\n") as gateway:
         async with Api(gateway.url, gateway.token) as api:
             kernel = await api.create()
             client = await api.connect(kernel, query="?session_id=me")
