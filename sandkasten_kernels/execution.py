@@ -75,35 +75,37 @@ class Sink(Protocol):
 
 
 class Collector:
-    """A sink that keeps head and tail of all text, within ``limit`` bytes each, and a cell's outputs."""
+    """A sink that keeps head and tail of all text, within ``limit`` bytes each, and of ``code`` a cell's outputs."""
 
-    def __init__(self, limit: int) -> None:
-        self._outputs = Outputs(MAX_DISPLAY_BYTES)
+    def __init__(self, limit: int, *, code: bool) -> None:
+        self._outputs = Outputs(MAX_DISPLAY_BYTES) if code else None
         self._all, self._streams = Clip(limit), {"stdout": Clip(limit), "stderr": Clip(limit)}
 
     def text(self, stream: str, text: str) -> None:
         self._all.add(text)
         self._streams[stream].add(text)
-        self._outputs.add("stream", {"name": stream, "text": text})
+        if self._outputs:
+            self._outputs.add("stream", {"name": stream, "text": text})
 
     def message(self, msg_type: str, content: Mapping[str, Any]) -> None:
-        self._outputs.add(msg_type, content)
+        if self._outputs:
+            self._outputs.add(msg_type, content)
         if output := output_of(msg_type, content):
             self._all.add(plain_text(output))
 
-    def result(self, outcome: Outcome, *, code: bool) -> str:
-        """Return what the exec routes answer, as JSON; with the fields of a cell when it was ``code``."""
+    def result(self, outcome: Outcome) -> str:
+        """Return what the exec routes answer, as JSON; of code with the fields of a cell."""
         answer: dict[str, Any] = {
             "exit_code": outcome.exit_code,
             "cwd": outcome.cwd,
             "output": self._all.text(),
             "stdout": self._streams["stdout"].text(),
             "stderr": self._streams["stderr"].text(),
-            "truncated": self._all.truncated or (code and self._outputs.truncated),
+            "truncated": self._all.truncated or bool(self._outputs and self._outputs.truncated),
             "timed_out": outcome.timed_out,
             "duration_ms": outcome.duration_ms,
         }
-        if not code:
+        if self._outputs is None:
             return json.dumps(answer)
         answer["status"] = "ok" if outcome.exit_code == 0 else "error"
         answer["execution_count"] = outcome.execution_count

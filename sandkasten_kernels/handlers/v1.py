@@ -102,13 +102,13 @@ class Exec(V1Handler):
     async def post(self, session_id: str) -> None:
         session = self.services.sessions.running(session_id, self.owner)
         job = exec_request(self.json_body(), max_timeout_ms=self.services.executions.max_timeout_ms)
-        sink = Collector(self.services.limits.max_output_bytes)
+        sink = Collector(self.services.limits.max_output_bytes, code=not job.in_shell)
         try:
             outcome = await self.run(session, job, sink)
         except asyncio.CancelledError:
             return
         if not self._gone:
-            self.write_text(sink.result(outcome, code=not job.in_shell))
+            self.write_text(sink.result(outcome))
 
 
 class ExecStream(V1Handler):
