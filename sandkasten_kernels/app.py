@@ -19,6 +19,7 @@ from traitlets.config import Application
 from traitlets.config.loader import ArgumentError
 
 from . import __version__
+from .adoption import Adoption
 from .auth import Authenticator
 from .checks import check_settings, find_kernelspecs, find_web, within
 from .claims import Claims
@@ -42,6 +43,7 @@ from .listen import parse_listen
 from .notebooks import NotebookSessions
 from .own_images import OwnImages
 from .pool import Pool
+from .register import StoredRegister
 from .run_app import RunApp
 from .sessions import Rules, Sessions
 from .settings import Settings, command_line_settings, file_settings
@@ -122,10 +124,18 @@ class SandkastenApp(Application):
     engine = Unicode("docker", help="Where sandboxes run: a name of the entry points sandkasten_kernels.engines.").tag(
         config=True
     )
-    on_stop = Enum(["end"], "end", help="What becomes of sandboxes when the gateway stops: end.").tag(config=True)
+    on_stop = Enum(
+        ["end", "keep"],
+        "end",
+        help="What becomes of sandboxes when the gateway is told to stop: end; or keep, they run on, and its next "
+        "start goes on with them (docs/reliability.md). When it is killed they are kept in any case.",
+    ).tag(config=True)
     config_file = Unicode("", help="The YAML file; said on the command line only.").tag(
         config=True, command_line_only=True
     )
+
+    _keeps = False
+    """Whether sandboxes outlive this process when it stops now."""
 
     classes: list[type] = [Pool, Defaults, WorkspaceSettings, Limits]
     aliases: dict[str, str] = {
@@ -217,7 +227,7 @@ class SandkastenApp(Application):
             url = await self.setup(stack)
             print(_greeting(url), file=sys.stderr, flush=True)
             await stop.wait()
-            self.log.info("stopping: sandboxes are ended")
+            self.log.info("stopping: sandboxes are %s", "kept" if self._keeps else "ended")
 
     async def setup(self, stack: contextlib.AsyncExitStack) -> str:
         """Start the parts, each with its end on ``stack``; return the URL to open.
@@ -238,12 +248,12 @@ class SandkastenApp(Application):
             stack.callback(sock.close)
 
         engine = self._engine(data)
-        stack.push_async_callback(engine.cleanup)
+        stack.push_async_callback(self._stop, engine)
         launcher = Launcher(engine, Defaults(parent=self), self.log)
-        pool = Pool(launcher, specs, Limits(parent=self).max_sandboxes, parent=self)
         limits = within(Limits(parent=self))
         store = Store(data.path / "sessions.sqlite")
         stack.callback(store.close)
+        pool = Pool(launcher, specs, limits.max_sandboxes, StoredRegister(store, self.log), parent=self)
         rules = Rules(
             ttl_seconds=self.session_ttl_seconds,
             kernel_ttl_seconds=self.kernel_ttl_seconds,
@@ -264,12 +274,19 @@ class SandkastenApp(Application):
             max_timeout_ms=Defaults(parent=self).max_exec_timeout_ms,
             log=self.log,
         )
+        adoption = Adoption(store, engine, launcher, pool, sessions, workspaces, specs, self.log)
+        stack.push_async_callback(launcher.cleanup)
+        stack.push_async_callback(self._stop, pool)
+        stack.push_async_callback(self._stop, sessions)
+        stack.push_async_callback(adoption.cleanup)
+        adoption.begin()
+        self._keeps = bool(engine.left)
         self.log.info("checking the engine and the images")
         await engine.setup([launcher.sandbox_spec(spec) for spec in specs])
         await workspaces.setup()
-        stack.push_async_callback(launcher.cleanup)
-        stack.push_async_callback(pool.cleanup)
-        stack.push_async_callback(sessions.cleanup)
+        await adoption.finish()
+        notebooks = NotebookSessions(sessions, store, self.log)
+        notebooks.setup()
         stack.push_async_callback(files.cleanup)
         stack.push_async_callback(executions.cleanup)
         pool.setup()
@@ -281,7 +298,7 @@ class SandkastenApp(Application):
             Services(
                 Authenticator(token),
                 sessions,
-                NotebookSessions(sessions),
+                notebooks,
                 specs,
                 pool,
                 web,
@@ -293,9 +310,17 @@ class SandkastenApp(Application):
         )
         server.add_sockets(sockets)
         stack.callback(server.stop)
+        self._keeps = self.on_stop == "keep" and engine.can_adopt
+        if self.on_stop == "keep" and not self._keeps:
+            self.log.warning("on_stop: keep: the sandboxes of this engine end with the gateway all the same")
+        self.log.info("on_stop: %s: sandboxes are %s", *(("keep", "kept") if self._keeps else ("end", "ended")))
         name = f"[{host}]" if ":" in host else host or "localhost"
         shown = "YOUR_API_KEY" if self.api_key else token
         return f"http://{name}:{sockets[0].getsockname()[1]}{web.base_url}?token={shown}"
+
+    async def _stop(self, part: Engine | Pool | Sessions) -> None:
+        """End a part, or leave what it has to the next process."""
+        await (part.leave() if self._keeps else part.cleanup())
 
     def kernelspecs(self) -> Kernelspecs:
         """Return the kernelspecs on offer. Raises `ConfigError`."""

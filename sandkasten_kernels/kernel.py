@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import enum
 import logging
 import secrets
@@ -11,22 +12,27 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from .calls import LinkError
 from .engines import Sandbox
 from .errors import SandboxFailed
 from .guest_link import GuestLink
+from .kernel_record import KernelRecord, Note, Recalled, left_sandbox, recall
 from .kernelspec import Kernelspec
-from .link import Client, KernelLink
+from .link import MAX_MESSAGE_BYTES, Client, KernelLink
 from .messages import Parts
 from .own_code import READ_AT_START, set_up, silent, user_base
+from .relief import relieved
 from .shell_link import ShellLink, guest_sockets, socket_names
 from .workspaces import Use
 
 __all__ = ["Kernel", "KernelState"]
 
 START_SECONDS = 60.0
+RESUME_SECONDS = 10.0
 AFTER_CLAIM_SECONDS, MAX_WORDS = 30.0, 300
 RESTART_GRACE_SECONDS = 2.0
 INTERRUPT_SECONDS = 1.0
@@ -51,14 +57,17 @@ class Kernel:
     clients are told why; the end of the sandbox is the end of the kernel.
     """
 
-    def __init__(self, sandbox: Sandbox, spec: Kernelspec, log: logging.Logger) -> None:
-        self.id = str(uuid.uuid4())
+    def __init__(
+        self, sandbox: Sandbox, spec: Kernelspec, log: logging.Logger, record: KernelRecord | None = None
+    ) -> None:
+        self.id = record.id if record else str(uuid.uuid4())
         self.sandbox = sandbox
         self.spec = spec
         self.state = KernelState.STARTING
         self.reason = ""
         self.workspace: Use | None = None
-        self.link = KernelLink(self._link_lost, log)
+        names = {"identity": record.identity, "session": record.session} if record else {}
+        self.link = KernelLink(self._link_lost, log, **names)
         self._log = log
         self._env: dict[str, str] = {}
         self._cwd: str | None = None
@@ -69,7 +78,7 @@ class Kernel:
         self._shell = ShellLink(sandbox, self.guest, log)
         self._settled = asyncio.Event()
         self._deaths: deque[float] = deque(maxlen=MAX_DEATHS)
-        self.connection: dict[str, Any] = {}
+        self.record = record
         self._on_connected: Callable[[], None] = lambda: None
         self._on_gone: list[Callable[[], None]] = []
         self._lock = asyncio.Lock()
@@ -88,7 +97,7 @@ class Kernel:
         self._on_gone.append(callback)
 
     def on_connected(self, callback: Callable[[], None]) -> None:
-        """Call ``callback`` whenever `connection`, which is what it takes to reach the kernel, has changed."""
+        """Call ``callback`` whenever `record`, which is what it takes to reach the kernel, has changed."""
         self._on_connected = callback
 
     async def start(self) -> None:
@@ -101,6 +110,42 @@ class Kernel:
                 await self._shell.warm_up()
         except LinkError as error:
             raise SandboxFailed(f"kernel {self.spec.name} did not start: {error}") from error
+
+    async def resume(self, record: KernelRecord) -> Recalled:
+        """Return what the guest says of a kernel that an earlier process left, when it is ours, busy or not.
+
+        One that has ended meanwhile is started again, as after any death. Raises `SandboxFailed`.
+        """
+        self.sandbox.on_exit(self._sandbox_exited)
+        try:
+            await self.guest.open(self.sandbox.sockets, self.sandbox.arrival.sockets)
+            recalled = await recall(self.guest)
+        except LinkError as error:
+            raise SandboxFailed(f"the guest of its sandbox does not answer: {error}") from error
+        if note := recalled.note:
+            self._owned, self._env, self._cwd = note.owned, dict(note.env), note.cwd
+        self._pid = record.pid
+        relief = partial(relieved, self.guest, max_message_bytes=MAX_MESSAGE_BYTES)
+        problem = (
+            "" if self.spec.in_guest or recalled.pid in (-1, record.pid) else "it ended while the gateway was away"
+        )
+        try:
+            if not problem:
+                names = await guest_sockets(self.guest) if self.spec.in_guest else record.sockets
+                key = self.sandbox.guest_key if self.spec.in_guest else record.key.encode()
+                await self.link.resume(self.sandbox.sockets, names, key, relief, RESUME_SECONDS)
+                self._enter(KernelState.READY)
+        except LinkError as error:
+            problem = f"it could not be reached when the gateway was back: {error}"
+        if problem:
+            async for _ in relief(""):
+                pass
+            if self.state is KernelState.STARTING and self._revival is None:
+                self._revive(problem)
+        elif not self.spec.in_guest:
+            with contextlib.suppress(LinkError):  # it is opened again when it is asked for
+                await self._shell.resume()
+        return recalled
 
     async def prepare(self, env: Mapping[str, str], cwd: str | None) -> str | None:
         """Give a warm kernel its owner's environment and working directory, ahead of the owner's first request, and
@@ -115,6 +160,7 @@ class Kernel:
             env, cwd = {**user_base(WORKSPACE), **env}, cwd or WORKSPACE
         self._env, self._cwd = dict(env), cwd
         try:
+            self._leave_note()
             if (env or cwd) and not self.spec.in_guest:
                 self._shell.set_up(env, cwd)
         except LinkError as error:
@@ -236,6 +282,17 @@ class Kernel:
         if self._revival is not None:
             self._revival.cancel()
 
+    def leave(self) -> None:
+        """Give the connections back and tell nobody: the kernel runs on for the next process of the gateway."""
+        self._on_gone.clear()
+        self._enter(KernelState.DEAD)
+        self.link.close("the gateway stops")
+        self._shell.leave()
+        self.guest.close()
+        if self._revival is not None:
+            self._revival.cancel()
+        self.sandbox.close()
+
     async def _run_process(self, request: str, extra: Mapping[str, Any]) -> None:
         """Return when a new process, or the guest's new bash, has answered over new connections."""
         if self.spec.in_guest:
@@ -244,12 +301,17 @@ class Kernel:
         else:
             names, key = await self._start_process(request, extra)
         await self.link.open(self.sandbox.sockets, names, key, START_SECONDS)
-        self.connection = {
-            "guest_key": self.sandbox.guest_key.hex(),
-            "key": key.hex(),
-            "sockets": dict(names),
-            "identity": self.link.identity.decode(),
-        }
+        self.record = KernelRecord(
+            id=self.id,
+            kernelspec=self.spec.name,
+            sandbox=left_sandbox(self.sandbox),
+            key=key.decode() if not self.spec.in_guest else "",
+            sockets=dict(names),
+            identity=self.link.identity.decode(),
+            session=self.link.session,
+            pid=self._pid if isinstance(self._pid, int) else 0,
+        )
+        self._leave_note()
         self._on_connected()
         await self._run_own_code("warm_up", self.spec.warm_up, START_SECONDS)
         if self._cwd or (self.spec.in_guest and self._env):
@@ -260,6 +322,11 @@ class Kernel:
             raise LinkError(self.reason)
         self._enter(KernelState.READY)
         self.link.publish("status", {"execution_state": "idle"})
+
+    def _leave_note(self) -> None:
+        """Let the guest remember what a later process of the gateway has to know. Raises `LinkError`."""
+        note = Note(self.link.identity.decode(), self._owned, self._env, self._cwd)
+        self.guest.tell("remember_request", {"note": asdict(note)})
 
     async def _start_process(self, request: str, extra: Mapping[str, Any]) -> tuple[Mapping[str, str], bytes]:
         """Return the names of the sockets of a new kernel process, and the key of its connection."""

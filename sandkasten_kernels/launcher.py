@@ -11,6 +11,7 @@ from .config import Defaults
 from .engines import Engine, SandboxSpec
 from .errors import EngineError
 from .kernel import Kernel
+from .kernel_record import KernelRecord
 from .kernelspec import Kernelspec
 
 __all__ = ["Launcher"]
@@ -49,6 +50,23 @@ class Launcher:
             task.add_done_callback(self._discards.discard)
             raise
         return kernel
+
+    async def adopt(self, spec: Kernelspec, record: KernelRecord) -> Kernel:
+        """Return a kernel in the sandbox that an earlier process left; it is yet to `Kernel.resume`.
+
+        Raises `SandboxFailed` when the sandbox is gone or cannot be reached, `EngineError`.
+        """
+        return Kernel(await self._engine.adopt(record.sandbox), spec, self._log, record)
+
+    async def remove_left(self, record: KernelRecord) -> None:
+        """End what an earlier process left and was not adopted; an engine that does not answer is asked again."""
+        for delay in itertools.chain(BACKOFF_SECONDS, itertools.repeat(BACKOFF_SECONDS[-1])):
+            try:
+                await self._engine.remove_left(record.sandbox)
+                return
+            except EngineError as error:
+                self._log.warning("sandbox %s is not ended yet, next try in %g s: %s", record.sandbox.id, delay, error)
+            await asyncio.sleep(delay)
 
     async def attach(self, kernel: Kernel, workspace: str) -> bool:
         """Put a workspace into a kernel's sandbox; False where that did not work, and the sandbox is of no use."""

@@ -14,14 +14,16 @@ from .errors import TooMany
 from .execution import Outcome, Turns
 from .files import Files
 from .kernel import Kernel
+from .kernel_record import Recalled
 from .messages import timestamp
 from .seats import Seats
 from .store import Record
 
-__all__ = ["OWNER", "Lifetime", "Origin", "Session", "info"]
+__all__ = ["OWNER", "Lifetime", "Origin", "Session", "expected_model", "info"]
 
 MAX_WAITING_EXECS = 16
 MAX_TRANSFERS = 16
+GRACE = timedelta(minutes=1)
 FOR_EVER = datetime(9999, 12, 31, tzinfo=UTC)
 
 Origin = Literal["api", "v1"]
@@ -149,6 +151,22 @@ class Session:
             "connections": link.connections,
         }
 
+    def connection(self) -> dict[str, Any]:
+        """Return what a later process has to know to speak to the kernel."""
+        record = self.kernel.record
+        return record.with_clients(self.seats.clients).as_json() if record else {}
+
+    def resumed(self, record: Record, recalled: Recalled) -> None:
+        """Take over when the session was last used in an earlier process, and where it is.
+
+        One whose time was over while nobody could reach it has `GRACE` left.
+        """
+        used = _time(record.last_activity)
+        if self.lifetime.ttl:
+            used = max(used, datetime.now(UTC) - self.lifetime.ttl + GRACE)
+        self._used = self.kernel.link.last_activity = used
+        self.cwd, self._kernel_cwd = recalled.cwd or self.cwd, recalled.kernel_cwd or self._kernel_cwd
+
     def record(self) -> Record:
         """Return what is stored of the session."""
         return Record(
@@ -167,6 +185,17 @@ class Session:
             labels=self.labels,
             workspace_id=self.workspace_id,
         )
+
+
+def expected_model(record: Record) -> dict[str, Any]:
+    """Return the kernel of a session that is just being adopted, as ``/api/kernels`` shows it."""
+    return {
+        "id": record.id,
+        "name": record.kernelspec,
+        "last_activity": timestamp(_time(record.last_activity)),
+        "execution_state": "starting",
+        "connections": 0,
+    }
 
 
 def info(record: Record, session: Session | None = None) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from typing import Any
 
 from .claims import Claims
 from .errors import InvalidRequest, LimitReached, SandboxFailed, SessionEnded, StoreFailed, UnknownKernel
-from .kernel import WORKSPACE
+from .kernel import WORKSPACE, Kernel
+from .kernel_record import Recalled
 from .kernelspec import Kernelspec, Kernelspecs
 from .launcher import Launcher
 from .messages import timestamp
@@ -23,8 +24,8 @@ from .parameters import environment
 from .pool import Pool
 from .replay import Message
 from .seats import Connection, Seat
-from .session import OWNER, Lifetime, Origin, Session, info
-from .store import Store
+from .session import OWNER, Lifetime, Origin, Session, expected_model, info
+from .store import Record, Store
 from .workspace_name import workspace_name
 
 __all__ = ["Rules", "Sessions", "Wanted", "jupyter_wanted"]
@@ -106,6 +107,7 @@ class Sessions:
         self._claims = claims
         self._log = log
         self._sessions: dict[str, Session] = {}
+        self._expected: dict[str, Record] = {}
         self._making: Counter[str] = Counter()
         self._forgetting: asyncio.TimerHandle | None = None
 
@@ -116,9 +118,7 @@ class Sessions:
         return session_id in self._sessions
 
     def setup(self) -> None:
-        """Note that what an earlier process left is gone: its sandboxes are removed at start."""
-        if lost := self._store.end_all("crashed", "the gateway ended", time.time()):
-            self._log.warning("%d sessions ended with an earlier process of the gateway", lost)
+        """Begin to forget what ended long ago."""
         self._forget()
 
     async def cleanup(self) -> None:
@@ -127,6 +127,18 @@ class Sessions:
             self._forgetting.cancel()
         for session in list(self._sessions.values()):
             self._end(session, "destroyed", "the gateway stopped")
+
+    async def leave(self) -> None:
+        """Leave every session to the next process of the gateway; no-op when there is none."""
+        if self._forgetting:
+            self._forgetting.cancel()
+        sessions, self._sessions = self._sessions, {}
+        for session in sessions.values():
+            if session.timer:
+                session.timer.cancel()
+            self._note_use(session)
+            if not session.released:
+                session.kernel.leave()
 
     async def create(self, wanted: Wanted, owner: str = OWNER) -> Session:
         """Return a new session on a live kernel that has its environment.
@@ -168,15 +180,11 @@ class Sessions:
                 wanted.workspace_id,
             )
             self._store.save(session.record())
-            self._store.connect(session.id, kernel.connection)
+            self._store.connect(session.id, session.connection())
         except BaseException:
             self._pool.release(kernel)
             raise
-        self._sessions[session.id] = session
-        kernel.on_connected(lambda: self._note_connection(session))
-        if kernel.workspace:
-            kernel.workspace.session_id = session.id
-        kernel.on_gone(lambda: self._gone(session))
+        self._take_in(session)
         if not kernel.sandbox.alive:
             self._end(session, "crashed", "its sandbox ended")
             raise SandboxFailed("the sandbox ended while it was claimed: try again", retry_after=1)
@@ -184,9 +192,57 @@ class Sessions:
         self._log.info("kernel %s created (%s, %s)", session.id, spec.name, acquired.source)
         return session
 
+    def _take_in(self, session: Session) -> None:
+        kernel = session.kernel
+        self._sessions[session.id] = session
+        kernel.on_connected(lambda: self._note_connection(session))
+        kernel.link.on_new_session = lambda: self._note_connection(session)
+        if kernel.workspace:
+            kernel.workspace.session_id = session.id
+        kernel.on_gone(lambda: self._gone(session))
+
+    def expect(self, record: Record) -> None:
+        """A session that an earlier process left is just being adopted: it is there, and cannot be used yet."""
+        self._expected[record.id] = record
+
+    def restored(self, record: Record, kernel: Kernel, clients: Mapping[str, str]) -> Session:
+        """Return a session that an earlier process left, with the seats of its clients; `go_on` lets it be used."""
+        session = Session(
+            kernel,
+            record.owner,
+            "v1" if record.origin == "v1" else "api",
+            self._lifetime(record),
+            record.acquire_source,
+            record.acquire_detail,
+            record.name,
+            record.labels,
+            record.workspace_id,
+            datetime.fromtimestamp(record.created, UTC),
+        )
+        session.seats.restore(clients)
+        return session
+
+    def go_on(self, session: Session, record: Record, recalled: Recalled) -> None:
+        """Go on with a restored session, whose kernel is reached again."""
+        self._expected.pop(record.id, None)
+        session.resumed(record, recalled)
+        self._pool.adopt_claimed(session.kernel)
+        self._take_in(session)
+        self._note_connection(session)
+        if session.kernel.sandbox.alive:
+            self._watch(session)
+        else:
+            self._gone(session)
+
+    def lost(self, record: Record, reason: str) -> None:
+        """A session that an earlier process left cannot go on."""
+        self._expected.pop(record.id, None)
+        self._store.end(record.id, "crashed", reason, time.time())
+
     def get(self, session_id: str, owner: str = OWNER) -> Session:
         """Return a session that has not been ended; its sandbox may be gone. Raises `UnknownKernel`."""
         session = self._sessions.get(session_id)
+        self._check_expected(session_id)
         if session is None or session.owner != owner:
             raise UnknownKernel(f"there is no kernel {session_id[:64]!r}")
         return session
@@ -194,21 +250,24 @@ class Sessions:
     def running(self, session_id: str, owner: str = OWNER) -> Session:
         """Return a session that can be used, and renew its life. Raises `UnknownKernel`, `SessionEnded`."""
         session = self._sessions.get(session_id)
+        self._check_expected(session_id)
         if session is None or session.owner != owner or session.crashed:
             record = self._store.get(session_id)
             if record is None or record.owner != owner:
                 raise UnknownKernel(f"there is no session {session_id[:64]!r}")
             raise SessionEnded(f"this session has ended ({record.status}): {record.reason}")
         session.use()
-        try:
-            self._store.touch(session.id, session.last_activity.timestamp())
-        except StoreFailed as error:
-            self._log.warning("the use of session %s is not stored: %s", session.id, error)
+        self._note_use(session)
         return session
+
+    def _check_expected(self, session_id: str) -> None:
+        if session_id in self._expected:
+            raise SandboxFailed("the gateway is back and just takes this session over: try again", retry_after=1)
 
     def models(self, owner: str = OWNER) -> list[dict[str, Any]]:
         """Return the model of every kernel, oldest first."""
-        return [session.model() for session in self._sessions.values() if session.owner == owner]
+        late = [expected_model(record) for record in self._expected.values() if record.owner == owner]
+        return [session.model() for session in self._sessions.values() if session.owner == owner] + late
 
     def info(self, session_id: str, owner: str = OWNER) -> dict[str, Any]:
         """Return a session as ``/v1`` shows it, running or lately ended. Raises `UnknownKernel`."""
@@ -263,9 +322,16 @@ class Sessions:
 
     def _note_connection(self, session: Session) -> None:
         try:
-            self._store.connect(session.id, session.kernel.connection)
+            self._store.connect(session.id, session.connection())
         except StoreFailed as error:
             self._log.error("how to reach session %s is not stored: %s", session.id, error)
+
+    def _note_use(self, session: Session) -> None:
+        try:
+            used = time.time() if session.busy else session.last_activity.timestamp()
+            self._store.touch(session.id, used)
+        except StoreFailed as error:
+            self._log.warning("the use of session %s is not stored: %s", session.id, error)
 
     def _note_end(self, session: Session, status: str, reason: str) -> None:
         """Store how a session ended; it ends also where that cannot be stored."""
@@ -276,7 +342,9 @@ class Sessions:
             self._log.error("the end of session %s is not stored: %s", session.id, error)
 
     def _forget(self) -> None:
-        """Forget the sessions whose retention is over, now and ever again."""
+        """Note which sessions are used, and forget those whose retention is over, now and ever again."""
+        for session in self._sessions.values():
+            self._note_use(session)
         try:
             self._store.forget(time.time() - self.rules.retention_seconds)
         except StoreFailed as error:
@@ -284,9 +352,9 @@ class Sessions:
         wait = min(max(1.0, self.rules.retention_seconds), FORGET_SECONDS)
         self._forgetting = asyncio.get_running_loop().call_later(wait, self._forget)
 
-    def _lifetime(self, wanted: Wanted) -> Lifetime:
+    def _lifetime(self, wanted: Wanted | Record) -> Lifetime:
         usual = self.rules.ttl_seconds if wanted.origin == "v1" else self.rules.kernel_ttl_seconds
-        ttl = wanted.ttl_seconds or usual
+        ttl = (wanted.ttl_seconds or usual) if isinstance(wanted, Wanted) else wanted.ttl_seconds
         longest = self.rules.max_lifetime_seconds
         return Lifetime(timedelta(seconds=ttl), timedelta(seconds=longest), self.rules.cull_connected)
 

@@ -39,6 +39,12 @@ MIGRATIONS = (
     CREATE TRIGGER connections_end AFTER UPDATE OF ended ON sessions WHEN NEW.ended IS NOT NULL
     BEGIN DELETE FROM connections WHERE session = NEW.id; END;
     """,
+    "",
+    """
+    CREATE TABLE notebooks (
+        id TEXT PRIMARY KEY, path TEXT NOT NULL, name TEXT NOT NULL, type TEXT NOT NULL, kernel TEXT NOT NULL
+    ) STRICT;
+    """,
 )
 """Each brings the database from the version of its index to the next; never changed once released, only added to."""
 
@@ -118,6 +124,34 @@ class Store:
         statement = "SELECT connection FROM connections WHERE session = ?"
         row = self._database.execute(statement, (session_id,)).fetchone()
         return dict(json.loads(row[0])) if row else None
+
+    def connections(self) -> dict[str, dict[str, Any]]:
+        """Return how each kernel is reached of which that is known, those of the pool too, by their ids."""
+        with closing(self._database.execute("SELECT * FROM connections")) as rows:
+            return {row[0]: dict(json.loads(row[1])) for row in rows}
+
+    def disconnect(self, kernel_id: str) -> None:
+        """Forget how a kernel is reached; no-op for one that is not known."""
+        self._write("DELETE FROM connections WHERE session = ?", (kernel_id,))
+
+    def running(self) -> list[Record]:
+        """Return the sessions that have not ended, those of an earlier process too, oldest first."""
+        with closing(self._database.execute("SELECT * FROM sessions WHERE ended IS NULL ORDER BY created, id")) as rows:
+            return [_record(row) for row in rows]
+
+    def save_notebook(self, notebook: Mapping[str, str]) -> None:
+        """Keep ``id path name type kernel`` of a notebook session."""
+        self._write("REPLACE INTO notebooks VALUES (:id, :path, :name, :type, :kernel)", notebook)
+
+    def forget_notebook(self, notebook_id: str) -> None:
+        """Forget a notebook session; no-op for one that is not known."""
+        self._write("DELETE FROM notebooks WHERE id = ?", (notebook_id,))
+
+    def notebooks(self) -> list[dict[str, str]]:
+        """Return the notebook sessions whose kernels have not ended; the others are forgotten."""
+        self._write("DELETE FROM notebooks WHERE kernel NOT IN (SELECT id FROM sessions WHERE ended IS NULL)", ())
+        with closing(self._database.execute("SELECT * FROM notebooks")) as rows:
+            return [dict(row) for row in rows]
 
     def end(self, session_id: str, status: str, reason: str, when: float) -> None:
         """Note how a session ended; the first word stands."""

@@ -46,6 +46,7 @@ class Gateway:
             self._env |= {"PYTHONPATH": os.pathsep.join(sys.path), "HOME": str(folder)}
         self._arguments = arguments
         self._uid = uid
+        self._port = 0
         self.process: subprocess.Popen[bytes]
         self.url = self.token = ""
 
@@ -56,6 +57,11 @@ class Gateway:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.stop()
 
+    def start_again(self) -> None:
+        """Return when a new process of the gateway serves at the same URL; the log begins anew."""
+        self._port = int(self.url.rpartition(":")[2])
+        self.start()
+
     def start(self) -> None:
         """Return when the gateway has printed its URL."""
         command = [
@@ -64,7 +70,7 @@ class Gateway:
             "sandkasten_kernels",
             "serve",
             f"--config={self._config}",
-            "--listen=127.0.0.1:0",
+            f"--listen=127.0.0.1:{self._port}",
         ]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
