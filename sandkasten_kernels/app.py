@@ -28,7 +28,7 @@ from .config_app import ConfigApp
 from .datadir import DataDir, default_data_dir
 from .disk_watch import DiskWatch
 from .doctor_app import DoctorApp
-from .engines import Engine
+from .engines import Engine, SandboxSpec
 from .engines.registry import find_engine
 from .environment import CONFIG_VARIABLE, environment_settings
 from .errors import ConfigError, SandkastenError
@@ -38,7 +38,7 @@ from .handlers.server import http_server
 from .images_app import ImagesApp
 from .kernelspec import Kernelspecs
 from .keys import Sections
-from .launcher import Launcher
+from .launcher import Launcher, sandbox_spec
 from .listen import parse_listen
 from .notebooks import NotebookSessions
 from .own_images import OwnImages
@@ -47,6 +47,7 @@ from .register import StoredRegister
 from .run_app import RunApp
 from .sessions import Rules, Sessions
 from .settings import Settings, command_line_settings, file_settings
+from .stop_app import StopApp
 from .store import Store
 from .workspace_files import WorkspaceFiles
 from .workspaces import Workspaces
@@ -153,6 +154,7 @@ class SandkastenApp(Application):
         "doctor": (DoctorApp, "Check this machine and the configuration."),
         "images": (ImagesApp, "Build the images of the sandboxes."),
         "config": (ConfigApp, "Check the configuration, or show it with the source of each value."),
+        "stop": (StopApp, "Stop the gateway; with --all, end every sandbox."),
         "run": (RunApp, "Run a program in a kernel of a gateway."),
         "workspaces": (WorkspacesApp, "Write a workspace to a tar archive, or make one of it."),
     }
@@ -247,7 +249,7 @@ class SandkastenApp(Application):
         for sock in sockets:
             stack.callback(sock.close)
 
-        engine = self._engine(data)
+        engine = self.engine_of(data)
         stack.push_async_callback(self._stop, engine)
         launcher = Launcher(engine, Defaults(parent=self), self.log)
         limits = within(Limits(parent=self))
@@ -279,10 +281,11 @@ class SandkastenApp(Application):
         stack.push_async_callback(self._stop, pool)
         stack.push_async_callback(self._stop, sessions)
         stack.push_async_callback(adoption.cleanup)
+        self._keeps = True  # what is there is not destroyed by a start that fails
         adoption.begin()
         self._keeps = bool(engine.left)
         self.log.info("checking the engine and the images")
-        await engine.setup([launcher.sandbox_spec(spec) for spec in specs])
+        await engine.setup(self.sandbox_specs())
         await workspaces.setup()
         await adoption.finish()
         notebooks = NotebookSessions(sessions, store, self.log)
@@ -326,7 +329,13 @@ class SandkastenApp(Application):
         """Return the kernelspecs on offer. Raises `ConfigError`."""
         return find_kernelspecs(self.settings)
 
-    def _engine(self, data: DataDir) -> Engine:
+    def sandbox_specs(self) -> list[SandboxSpec]:
+        """Return what the sandboxes of each kernelspec are made of. Raises `ConfigError`."""
+        defaults = Defaults(parent=self)
+        return [sandbox_spec(spec, defaults) for spec in self.kernelspecs()]
+
+    def engine_of(self, data: DataDir) -> Engine:
+        """Return the engine for a data directory; nothing is asked of it yet. Raises `ConfigError`."""
         engine_class = find_engine(self.engine)
         engine = engine_class(parent=self, instance=data.instance(), run_dir=data.run_dir)
         engine.workspaces_dir = data.path / "workspaces"

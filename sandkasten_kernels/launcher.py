@@ -14,7 +14,7 @@ from .kernel import Kernel
 from .kernel_record import KernelRecord
 from .kernelspec import Kernelspec
 
-__all__ = ["Launcher"]
+__all__ = ["Launcher", "sandbox_spec"]
 
 BACKOFF_SECONDS = (1.0, 2.0, 5.0, 15.0, 30.0)
 
@@ -30,11 +30,7 @@ class Launcher:
 
     def sandbox_spec(self, spec: Kernelspec) -> SandboxSpec:
         """Return what a kernelspec's sandboxes are made of."""
-        own = {**spec.limits._asdict(), "network_mode": spec.network_mode}
-        names = {field.name for field in fields(SandboxSpec)} & set(Defaults.class_own_traits(config=True))
-        wanted = {name: getattr(self._defaults, name) for name in names}
-        wanted.update((name, value) for name, value in own.items() if value is not None)
-        return SandboxSpec(image=spec.image, **wanted)
+        return sandbox_spec(spec, self._defaults)
 
     async def start(self, spec: Kernelspec, workspace: str = "") -> Kernel:
         """Return a kernel that has answered, in a sandbox of its own, which has a workspace from its start.
@@ -105,3 +101,12 @@ class Launcher:
         for task in tuple(self._discards):
             task.cancel()
         await asyncio.gather(*self._discards, return_exceptions=True)
+
+
+def sandbox_spec(spec: Kernelspec, defaults: Defaults) -> SandboxSpec:
+    """Return what a kernelspec's sandboxes are made of, with ``defaults`` where it says nothing."""
+    own = {**spec.limits._asdict(), "network_mode": spec.network_mode}
+    names = {field.name for field in fields(SandboxSpec)} & set(Defaults.class_own_traits(config=True))
+    wanted = {name: getattr(defaults, name) for name in names}
+    wanted.update((name, value) for name, value in own.items() if value is not None)
+    return SandboxSpec(image=spec.image, **wanted)

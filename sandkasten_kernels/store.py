@@ -22,6 +22,14 @@ __all__ = ["Record", "Store"]
 BUSY_SECONDS = 0.2
 """So long a call waits for another process that looks into the file; everything waits with it."""
 MAX_RECORDS = 1000
+WAYS_OUT = {
+    sqlite3.SQLITE_BUSY: "another program uses it: end that",
+    sqlite3.SQLITE_FULL: "make room on its disk",
+    sqlite3.SQLITE_IOERR: "look whether its disk is full, or failing",
+    sqlite3.SQLITE_READONLY: "it must be writable",
+    sqlite3.SQLITE_CANTOPEN: "it must be a file that can be opened, in a directory that can be written",
+}
+"""What to do by SQLite's primary result code; nothing is destroyed then."""
 
 MIGRATIONS = (
     """
@@ -89,16 +97,31 @@ class Store:
     """
 
     def __init__(self, path: Path) -> None:
-        path.touch(mode=0o600)
         self._path = path
         try:
+            path.touch(mode=0o600)
             self._database = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
             self._database.row_factory = sqlite3.Row
+            self._check()
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.execute("PRAGMA synchronous = NORMAL")
             self._migrate()
-        except sqlite3.DatabaseError as error:
-            raise ConfigError(f"{path}: cannot be used: {error}; move it away to begin a new one") from error
+        except sqlite3.Error as error:
+            way_out = WAYS_OUT.get(error.sqlite_errorcode & 0xFF, "move it away to begin a new one")
+            raise ConfigError(f"{path}: cannot be used: {error}; {way_out}") from error
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be used: {error.strerror}") from error
+
+    def _check(self) -> None:
+        """Raise unless the file is whole and of a version that is known; nothing is changed before that."""
+        (version,) = self._database.execute("PRAGMA user_version").fetchone()
+        if version > len(MIGRATIONS):
+            raise ConfigError(
+                f"{self._path}: of version {version}, this program knows {len(MIGRATIONS)}: use a newer one"
+            )
+        (found,) = self._database.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise ConfigError(f"{self._path}: is damaged: {found}; move it away to begin a new one")
 
     def close(self) -> None:
         """Give the file back; a second call does nothing."""
@@ -195,10 +218,6 @@ class Store:
 
     def _migrate(self) -> None:
         (version,) = self._database.execute("PRAGMA user_version").fetchone()
-        if version > len(MIGRATIONS):
-            raise ConfigError(
-                f"{self._path}: of version {version}, this program knows {len(MIGRATIONS)}: use a newer one"
-            )
         for number, script in enumerate(MIGRATIONS[version:], version + 1):
             self._database.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
 
