@@ -38,7 +38,7 @@ from .images_app import ImagesApp
 from .kernelspec import Kernelspecs
 from .keys import Sections
 from .launcher import Launcher
-from .listen import parse_listen
+from .listen import parse_listen, reachable, url_host
 from .notebooks import NotebookSessions
 from .own_images import OwnImages
 from .pool import Pool
@@ -293,9 +293,12 @@ class SandkastenApp(Application):
         )
         server.add_sockets(sockets)
         stack.callback(server.stop)
-        name = f"[{host}]" if ":" in host else host or "localhost"
+        port = sockets[0].getsockname()[1]
+        stack.callback(data.withdraw)
+        data.announce(f"http://{url_host(reachable(host))}:{port}{web.base_url}", token)
+        name = url_host(host or "localhost")
         shown = "YOUR_API_KEY" if self.api_key else token
-        return f"http://{name}:{sockets[0].getsockname()[1]}{web.base_url}?token={shown}"
+        return f"http://{name}:{port}{web.base_url}?token={shown}"
 
     def kernelspecs(self) -> Kernelspecs:
         """Return the kernelspecs on offer. Raises `ConfigError`."""

@@ -9,18 +9,10 @@ import tempfile
 import uuid
 from pathlib import Path
 
+from .client.runtime_file import Running, default_data_dir, remove_running, write_running
 from .errors import ConfigError
 
 __all__ = ["DataDir", "default_data_dir"]
-
-
-def default_data_dir() -> Path:
-    """Return where a gateway of this user keeps its state: ``/var/lib/sandkasten`` for root, else the XDG directory."""
-    if os.getuid() == 0:
-        return Path("/var/lib/sandkasten")
-    state = os.environ.get("XDG_STATE_HOME", "")
-    base = Path(state) if state.startswith("/") else Path.home() / ".local" / "state"
-    return base / "sandkasten"
 
 
 class DataDir:
@@ -53,6 +45,14 @@ class DataDir:
     def token(self) -> str:
         """Return the token that was generated for this installation, made once; readable by its owner alone."""
         return self._kept("token", secrets.token_hex(24))
+
+    def announce(self, url: str, token: str) -> None:
+        """Tell the clients of this user where the gateway serves; `withdraw` takes it back."""
+        write_running(self.path, Running(url, token, os.getpid()))
+
+    def withdraw(self) -> None:
+        """Remove what `announce` has told."""
+        remove_running(self.path)
 
     def _kept(self, name: str, new: str) -> str:
         """Return what the file ``name`` holds; made whole or not at all, with mode 0600."""
