@@ -31,6 +31,7 @@ from .engines import Engine
 from .engines.registry import find_engine
 from .environment import CONFIG_VARIABLE, environment_settings
 from .errors import ConfigError, SandkastenError
+from .event_log import EventLog
 from .executions import Executions
 from .handlers.base import Services
 from .handlers.server import http_server
@@ -38,17 +39,15 @@ from .images_app import ImagesApp
 from .kernelspec import Kernelspecs
 from .keys import Sections
 from .launcher import Launcher
-from .listen import parse_listen
+from .listen import parse_listen, reachable, url_host
 from .notebooks import NotebookSessions
 from .own_images import OwnImages
 from .pool import Pool
-from .run_app import RunApp
 from .sessions import Rules, Sessions
 from .settings import Settings, command_line_settings, file_settings
 from .store import Store
 from .workspace_files import WorkspaceFiles
 from .workspaces import Workspaces
-from .workspaces_app import WorkspacesApp
 
 __all__ = ["SandkastenApp", "main"]
 
@@ -143,8 +142,15 @@ class SandkastenApp(Application):
         "doctor": (DoctorApp, "Check this machine and the configuration."),
         "images": (ImagesApp, "Build the images of the sandboxes."),
         "config": (ConfigApp, "Check the configuration, or show it with the source of each value."),
-        "run": (RunApp, "Run a program in a kernel of a gateway."),
-        "workspaces": (WorkspacesApp, "Write a workspace to a tar archive, or make one of it."),
+        "token": ("sandkasten_kernels.token_app.TokenApp", "Print the token, or make a new one."),
+        "run": ("sandkasten_kernels.run_app.RunApp", "Run a program in a sandbox of its own."),
+        "exec": ("sandkasten_kernels.session_apps.ExecApp", "Run a command in a session."),
+        "ps": ("sandkasten_kernels.session_apps.PsApp", "List the sessions."),
+        "rm": ("sandkasten_kernels.session_apps.RmApp", "End sessions."),
+        "cp": ("sandkasten_kernels.cp_app.CpApp", "Copy files to a session or a workspace, and back."),
+        "workspaces": ("sandkasten_kernels.workspaces_app.WorkspacesApp", "List, export, import, remove workspaces."),
+        "pool": ("sandkasten_kernels.status_apps.PoolApp", "Show what is kept warm."),
+        "events": ("sandkasten_kernels.status_apps.EventsApp", "Show what has happened."),
     }
 
     def _log_level_default(self) -> int:
@@ -244,6 +250,7 @@ class SandkastenApp(Application):
         limits = within(Limits(parent=self))
         store = Store(data.path / "sessions.sqlite")
         stack.callback(store.close)
+        events = EventLog(store, self.log)
         rules = Rules(
             ttl_seconds=self.session_ttl_seconds,
             kernel_ttl_seconds=self.kernel_ttl_seconds,
@@ -257,7 +264,7 @@ class SandkastenApp(Application):
         workspaces = Workspaces(engine, data.path, limits.min_free_disk_mb, self.log)
         claims = Claims(pool, launcher, workspaces)
         files = WorkspaceFiles(claims, workspaces, specs)
-        sessions = Sessions(pool, launcher, specs, store, claims, rules, self.log)
+        sessions = Sessions(pool, launcher, specs, store, claims, rules, events, self.log)
         sessions.setup()
         executions = Executions(
             max_concurrent=limits.max_concurrent_execs,
@@ -289,13 +296,17 @@ class SandkastenApp(Application):
                 limits,
                 workspaces,
                 files,
+                events,
             )
         )
         server.add_sockets(sockets)
         stack.callback(server.stop)
-        name = f"[{host}]" if ":" in host else host or "localhost"
+        port = sockets[0].getsockname()[1]
+        stack.callback(data.withdraw)
+        data.announce(f"http://{url_host(reachable(host))}:{port}{web.base_url}", token)
+        name = url_host(host or "localhost")
         shown = "YOUR_API_KEY" if self.api_key else token
-        return f"http://{name}:{sockets[0].getsockname()[1]}{web.base_url}?token={shown}"
+        return f"http://{name}:{port}{web.base_url}?token={shown}"
 
     def kernelspecs(self) -> Kernelspecs:
         """Return the kernelspecs on offer. Raises `ConfigError`."""
