@@ -376,7 +376,9 @@ class Kernel:
         self.reason = reason
         self._enter(KernelState.DEAD)
         self.link.execution_state = "dead"
-        self.link.fail_open_requests("KernelDied", f"The kernel is gone: {reason}.")
+        words = f"The kernel is gone: {reason}."
+        if not self.link.fail_open_requests("KernelDied", words):
+            self.link.publish("stream", {"name": "stderr", "text": words + "\n"})
         self.link.publish("status", {"execution_state": "dead"})
 
 

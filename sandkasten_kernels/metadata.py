@@ -12,7 +12,7 @@ from .keys import KeyPath, Keys, Sections
 from .traitcheck import PositiveFloat, in_words
 from .yamlfile import shown
 
-__all__ = ["DEFAULT_LIMITS", "NAME", "SCHEMA", "SandboxLimits", "read_metadata"]
+__all__ = ["DEFAULT_CULLING", "DEFAULT_LIMITS", "NAME", "SCHEMA", "Culling", "SandboxLimits", "read_metadata"]
 
 NAME = "sandkasten"
 
@@ -26,6 +26,18 @@ class SandboxLimits(NamedTuple):
 
 
 DEFAULT_LIMITS = SandboxLimits()
+
+
+class Culling(NamedTuple):
+    """When sessions end by themselves; None as far as somebody else says it. Times are in seconds, 0 is never."""
+
+    ttl_seconds: int | None = None
+    max_lifetime_seconds: int | None = None
+    cull_connected: bool | None = None
+    cull_busy: bool | None = None
+
+
+DEFAULT_CULLING = Culling()
 
 
 class Metadata(HasTraits):
@@ -57,7 +69,16 @@ class MetadataLimits(HasTraits):
     pids_limit = Int(256, min=32, help="Processes and threads; left out: `defaults.pids_limit`.").tag(config=True)
 
 
-SCHEMA: Sections = {"": Metadata, "limits": MetadataLimits}
+class MetadataCulling(HasTraits):
+    """The keys of ``metadata.sandkasten.culling``; what is left out is as the gateway's settings say."""
+
+    ttl_seconds = Int(0, min=0, help="A session ends so long after its last use; 0: never.").tag(config=True)
+    max_lifetime_seconds = Int(0, min=0, help="It ends so long after its creation; 0: never.").tag(config=True)
+    cull_connected = Bool(False, help="Whether its ttl counts while a client is connected.").tag(config=True)
+    cull_busy = Bool(False, help="Whether it ends while something runs.").tag(config=True)
+
+
+SCHEMA: Sections = {"": Metadata, "limits": MetadataLimits, "culling": MetadataCulling}
 
 
 def read_metadata(file: Path, data: Any) -> dict[str, Any]:
@@ -75,6 +96,7 @@ def read_metadata(file: Path, data: Any) -> dict[str, Any]:
     if not given.get(("image",)):
         raise error(("image",), 'it must name the image, as in {"image": "python"}')
     limits = SandboxLimits(**{path[1]: value for path, value in given.items() if path[0] == "limits"})
+    culling = Culling(**{path[1]: value for path, value in given.items() if path[0] == "culling"})
     fields = {path[0]: value for path, value in given.items() if len(path) == 1}
     in_guest = fields.pop("kernel", "process") == "guest"
-    return {**fields, "in_guest": in_guest, "limits": limits}
+    return {**fields, "in_guest": in_guest, "limits": limits, "culling": culling}

@@ -44,6 +44,9 @@ MIGRATIONS = (
         id INTEGER PRIMARY KEY AUTOINCREMENT, time REAL NOT NULL, kind TEXT NOT NULL, session_id TEXT NOT NULL,
         reason TEXT NOT NULL, details TEXT NOT NULL
     ) STRICT;
+    ALTER TABLE sessions ADD COLUMN max_lifetime_seconds REAL NOT NULL DEFAULT 0;
+    ALTER TABLE sessions ADD COLUMN cull_connected INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE sessions ADD COLUMN cull_busy INTEGER NOT NULL DEFAULT 0;
     """,
 )
 """Each brings the database from the version of its index to the next; never changed once released, only added to."""
@@ -59,6 +62,8 @@ class Record:
     sandbox: how the engine calls its sandbox.
     status: ``running``, or how it ended: ``expired``, ``destroyed``, ``crashed``; `reason` says more.
     ttl_seconds: how long it lives without being used; 0 for ever.
+    max_lifetime_seconds: how long it lives however it is used; 0 for ever.
+    cull_connected, cull_busy: whether it ends also while a client is connected, and while something runs.
     workspace_id: name of its workspace; empty for one that went with it.
     """
 
@@ -79,6 +84,9 @@ class Record:
     labels: Mapping[str, str] = field(default_factory=dict)
     ended: float | None = None
     workspace_id: str = ""
+    max_lifetime_seconds: float = 0.0
+    cull_connected: bool = False
+    cull_busy: bool = False
 
 
 class Store:
@@ -185,4 +193,5 @@ class Store:
 
 def _record(row: sqlite3.Row) -> Record:
     values: dict[str, Any] = dict(row)
-    return Record(**{**values, "labels": json.loads(values["labels"])})
+    flags = {name: bool(values[name]) for name in ("cull_connected", "cull_busy")}
+    return Record(**{**values, **flags, "labels": json.loads(values["labels"])})

@@ -69,7 +69,7 @@ class Sessions(V1Handler):
             kernelspec=spec.name,
             env=wanted.env,
             origin="v1",
-            ttl_seconds=wanted.ttl_seconds,
+            culling=wanted.culling,
             name=wanted.name,
             labels=wanted.labels,
             mem_limit_mb=wanted.mem_limit_mb,
