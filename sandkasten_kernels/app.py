@@ -96,10 +96,17 @@ class SandkastenApp(Application):
         43200, min=0, help="The same for a kernel made over /api, by JupyterLab for instance, in seconds; 0: never."
     ).tag(config=True)
     max_lifetime_seconds = Integer(
-        0, min=0, help="A session ends so many seconds after its creation, whatever it does; 0: never."
+        0,
+        min=0,
+        help="A session ends so many seconds after its creation, however it is used, when nothing runs; 0: never.",
     ).tag(config=True)
     cull_connected = Bool(
         False, help="Whether a session that is not used ends although a client is attached over a WebSocket."
+    ).tag(config=True)
+    cull_busy = Bool(
+        False,
+        help="Whether a session ends although something runs: when it is older than max_lifetime_seconds, or was not "
+        "used for its ttl. Without it such a session ends when that is done.",
     ).tag(config=True)
     retention_seconds = Integer(
         3600, min=0, help="How many seconds a session that has ended is still shown, with how it ended."
@@ -245,17 +252,18 @@ class SandkastenApp(Application):
 
         engine = self._engine(data)
         stack.push_async_callback(engine.cleanup)
-        launcher = Launcher(engine, Defaults(parent=self), self.log)
-        pool = Pool(launcher, specs, Limits(parent=self).max_sandboxes, parent=self)
-        limits = within(Limits(parent=self))
         store = Store(data.path / "sessions.sqlite")
         stack.callback(store.close)
         events = EventLog(store, self.log)
+        launcher = Launcher(engine, Defaults(parent=self), self.log, events)
+        pool = Pool(launcher, specs, Limits(parent=self).max_sandboxes, parent=self)
+        limits = within(Limits(parent=self))
         rules = Rules(
             ttl_seconds=self.session_ttl_seconds,
             kernel_ttl_seconds=self.kernel_ttl_seconds,
             max_lifetime_seconds=self.max_lifetime_seconds,
             cull_connected=self.cull_connected,
+            cull_busy=self.cull_busy,
             retention_seconds=self.retention_seconds,
             max_per_owner=limits.max_sessions_per_owner,
             env_names=frozenset(self.env_names),
