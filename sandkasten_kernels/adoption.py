@@ -134,7 +134,6 @@ class Adoption:
         return await self._launcher.adopt(spec, kernel)
 
     def _lost(self, record: Record, reason: str) -> None:
-        self._log.warning("kernel %s is dead: %s", record.id, reason)
         self._sessions.lost(record, reason)
 
     def _forget(self, kernel: KernelRecord) -> None:

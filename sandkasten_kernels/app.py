@@ -32,6 +32,7 @@ from .engines import Engine, SandboxSpec
 from .engines.registry import find_engine
 from .environment import CONFIG_VARIABLE, environment_settings
 from .errors import ConfigError, SandkastenError
+from .event_log import EventLog
 from .executions import Executions
 from .handlers.base import Services
 from .handlers.server import http_server
@@ -39,19 +40,17 @@ from .images_app import ImagesApp
 from .kernelspec import Kernelspecs
 from .keys import Sections
 from .launcher import Launcher, sandbox_spec
-from .listen import parse_listen
+from .listen import parse_listen, reachable, url_host
 from .notebooks import NotebookSessions
 from .own_images import OwnImages
 from .pool import Pool
 from .register import StoredRegister
-from .run_app import RunApp
 from .sessions import Rules, Sessions
 from .settings import Settings, command_line_settings, file_settings
 from .stop_app import StopApp
 from .store import Store
 from .workspace_files import WorkspaceFiles
 from .workspaces import Workspaces
-from .workspaces_app import WorkspacesApp
 
 __all__ = ["SandkastenApp", "main"]
 
@@ -100,10 +99,17 @@ class SandkastenApp(Application):
         43200, min=0, help="The same for a kernel made over /api, by JupyterLab for instance, in seconds; 0: never."
     ).tag(config=True)
     max_lifetime_seconds = Integer(
-        0, min=0, help="A session ends so many seconds after its creation, whatever it does; 0: never."
+        0,
+        min=0,
+        help="A session ends so many seconds after its creation, however it is used, when nothing runs; 0: never.",
     ).tag(config=True)
     cull_connected = Bool(
         False, help="Whether a session that is not used ends although a client is attached over a WebSocket."
+    ).tag(config=True)
+    cull_busy = Bool(
+        False,
+        help="Whether a session ends although something runs: when it is older than max_lifetime_seconds, or was not "
+        "used for its ttl. Without it such a session ends when that is done.",
     ).tag(config=True)
     retention_seconds = Integer(
         3600, min=0, help="How many seconds a session that has ended is still shown, with how it ended."
@@ -155,8 +161,15 @@ class SandkastenApp(Application):
         "images": (ImagesApp, "Build the images of the sandboxes."),
         "config": (ConfigApp, "Check the configuration, or show it with the source of each value."),
         "stop": (StopApp, "Stop the gateway; with --all, end every sandbox."),
-        "run": (RunApp, "Run a program in a kernel of a gateway."),
-        "workspaces": (WorkspacesApp, "Write a workspace to a tar archive, or make one of it."),
+        "token": ("sandkasten_kernels.token_app.TokenApp", "Print the token, or make a new one."),
+        "run": ("sandkasten_kernels.run_app.RunApp", "Run a program in a sandbox of its own."),
+        "exec": ("sandkasten_kernels.session_apps.ExecApp", "Run a command in a session."),
+        "ps": ("sandkasten_kernels.session_apps.PsApp", "List the sessions."),
+        "rm": ("sandkasten_kernels.session_apps.RmApp", "End sessions."),
+        "cp": ("sandkasten_kernels.cp_app.CpApp", "Copy files to a session or a workspace, and back."),
+        "workspaces": ("sandkasten_kernels.workspaces_app.WorkspacesApp", "List, export, import, remove workspaces."),
+        "pool": ("sandkasten_kernels.status_apps.PoolApp", "Show what is kept warm."),
+        "events": ("sandkasten_kernels.status_apps.EventsApp", "Show what has happened."),
     }
 
     def _log_level_default(self) -> int:
@@ -251,16 +264,18 @@ class SandkastenApp(Application):
 
         engine = self.engine_of(data)
         stack.push_async_callback(self._stop, engine)
-        launcher = Launcher(engine, Defaults(parent=self), self.log)
-        limits = within(Limits(parent=self))
         store = Store(data.path / "sessions.sqlite")
         stack.callback(store.close)
+        events = EventLog(store, self.log)
+        launcher = Launcher(engine, Defaults(parent=self), self.log, events)
+        limits = within(Limits(parent=self))
         pool = Pool(launcher, specs, limits.max_sandboxes, StoredRegister(store, self.log), parent=self)
         rules = Rules(
             ttl_seconds=self.session_ttl_seconds,
             kernel_ttl_seconds=self.kernel_ttl_seconds,
             max_lifetime_seconds=self.max_lifetime_seconds,
             cull_connected=self.cull_connected,
+            cull_busy=self.cull_busy,
             retention_seconds=self.retention_seconds,
             max_per_owner=limits.max_sessions_per_owner,
             env_names=frozenset(self.env_names),
@@ -269,7 +284,7 @@ class SandkastenApp(Application):
         workspaces = Workspaces(engine, data.path, limits.min_free_disk_mb, self.log)
         claims = Claims(pool, launcher, workspaces)
         files = WorkspaceFiles(claims, workspaces, specs)
-        sessions = Sessions(pool, launcher, specs, store, claims, rules, self.log)
+        sessions = Sessions(pool, launcher, specs, store, claims, rules, events, self.log)
         sessions.setup()
         executions = Executions(
             max_concurrent=limits.max_concurrent_execs,
@@ -309,6 +324,7 @@ class SandkastenApp(Application):
                 limits,
                 workspaces,
                 files,
+                events,
             )
         )
         server.add_sockets(sockets)
@@ -317,9 +333,12 @@ class SandkastenApp(Application):
         if self.on_stop == "keep" and not self._keeps:
             self.log.warning("on_stop: keep: the sandboxes of this engine end with the gateway all the same")
         self.log.info("on_stop: %s: sandboxes are %s", *(("keep", "kept") if self._keeps else ("end", "ended")))
-        name = f"[{host}]" if ":" in host else host or "localhost"
+        port = sockets[0].getsockname()[1]
+        stack.callback(data.withdraw)
+        data.announce(f"http://{url_host(reachable(host))}:{port}{web.base_url}", token)
+        name = url_host(host or "localhost")
         shown = "YOUR_API_KEY" if self.api_key else token
-        return f"http://{name}:{sockets[0].getsockname()[1]}{web.base_url}?token={shown}"
+        return f"http://{name}:{port}{web.base_url}?token={shown}"
 
     async def _stop(self, part: Engine | Pool | Sessions) -> None:
         """End a part, or leave what it has to the next process."""

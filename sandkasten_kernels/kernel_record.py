@@ -82,10 +82,13 @@ class Note:
 
 @dataclass(frozen=True)
 class Recalled:
-    """What a guest says of its kernel: what it remembers, the process that runs (0: none), and where things are."""
+    """What a guest says of its kernel: what it remembers, the process that runs (0: none), and where things are.
+
+    Where it is of a version that does not say, there is no note and no process id.
+    """
 
     note: Note | None
-    pid: int
+    pid: int | None
     cwd: str
     kernel_cwd: str
 
@@ -98,7 +101,7 @@ async def recall(guest: GuestLink) -> Recalled:
     reply = await guest.ask("recall_request", {}, RECALL_SECONDS)
     content = reply.content
     if content.get("status") != "ok":
-        return Recalled(None, -1, "", "")
+        return Recalled(None, None, "", "")
     pid = content.get("pid")
     running = content.get("state") == "RUNNING"
     process = pid if running and isinstance(pid, int) else 0

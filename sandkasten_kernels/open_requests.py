@@ -50,6 +50,9 @@ class OpenRequests(Generic[C]):
         self._sessions: OrderedDict[str, C] = OrderedDict()
         self._inherited: set[str] | None = None
 
+    def __len__(self) -> int:
+        return len(self._requests)
+
     @property
     def sessions(self) -> Mapping[str, C]:
         """The clients by the sessions that their messages carry."""

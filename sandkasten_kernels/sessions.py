@@ -2,82 +2,40 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import posixpath
-import time
 import uuid
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from .chronicle import Chronicle
 from .claims import Claims
-from .errors import InvalidRequest, LimitReached, SandboxFailed, SessionEnded, StoreFailed, UnknownKernel
-from .kernel import WORKSPACE, Kernel
+from .culling import Culler
+from .errors import (
+    LimitReached,
+    SandboxFailed,
+    SandkastenError,
+    SessionEnded,
+    UnknownKernel,
+)
+from .event_log import EventLog
+from .kernel import Kernel, KernelState
 from .kernel_record import Recalled
 from .kernelspec import Kernelspec, Kernelspecs
 from .launcher import Launcher
+from .lifetime import Lifetime
 from .messages import timestamp
-from .parameters import environment
 from .pool import Pool
 from .replay import Message
+from .rules import Rules
 from .seats import Connection, Seat
-from .session import OWNER, Lifetime, Origin, Session, expected_model, info
+from .session import OWNER, Session, expected_model, info
 from .store import Record, Store
-from .workspace_name import workspace_name
+from .wanted import Wanted, directory, jupyter_wanted
 
 __all__ = ["Rules", "Sessions", "Wanted", "jupyter_wanted"]
-
-MAX_WAIT_SECONDS = 3600.0
-WORKSPACE_VARIABLE = "KERNEL_WORKSPACE"
-FORGET_SECONDS = 60.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rules:
-    """What the operator has decided about sessions; times are in seconds, 0 means never.
-
-    Attributes
-    ----------
-    ttl_seconds: after its last use a session of ``/v1`` ends, when its caller did not say otherwise.
-    kernel_ttl_seconds: the same for a kernel of ``/api``.
-    max_lifetime_seconds: a session ends so long after its creation, whatever it does.
-    cull_connected: whether a session ends by its ttl while a client is connected.
-    retention_seconds: an ended session is still shown for so long.
-    max_per_owner: sessions an owner may have at once.
-    env_names: variables a caller of ``/api`` may set, besides ``KERNEL_*``.
-    persist_by_default: whether a session that names no workspace has a new one that stays.
-    """
-
-    ttl_seconds: int = 1800
-    kernel_ttl_seconds: int = 43200
-    max_lifetime_seconds: int = 0
-    cull_connected: bool = False
-    retention_seconds: int = 3600
-    max_per_owner: int = 64
-    env_names: frozenset[str] = frozenset()
-    persist_by_default: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """A session that is asked for: a kernelspec's name, and what its kernel, its shell and the lists get to know.
-
-    ``env`` is checked already; ``workspace_id`` is empty for a workspace that goes with the session;
-    ``ttl_seconds``, ``mem_limit_mb`` and ``cpu_limit`` are None for what is usual.
-    """
-
-    kernelspec: str | None = None
-    env: Mapping[str, str] = field(default_factory=dict)
-    origin: Origin = "api"
-    ttl_seconds: int | None = None
-    name: str = ""
-    labels: Mapping[str, str] = field(default_factory=dict)
-    mem_limit_mb: int | None = None
-    cpu_limit: float | None = None
-    workspace_id: str = ""
 
 
 class Sessions:
@@ -95,6 +53,7 @@ class Sessions:
         store: Store,
         claims: Claims,
         rules: Rules,
+        events: EventLog,
         log: logging.Logger,
     ) -> None:
         self.started = datetime.now(UTC)
@@ -105,11 +64,12 @@ class Sessions:
         self._specs = specs
         self._store = store
         self._claims = claims
+        self._chronicle = Chronicle(store, events, log)
+        self._culler = Culler(lambda session, reason: self._end(session, "expired", reason))
         self._log = log
         self._sessions: dict[str, Session] = {}
         self._expected: dict[str, Record] = {}
         self._making: Counter[str] = Counter()
-        self._forgetting: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -118,25 +78,23 @@ class Sessions:
         return session_id in self._sessions
 
     def setup(self) -> None:
-        """Begin to forget what ended long ago."""
-        self._forget()
+        """Begin to write down how sessions are used, and to forget those that ended long ago."""
+        self._chronicle.forget_after(lambda: self.rules.retention_seconds, self)
 
     async def cleanup(self) -> None:
         """End every session; no-op when there is none."""
-        if self._forgetting:
-            self._forgetting.cancel()
+        self._chronicle.cleanup()
+        self._culler.cleanup()
         for session in list(self._sessions.values()):
             self._end(session, "destroyed", "the gateway stopped")
 
     async def leave(self) -> None:
         """Leave every session to the next process of the gateway; no-op when there is none."""
-        if self._forgetting:
-            self._forgetting.cancel()
+        self._chronicle.cleanup()
+        self._culler.cleanup()
         sessions, self._sessions = self._sessions, {}
         for session in sessions.values():
-            if session.timer:
-                session.timer.cancel()
-            self._note_use(session)
+            self._chronicle.used(session)
             if not session.released:
                 session.kernel.leave()
 
@@ -146,6 +104,13 @@ class Sessions:
         Raises `UnknownKernelspec`, `LimitReached`, `NoCapacity`, `InvalidWorkspace`, `SandboxFailed`, `EngineError`.
         """
         spec = self._specs.get(wanted.kernelspec)
+        try:
+            return await self._create(spec, wanted, owner)
+        except SandkastenError as error:
+            self._chronicle.refused(error, spec.image, wanted.workspace_id)
+            raise
+
+    async def _create(self, spec: Kernelspec, wanted: Wanted, owner: str) -> Session:
         living = [session for session in self._sessions.values() if session.owner == owner and not session.crashed]
         having = len(living) + self._making[owner]
         if having >= self.rules.max_per_owner:
@@ -167,20 +132,19 @@ class Sessions:
         try:
             if wanted.mem_limit_mb or wanted.cpu_limit:
                 await self._launcher.resize(kernel, wanted.cpu_limit, wanted.mem_limit_mb)
-            detail = await kernel.prepare(wanted.env, _directory(wanted.env))
+            detail = await kernel.prepare(wanted.env, directory(wanted.env))
             session = Session(
                 kernel,
                 owner,
                 wanted.origin,
-                self._lifetime(wanted),
+                self.rules.lifetime(wanted, spec),
                 acquired.source,
                 "; ".join(filter(None, (attached, detail))),
                 wanted.name,
                 wanted.labels,
                 wanted.workspace_id,
             )
-            self._store.save(session.record())
-            self._store.connect(session.id, session.connection())
+            self._chronicle.begun(session)
         except BaseException:
             self._pool.release(kernel)
             raise
@@ -188,17 +152,18 @@ class Sessions:
         if not kernel.sandbox.alive:
             self._end(session, "crashed", "its sandbox ended")
             raise SandboxFailed("the sandbox ended while it was claimed: try again", retry_after=1)
-        self._watch(session)
-        self._log.info("kernel %s created (%s, %s)", session.id, spec.name, acquired.source)
+        self._culler.watch(session)
+        self._chronicle.claimed(session)
         return session
 
     def _take_in(self, session: Session) -> None:
         kernel = session.kernel
         self._sessions[session.id] = session
-        kernel.on_connected(lambda: self._note_connection(session))
-        kernel.link.on_new_session = lambda: self._note_connection(session)
+        kernel.on_connected(lambda: self._chronicle.connected(session))
+        kernel.link.on_new_session = lambda: self._chronicle.connected(session)
         if kernel.workspace:
             kernel.workspace.session_id = session.id
+        kernel.on_change(lambda change, reason: self._chronicle.changed(session, change, reason))
         kernel.on_gone(lambda: self._gone(session))
 
     def expect(self, record: Record) -> None:
@@ -207,11 +172,17 @@ class Sessions:
 
     def restored(self, record: Record, kernel: Kernel, clients: Mapping[str, str]) -> Session:
         """Return a session that an earlier process left, with the seats of its clients; `go_on` lets it be used."""
+        lifetime = Lifetime(
+            timedelta(seconds=record.ttl_seconds),
+            timedelta(seconds=record.max_lifetime_seconds),
+            record.cull_connected,
+            record.cull_busy,
+        )
         session = Session(
             kernel,
             record.owner,
             "v1" if record.origin == "v1" else "api",
-            self._lifetime(record),
+            lifetime,
             record.acquire_source,
             record.acquire_detail,
             record.name,
@@ -220,6 +191,7 @@ class Sessions:
             datetime.fromtimestamp(record.created, UTC),
         )
         session.seats.restore(clients)
+        kernel.on_change(lambda change, reason: self._chronicle.changed(session, change, reason))
         return session
 
     def go_on(self, session: Session, record: Record, recalled: Recalled) -> None:
@@ -228,16 +200,19 @@ class Sessions:
         session.resumed(record, recalled)
         self._pool.adopt_claimed(session.kernel)
         self._take_in(session)
-        self._note_connection(session)
-        if session.kernel.sandbox.alive:
-            self._watch(session)
-        else:
+        self._chronicle.adopted(session)
+        self._culler.watch(session)
+        if session.kernel.state is KernelState.DEAD and not session.kernel.sandbox.alive:
             self._gone(session)
 
     def lost(self, record: Record, reason: str) -> None:
-        """A session that an earlier process left cannot go on."""
+        """A session that an earlier process left cannot go on. Raises `StoreFailed`."""
         self._expected.pop(record.id, None)
-        self._store.end(record.id, "crashed", reason, time.time())
+        self._chronicle.lost(record, reason)
+
+    def _check_expected(self, session_id: str) -> None:
+        if session_id in self._expected:
+            raise SandboxFailed("the gateway is back and just takes this session over: try again", retry_after=1)
 
     def get(self, session_id: str, owner: str = OWNER) -> Session:
         """Return a session that has not been ended; its sandbox may be gone. Raises `UnknownKernel`."""
@@ -257,12 +232,20 @@ class Sessions:
                 raise UnknownKernel(f"there is no session {session_id[:64]!r}")
             raise SessionEnded(f"this session has ended ({record.status}): {record.reason}")
         session.use()
-        self._note_use(session)
+        self._chronicle.used(session)
         return session
 
-    def _check_expected(self, session_id: str) -> None:
-        if session_id in self._expected:
-            raise SandboxFailed("the gateway is back and just takes this session over: try again", retry_after=1)
+    def extend(self, session_id: str, ttl_seconds: int | None, owner: str = OWNER) -> None:
+        """Renew a session's life now, and let it be ``ttl_seconds`` after each use; 0 is what is usual.
+
+        None leaves its own. Raises as `running`, and `StoreFailed`, with nothing changed.
+        """
+        session = self.running(session_id, owner)
+        if ttl_seconds is not None:
+            ttl = ttl_seconds or self.rules.usual_ttl(session.origin, session.kernel.spec)
+            self._store.save(replace(session.record(), ttl_seconds=ttl))
+            session.lifetime = replace(session.lifetime, ttl=timedelta(seconds=ttl))
+            self._culler.watch(session)
 
     def models(self, owner: str = OWNER) -> list[dict[str, Any]]:
         """Return the model of every kernel, oldest first."""
@@ -310,57 +293,21 @@ class Sessions:
 
     def _end(self, session: Session, status: str, reason: str) -> None:
         del self._sessions[session.id]
-        self._note_end(session, status, reason)
+        self._chronicle.ended(session, status, reason)
         self.last_activity = max(self.last_activity, session.last_activity)
-        if session.timer:
-            session.timer.cancel()
+        self._culler.forget(session)
         session.kernel.close(reason)
         for client in tuple(session.kernel.link.clients):
             client.end(reason)
         self._release(session)
-        self._log.info("kernel %s ended: %s", session.id, reason)
-
-    def _note_connection(self, session: Session) -> None:
-        try:
-            self._store.connect(session.id, session.connection())
-        except StoreFailed as error:
-            self._log.error("how to reach session %s is not stored: %s", session.id, error)
-
-    def _note_use(self, session: Session) -> None:
-        try:
-            used = time.time() if session.busy else session.last_activity.timestamp()
-            self._store.touch(session.id, used)
-        except StoreFailed as error:
-            self._log.warning("the use of session %s is not stored: %s", session.id, error)
-
-    def _note_end(self, session: Session, status: str, reason: str) -> None:
-        """Store how a session ended; it ends also where that cannot be stored."""
-        try:
-            self._store.touch(session.id, session.last_activity.timestamp())
-            self._store.end(session.id, status, reason, time.time())
-        except StoreFailed as error:
-            self._log.error("the end of session %s is not stored: %s", session.id, error)
-
-    def _forget(self) -> None:
-        """Note which sessions are used, and forget those whose retention is over, now and ever again."""
-        for session in self._sessions.values():
-            self._note_use(session)
-        try:
-            self._store.forget(time.time() - self.rules.retention_seconds)
-        except StoreFailed as error:
-            self._log.warning("sessions that ended long ago are not forgotten yet: %s", error)
-        wait = min(max(1.0, self.rules.retention_seconds), FORGET_SECONDS)
-        self._forgetting = asyncio.get_running_loop().call_later(wait, self._forget)
-
-    def _lifetime(self, wanted: Wanted | Record) -> Lifetime:
-        usual = self.rules.ttl_seconds if wanted.origin == "v1" else self.rules.kernel_ttl_seconds
-        ttl = (wanted.ttl_seconds or usual) if isinstance(wanted, Wanted) else wanted.ttl_seconds
-        longest = self.rules.max_lifetime_seconds
-        return Lifetime(timedelta(seconds=ttl), timedelta(seconds=longest), self.rules.cull_connected)
 
     def attach(self, session: Session, connection: Connection, session_id: str) -> Seat:
         """Deliver what the session's kernel says to ``connection``, in the place of an older one of ``session_id``."""
-        return session.seats.take(connection, session_id)
+        seat = session.seats.take(connection, session_id)
+        if not session.greeted:
+            session.greeted = True
+            self._chronicle.attached(session)
+        return seat
 
     def detach(self, session: Session, seat: Seat, connection: Connection, undelivered: Sequence[Message]) -> None:
         """Stop delivering to ``connection``; its session's idle time begins when it was the last.
@@ -377,44 +324,10 @@ class Sessions:
         """The sandbox is gone: its place is free at once, the dead kernel stays listed until it is deleted or idle."""
         if session.id in self._sessions:
             session.crashed = datetime.now(UTC)
-            self._note_end(session, "crashed", session.kernel.reason)
-            self._log.warning("kernel %s is dead: %s", session.id, session.kernel.reason)
+            self._chronicle.gone(session, session.kernel.reason)
             self._release(session)
 
     def _release(self, session: Session) -> None:
         if not session.released:
             session.released = True
             self._pool.release(session.kernel)
-
-    def _watch(self, session: Session) -> None:
-        """End the session when its time is over; asked again when that may next be so."""
-        left = (session.expires_at - datetime.now(UTC)).total_seconds()
-        if left <= 0:
-            self._end(session, "expired", session.lifetime.reason(session.created))
-            return
-        wait = min(max(0.1, left), MAX_WAIT_SECONDS)
-        session.timer = asyncio.get_running_loop().call_later(wait, self._watch, session)
-
-
-def jupyter_wanted(kernelspec: str | None, env: Any, allowed: Collection[str]) -> Wanted:
-    """Return what a Jupyter client asks for: of its ``env`` a kernel gets ``KERNEL_*`` and the names ``allowed``.
-
-    ``KERNEL_WORKSPACE`` names its workspace. Raises `InvalidRequest`, `InvalidWorkspace`.
-    """
-    if env is None:
-        return Wanted(kernelspec=kernelspec)
-    if not isinstance(env, Mapping):
-        raise InvalidRequest("env must be an object of strings")
-    taken = environment({name: value for name, value in env.items() if name.startswith("KERNEL_") or name in allowed})
-    workspace = taken.get(WORKSPACE_VARIABLE, "")
-    return Wanted(
-        kernelspec=kernelspec,
-        env=taken,
-        workspace_id=workspace and workspace_name(workspace, WORKSPACE_VARIABLE),
-    )
-
-
-def _directory(env: Mapping[str, str]) -> str | None:
-    """Return the directory a client asks for, if it is one of the workspace's; a path of the client's host is not."""
-    path = posixpath.normpath(env.get("KERNEL_WORKING_DIR", ""))
-    return path if path.startswith(WORKSPACE + "/") else None

@@ -47,7 +47,15 @@ MIGRATIONS = (
     CREATE TRIGGER connections_end AFTER UPDATE OF ended ON sessions WHEN NEW.ended IS NOT NULL
     BEGIN DELETE FROM connections WHERE session = NEW.id; END;
     """,
-    "",
+    """
+    CREATE TABLE events (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, time REAL NOT NULL, kind TEXT NOT NULL, session_id TEXT NOT NULL,
+        reason TEXT NOT NULL, details TEXT NOT NULL
+    ) STRICT;
+    ALTER TABLE sessions ADD COLUMN max_lifetime_seconds REAL NOT NULL DEFAULT 0;
+    ALTER TABLE sessions ADD COLUMN cull_connected INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE sessions ADD COLUMN cull_busy INTEGER NOT NULL DEFAULT 0;
+    """,
     """
     CREATE TABLE notebooks (
         id TEXT PRIMARY KEY, path TEXT NOT NULL, name TEXT NOT NULL, type TEXT NOT NULL, kernel TEXT NOT NULL
@@ -65,8 +73,11 @@ class Record:
     ----------
     origin: the API that made it, ``api`` or ``v1``.
     sandbox: how the engine calls its sandbox.
-    status: ``running``, or how it ended: ``expired``, ``destroyed``, ``crashed``; `reason` says more.
+    status: ``running``, or how it ended: ``expired``, ``destroyed``, ``crashed``.
+    reason: why it ended, or while it runs, how its kernel's last process did.
     ttl_seconds: how long it lives without being used; 0 for ever.
+    max_lifetime_seconds: how long it lives however it is used; 0 for ever.
+    cull_connected, cull_busy: whether it ends also while a client is connected, and while something runs.
     workspace_id: name of its workspace; empty for one that went with it.
     """
 
@@ -87,6 +98,9 @@ class Record:
     labels: Mapping[str, str] = field(default_factory=dict)
     ended: float | None = None
     workspace_id: str = ""
+    max_lifetime_seconds: float = 0.0
+    cull_connected: bool = False
+    cull_busy: bool = False
 
 
 class Store:
@@ -176,6 +190,10 @@ class Store:
         with closing(self._database.execute("SELECT * FROM notebooks")) as rows:
             return [dict(row) for row in rows]
 
+    def note(self, session_id: str, reason: str) -> None:
+        """Note what has happened to a session that lives on."""
+        self._write("UPDATE sessions SET reason = ? WHERE id = ? AND ended IS NULL", (reason, session_id))
+
     def end(self, session_id: str, status: str, reason: str, when: float) -> None:
         """Note how a session ended; the first word stands."""
         self._write(
@@ -209,6 +227,14 @@ class Store:
             found = [_record(row) for row in islice(having, MAX_RECORDS)]
         return sorted(found, key=lambda record: -record.created)
 
+    def query(self, statement: str, values: tuple[Any, ...]) -> list[sqlite3.Row]:
+        """Return the rows of a statement for a table that is another module's. Raises `StoreFailed`."""
+        try:
+            with closing(self._database.execute(statement, values)) as rows:
+                return rows.fetchall()
+        except sqlite3.Error as error:
+            raise StoreFailed(f"the gateway's store cannot be used: {error}") from error
+
     def _write(self, statement: str, values: Mapping[str, Any] | tuple[Any, ...]) -> int:
         """Return how many rows a statement has changed. Raises `StoreFailed`."""
         try:
@@ -224,4 +250,5 @@ class Store:
 
 def _record(row: sqlite3.Row) -> Record:
     values: dict[str, Any] = dict(row)
-    return Record(**{**values, "labels": json.loads(values["labels"])})
+    flags = {name: bool(values[name]) for name in ("cull_connected", "cull_busy")}
+    return Record(**{**values, **flags, "labels": json.loads(values["labels"])})
