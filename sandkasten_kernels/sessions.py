@@ -226,6 +226,20 @@ class Sessions:
             self._log.warning("the use of session %s is not stored: %s", session.id, error)
         return session
 
+    def extend(self, session_id: str, ttl_seconds: int | None, owner: str = OWNER) -> None:
+        """Renew a session's life now, and let it be ``ttl_seconds`` after each use; 0 is what is usual.
+
+        None leaves its own. Raises as `running`, and `StoreFailed`, with nothing changed.
+        """
+        session = self.running(session_id, owner)
+        if ttl_seconds is not None:
+            ttl = ttl_seconds or self._usual_ttl(session.origin)
+            self._store.save(replace(session.record(), ttl_seconds=ttl))
+            session.lifetime = replace(session.lifetime, ttl=timedelta(seconds=ttl))
+            if session.timer:
+                session.timer.cancel()
+            self._watch(session)
+
     def models(self, owner: str = OWNER) -> list[dict[str, Any]]:
         """Return the model of every kernel, oldest first."""
         return [session.model() for session in self._sessions.values() if session.owner == owner]
@@ -310,10 +324,12 @@ class Sessions:
         self._forgetting = asyncio.get_running_loop().call_later(wait, self._forget)
 
     def _lifetime(self, wanted: Wanted) -> Lifetime:
-        usual = self.rules.ttl_seconds if wanted.origin == "v1" else self.rules.kernel_ttl_seconds
-        ttl = wanted.ttl_seconds or usual
+        ttl = wanted.ttl_seconds or self._usual_ttl(wanted.origin)
         longest = self.rules.max_lifetime_seconds
         return Lifetime(timedelta(seconds=ttl), timedelta(seconds=longest), self.rules.cull_connected)
+
+    def _usual_ttl(self, origin: Origin) -> int:
+        return self.rules.ttl_seconds if origin == "v1" else self.rules.kernel_ttl_seconds
 
     def attach(self, session: Session, connection: Connection, session_id: str) -> Seat:
         """Deliver what the session's kernel says to ``connection``, in the place of an older one of ``session_id``."""
