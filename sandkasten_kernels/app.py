@@ -33,6 +33,7 @@ from .environment import CONFIG_VARIABLE, environment_settings
 from .errors import ConfigError, SandkastenError
 from .event_log import EventLog
 from .executions import Executions
+from .gauges import Gauges
 from .handlers.base import Services
 from .handlers.server import http_server
 from .images_app import ImagesApp
@@ -40,6 +41,7 @@ from .kernelspec import Kernelspecs
 from .keys import Sections
 from .launcher import Launcher
 from .listen import parse_listen
+from .metrics import Metrics
 from .notebooks import NotebookSessions
 from .own_images import OwnImages
 from .pool import Pool
@@ -240,12 +242,13 @@ class SandkastenApp(Application):
 
         engine = self._engine(data)
         stack.push_async_callback(engine.cleanup)
-        launcher = Launcher(engine, Defaults(parent=self), self.log)
+        metrics = Metrics()
+        launcher = Launcher(engine, Defaults(parent=self), self.log, metrics)
         pool = Pool(launcher, specs, Limits(parent=self).max_sandboxes, parent=self)
         limits = within(Limits(parent=self))
         store = Store(data.path / "sessions.sqlite")
         stack.callback(store.close)
-        events = EventLog(store, self.log)
+        events = EventLog(store, self.log, metrics)
         rules = Rules(
             ttl_seconds=self.session_ttl_seconds,
             kernel_ttl_seconds=self.kernel_ttl_seconds,
@@ -259,13 +262,15 @@ class SandkastenApp(Application):
         workspaces = Workspaces(engine, data.path, limits.min_free_disk_mb, self.log)
         claims = Claims(pool, launcher, workspaces)
         files = WorkspaceFiles(claims, workspaces, specs)
-        sessions = Sessions(pool, launcher, specs, store, claims, rules, events, self.log)
+        sessions = Sessions(pool, launcher, specs, store, claims, rules, events, self.log, metrics)
         sessions.setup()
         executions = Executions(
             max_concurrent=limits.max_concurrent_execs,
             max_timeout_ms=Defaults(parent=self).max_exec_timeout_ms,
             log=self.log,
+            metrics=metrics,
         )
+        metrics.registry.register(Gauges(metrics, pool, sessions, executions, data.path))
         self.log.info("checking the engine and the images")
         await engine.setup([launcher.sandbox_spec(spec) for spec in specs])
         await workspaces.setup()
@@ -292,6 +297,7 @@ class SandkastenApp(Application):
                 workspaces,
                 files,
                 events,
+                metrics=metrics,
             )
         )
         server.add_sockets(sockets)

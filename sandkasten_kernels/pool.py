@@ -138,6 +138,16 @@ class Pool(LoggingConfigurable):
         self._ledger.release(kernel.spec.name)
         self._spawn(self._remove(kernel), self._removals)
 
+    @property
+    def ending(self) -> int:
+        """How many sandboxes are being destroyed."""
+        return self._ledger.ending
+
+    @property
+    def max_sandboxes(self) -> int:
+        """How many sandboxes there may be, whatever their state."""
+        return self._ledger.max_sandboxes
+
     def status(self) -> list[dict[str, Any]]:
         """Return ``image kernelspec target warm starting claimed hits misses`` of each kernelspec."""
         return [

@@ -13,6 +13,7 @@ from .auth import OWNER
 from .errors import TooMany
 from .execution import Outcome, Turns
 from .files import Files
+from .first_result import FirstResult
 from .kernel import Kernel
 from .messages import timestamp
 from .seats import Seats
@@ -75,6 +76,7 @@ class Session:
     released: bool = False
     crashed: datetime | None = None
     timer: asyncio.TimerHandle | None = None
+    first_result: FirstResult = field(default_factory=FirstResult)
     seats: Seats = field(init=False)
     files: Files = field(init=False)
     turns: dict[str, Turns] = field(init=False)

@@ -24,10 +24,12 @@ from .errors import (
     UnknownKernel,
 )
 from .event_log import EventLog, Kind
+from .first_result import FirstResult
 from .kernel import WORKSPACE
 from .kernelspec import Kernelspec, Kernelspecs
 from .launcher import Launcher
 from .messages import timestamp
+from .metrics import Metrics
 from .parameters import environment
 from .pool import Pool
 from .replay import Message
@@ -105,6 +107,7 @@ class Sessions:
         rules: Rules,
         events: EventLog,
         log: logging.Logger,
+        metrics: Metrics | None = None,
     ) -> None:
         self.started = datetime.now(UTC)
         self.last_activity = self.started
@@ -116,6 +119,7 @@ class Sessions:
         self._claims = claims
         self._events = events
         self._log = log
+        self._metrics = metrics or Metrics()
         self._sessions: dict[str, Session] = {}
         self._making: Counter[str] = Counter()
         self._forgetting: asyncio.TimerHandle | None = None
@@ -145,12 +149,17 @@ class Sessions:
         Raises `UnknownKernelspec`, `LimitReached`, `NoCapacity`, `InvalidWorkspace`, `SandboxFailed`, `EngineError`.
         """
         spec = self._specs.get(wanted.kernelspec)
+        began = time.monotonic()
         try:
-            return await self._create(spec, wanted, owner)
+            session = await self._create(spec, wanted, owner)
         except SandkastenError as error:
             details = {"code": error.code, "image": spec.image, "workspace_id": wanted.workspace_id}
             self._events.record("refused", reason=error.message, **details)
             raise
+        took = time.monotonic() - began
+        self._metrics.claims.labels(spec.image, session.acquire_source).observe(took)
+        session.first_result = FirstResult(took, self._metrics.first_results.labels(spec.image).observe)
+        return session
 
     async def _create(self, spec: Kernelspec, wanted: Wanted, owner: str) -> Session:
         living = [session for session in self._sessions.values() if session.owner == owner and not session.crashed]

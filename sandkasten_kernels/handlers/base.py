@@ -9,7 +9,7 @@ import logging
 import re
 import uuid
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import unquote_plus
 
@@ -21,6 +21,7 @@ from ..errors import InvalidRequest, SandkastenError, TooLarge, Unauthorized
 from ..event_log import EventLog
 from ..executions import Executions
 from ..kernelspec import Kernelspecs
+from ..metrics import Metrics
 from ..notebooks import NotebookSessions
 from ..pool import Pool
 from ..sessions import Sessions
@@ -52,6 +53,8 @@ class Services:
     workspaces: Workspaces
     workspace_files: WorkspaceFiles
     events: EventLog
+    _: KW_ONLY
+    metrics: Metrics = field(default_factory=Metrics)
 
 
 def _masked(parameter: re.Match[str]) -> str:
@@ -68,6 +71,10 @@ def log_request(handler: RequestHandler) -> None:
     request_id = getattr(handler, "request_id", "-")
     duration = 1000 * handler.request.request_time()
     called = f"{handler.request.method} {uri}"
+    if isinstance(handler, Handler):
+        route = handler.settings.get("route_names", {}).get(type(handler), "other")
+        method, seconds = handler.request.method or "", handler.request.request_time()
+        handler.services.metrics.requested(route, method, status, seconds)
     log.log(level, "%d %s %.1f ms %s [%s]", status, called, duration, handler.request.remote_ip, request_id)
 
 

@@ -23,6 +23,7 @@ from .kernels import (
     Version,
 )
 from .me import Me
+from .metrics import Metrics
 from .notebooks import NotebookSession, NotebookSessions
 from .pages import Index, StaticFile
 
@@ -35,6 +36,7 @@ ROUTES: list[tuple[str, type[Handler]]] = [
     (r"/", Index),
     (r"/static/([a-z]+\.(?:css|js|svg))", StaticFile),
     (r"/healthz", Health),
+    (r"/metrics", Metrics),
     (r"/api/?", Version),
     (r"/api/status", Status),
     (r"/api/me", Me),
@@ -87,7 +89,13 @@ def application(services: Services, *, idle_seconds: float) -> Application:
         default_handler_class=NotFound,
         default_handler_args=arguments,
         log_function=log_request,
+        route_names={handler: _in_words(path) for path, handler in ROUTES},
         websocket_ping_interval=PING_SECONDS,
         websocket_ping_timeout=0,  # a pong waits behind all that a slow reader has not read; TCP knows who is gone
         websocket_max_message_size=MAX_MESSAGE_BYTES,
     )
+
+
+def _in_words(pattern: str) -> str:
+    """Return a route as it stands in the figures: ``/v1/sessions/{id}``."""
+    return re.sub(r"\(.*?\)+", "{id}", pattern).removesuffix("?")
