@@ -193,4 +193,13 @@ class SandboxFailed(_Passing):
 
 
 class ConfigError(Exception):
-    """A setting is wrong. The message is one line that names it; the program ends with exit code 2."""
+    """A setting is wrong. The message is one line that names it; the program ends with exit code 2.
+
+    ``path`` is the key, as far as there is one, ``problem`` the message without its place, ``line`` that of the file.
+    """
+
+    def __init__(self, message: str, *, path: tuple[str, ...] = (), problem: str = "", line: int = 0) -> None:
+        super().__init__(message)
+        self.path = path
+        self.problem = problem or message
+        self.line = line
