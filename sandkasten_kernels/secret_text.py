@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import yaml
@@ -47,8 +47,11 @@ class Masked:
     others: frozenset[str]
 
     @classmethod
-    def of(cls, text: str) -> Masked:
-        """Return a text without its secrets. Raises what YAML raises: of a malformed one nothing can be shown."""
+    def of(cls, text: str, known: Collection[str] = ()) -> Masked:
+        """Return a text without its secrets. Raises what YAML raises: of a malformed one nothing can be shown.
+
+        ``known``: secrets besides those that stand in it as values.
+        """
         found = [(path, node) for path, node in _scalars(composed(text)) if is_secret(path)]
         values: dict[tuple[str, ...], str] = {}
         for path, node in reversed(found):
@@ -57,7 +60,8 @@ class Masked:
                 source = text[start:end]
                 values[path] = _quoted(node) if isinstance(node, yaml.ScalarNode) and "\n" in source else source
                 text = text[:start] + KEPT + ("\n" if source.endswith("\n") else "") + text[end:]
-        plain = [node.value for _, node in found if isinstance(node.value, str) and len(node.value) >= LEAST_SECRET]
+        plain = [secret for secret in known if len(secret) >= LEAST_SECRET]
+        plain += [node.value for _, node in found if isinstance(node.value, str) and len(node.value) >= LEAST_SECRET]
         comments: dict[str, str] = {}
         lines = []
         for line in text.splitlines(keepends=True):

@@ -47,7 +47,7 @@ class Settings:
 
     def merge(self, other: Settings) -> None:
         """Take what ``other`` gives, in the place of what was there."""
-        self.config.merge(other.config)
+        self.config.merge(deepcopy(other.config))
         self.origins.update(other.origins)
 
     def value(self, *path: str) -> Any:

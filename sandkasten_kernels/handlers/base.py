@@ -25,6 +25,7 @@ from ..metrics import Metrics
 from ..notebooks import NotebookSessions
 from ..pool import Pool
 from ..sessions import Sessions
+from ..settings_editor import SettingsEditor
 from ..web import Web
 from ..workspace_files import WorkspaceFiles
 from ..workspaces import Workspaces
@@ -54,6 +55,7 @@ class Services:
     workspace_files: WorkspaceFiles
     events: EventLog
     _: KW_ONLY
+    settings: SettingsEditor
     metrics: Metrics = field(default_factory=Metrics)
 
 
@@ -185,7 +187,7 @@ class Handler(RequestHandler):
         details: dict[str, Any] = {}
         code = http.HTTPStatus(status_code).name
         if isinstance(error, SandkastenError):
-            code, message = error.code, error.message
+            code, message, details = error.code, error.message, dict(error.details)
             self.set_status(self.status_of(error))
             if error.retry_after is not None:
                 self.set_header("Retry-After", str(error.retry_after))
