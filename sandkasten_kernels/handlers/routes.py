@@ -24,7 +24,7 @@ from .kernels import (
 )
 from .me import Me
 from .notebooks import NotebookSession, NotebookSessions
-from .pages import Index, StaticFile
+from .pages import SessionPage, SettingsPage, SignIn, SignOut, StaticFile, StatusPage
 
 __all__ = ["application"]
 
@@ -32,8 +32,12 @@ PING_SECONDS = 30
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 
 ROUTES: list[tuple[str, type[Handler]]] = [
-    (r"/", Index),
-    (r"/static/([a-z]+\.(?:css|js|svg))", StaticFile),
+    (r"/", StatusPage),
+    (r"/sessions/([^/]+)", SessionPage),
+    (r"/settings", SettingsPage),
+    (r"/signin", SignIn),
+    (r"/signout", SignOut),
+    (r"/static/((?:vendor/)?[a-z-]+\.(?:css|js|svg|woff2))", StaticFile),
     (r"/healthz", Health),
     (r"/api/?", Version),
     (r"/api/status", Status),
@@ -75,7 +79,7 @@ def application(services: Services, *, idle_seconds: float) -> Application:
     prefix = re.escape(services.web.prefix)
     routes = [(prefix + path, handler, arguments) for path, handler in ROUTES]
     if prefix:
-        routes.append((prefix, Index, arguments))
+        routes.append((prefix, StatusPage, arguments))
     return BoundedApplication(
         routes,
         web=services.web,
