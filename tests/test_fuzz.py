@@ -146,7 +146,7 @@ def test_a_wrong_or_missing_token_opens_no_route(wire: Wire, route: Route, metho
     wrong = [
         (), ("Authorization: token x",), ("Authorization: Bearer",), ("Authorization: token " + "x" * 5000,),
         (f"Authorization: Basic {wire.token}",), (f"Authorization: token {wire.token}x",), ("X-API-Key: \xff\xfe",),
-        ("Cookie: sandkasten-0a1b2c3d=x",), ("Cookie: sandkasten-0a1b2c3d=\xff; =;;=",), (f"X-XSRFToken: {wire.token}",),
+        ("Cookie: sandkasten-0a=x",), ("Cookie: sandkasten-0a=\xff; =;;=",), (f"X-XSRFToken: {wire.token}",),
     ]  # fmt: skip
     paths = [route.path(wire.kernel), *(f"{route.path()}?token={text}" for text in ("", "x", "%ff", "%00"))]
     for headers, path in [*((headers, paths[0]) for headers in wrong), *(((), path) for path in paths[1:])]:

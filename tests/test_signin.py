@@ -30,7 +30,7 @@ async def signed_in(api: Api) -> dict[str, str]:
 
 
 async def post_form(api: Api, body: str, **headers: str) -> HTTPResponse:
-    form = {"Content-Type": "application/x-www-form-urlencoded", "Origin": api.url, **headers}
+    form = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "text/html", "Origin": api.url, **headers}
     return await api.request("POST", "/signin", body.encode(), headers=form)
 
 
@@ -66,6 +66,7 @@ async def test_a_wrong_token_gets_the_form_again_and_no_cookie(api: Api) -> None
         assert response.code == 401
         assert "Set-Cookie" not in response.headers
         assert b"not the token of this gateway" in response.body
+        assert b"<form" in response.body
         assert b"<script>" not in response.body
     assert (await post_form(api, f"token={api.token}", Origin="https://evil.example")).code == 403
 
@@ -143,7 +144,7 @@ async def test_every_page_needs_a_key(api: Api) -> None:
 
 
 def request(authenticator: Authenticator, cookie: str) -> HTTPServerRequest:
-    headers = HTTPHeaders({"Cookie": f"{authenticator.cookie_name}={cookie}"})
+    headers = HTTPHeaders({"Host": "x", "Cookie": f"{authenticator.cookie_name}={cookie}"})
     return HTTPServerRequest(headers=headers, start_line=RequestStartLine("GET", "/", "HTTP/1.1"))
 
 

@@ -9,7 +9,7 @@ import re
 from tornado.web import HTTPError
 
 from ..auth import SIGNED_IN_SECONDS
-from ..errors import ForeignPage, SandkastenError
+from ..errors import ForeignPage, SandkastenError, Unauthorized
 from ..paths import asset_dir
 from .base import Handler
 
@@ -62,13 +62,21 @@ class Page(_Asset):
 
     file = ""
 
+    @property
+    def by_browser(self) -> bool:
+        """Whether a person reads the answer."""
+        return "text/html" in self.request.headers.get("Accept", "")
+
     def get(self, *args: str) -> None:
         if self.get_query_argument("token", None) is not None:
             self.sign_in()
             self.redirect(self.request.path)
             return
-        xsrf = self.services.authenticator.xsrf_token(self.request)
-        self.send_page(self.file, xsrf=xsrf)
+        self.send_own_page()
+
+    def send_own_page(self) -> None:
+        """Answer with the handler's page."""
+        self.send_page(self.file, xsrf=self.services.authenticator.xsrf_token(self.request))
 
     def sign_in(self) -> None:
         """Give the browser a cookie."""
@@ -87,7 +95,7 @@ class Page(_Asset):
         """Answer with a page, whose ``{{...}}`` become ``words``."""
         text = (asset_dir("static") / name).read_text()
         below = self.request.path.removeprefix(self.services.web.base_url)
-        for key, value in {"root": "../" * below.count("/"), **words}.items():
+        for key, value in {"root": "../" * below.count("/"), "xsrf": "", **words}.items():
             text = text.replace(f"{{{{{key}}}}}", html.escape(value))
         self.set_header("Content-Type", "text/html; charset=UTF-8")
         self.finish(text)
@@ -99,8 +107,7 @@ class Page(_Asset):
 
     def write_error(self, status_code: int, **kwargs: object) -> None:
         error = kwargs["exc_info"][1] if "exc_info" in kwargs else None  # type: ignore[index]
-        by_browser = "text/html" in self.request.headers.get("Accept", "")
-        if isinstance(error, SandkastenError) and error.status == 401 and by_browser:
+        if isinstance(error, SandkastenError) and error.status == 401 and self.by_browser:
             wrong = self.get_query_argument("token", None) is not None
             message = "The token in this address is not the gateway's." if wrong else ""
             self.ask_for_the_token(message, self.request.path.removeprefix(self.services.web.base_url))
@@ -126,9 +133,21 @@ class StatusPage(Page):
 
 
 class SessionPage(Page):
-    """``GET /sessions/{id}``: the page of one session."""
+    """``GET /sessions/{id}``: the page of one session, running or lately ended."""
 
     file = "session.html"
+
+    def get(self, *args: str) -> None:
+        if self.get_query_argument("token", None) is None:
+            self.services.sessions.info(args[0], self.owner)
+        super().get()
+
+    def write_error(self, status_code: int, **kwargs: object) -> None:
+        if status_code == 404 and self.by_browser:
+            self.set_status(404)
+            self.send_own_page()  # which says so itself
+        else:
+            super().write_error(status_code, **kwargs)
 
 
 class SettingsPage(Page):
@@ -140,25 +159,31 @@ class SettingsPage(Page):
 class SignIn(Page):
     """``GET`` and ``POST /signin``: the form that takes the token, as ``token``, and leads to ``page``."""
 
-    open_to_all = True
-
-    def get(self, *args: str) -> None:
-        if self.services.authenticator.caller(self.request):
-            self.redirect(self.services.web.base_url)
-        else:
-            self.ask_for_the_token()
-            self.set_status(200)
-
-    def post(self) -> None:
+    def authenticate(self) -> None:
+        if self.request.method != "POST":
+            super().authenticate()
+            return
         if not self.services.web.is_trusted_page(self.request.headers):
             raise ForeignPage("one signs in on the gateway's own page only")
-        page = self.get_body_argument("page", "")
-        if not self.services.authenticator.is_token(self.get_body_argument("token", "")):
+        authenticator = self.services.authenticator
+        given = authenticator.is_token(self.get_body_argument("token", ""))
+        if not given and authenticator.caller(self.request) != "token":
             log.warning("somebody at %s gave a wrong token", self.request.remote_ip)
-            self.ask_for_the_token("That is not the token of this gateway.", page)
-            return
+            raise Unauthorized("That is not the token of this gateway.")
+
+    def get(self, *args: str) -> None:
+        self.redirect(self.services.web.base_url)
+
+    def post(self) -> None:
+        page = self.get_body_argument("page", "")
         self.sign_in()
         self.redirect(self.services.web.base_url + (page if _PAGES.fullmatch(page) else ""), status=303)
+
+    def write_error(self, status_code: int, **kwargs: object) -> None:
+        if status_code == 401 and self.request.method == "POST" and self.by_browser:
+            self.ask_for_the_token("That is not the token of this gateway.", self.get_body_argument("page", ""))
+        else:
+            super().write_error(status_code, **kwargs)
 
 
 class SignOut(Handler):
