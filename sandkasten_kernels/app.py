@@ -19,6 +19,7 @@ from traitlets.config import Application
 from traitlets.config.loader import ArgumentError
 
 from . import __version__
+from .activity import Activity
 from .auth import Authenticator
 from .checks import check_settings, find_kernelspecs, find_web, within
 from .claims import Claims
@@ -34,17 +35,20 @@ from .errors import ConfigError, SandkastenError
 from .executions import Executions
 from .handlers.base import Services
 from .handlers.server import http_server
+from .host_usage import HostWatch
 from .images_app import ImagesApp
 from .kernelspec import Kernelspecs
 from .keys import Sections
 from .launcher import Launcher
 from .listen import parse_listen
 from .notebooks import NotebookSessions
+from .overview import Overview
 from .own_images import OwnImages
 from .pool import Pool
 from .run_app import RunApp
 from .sessions import Rules, Sessions
 from .settings import Settings, command_line_settings, file_settings
+from .status_feed import StatusFeed
 from .store import Store
 from .workspace_files import WorkspaceFiles
 from .workspaces import Workspaces
@@ -257,7 +261,8 @@ class SandkastenApp(Application):
         workspaces = Workspaces(engine, data.path, limits.min_free_disk_mb, self.log)
         claims = Claims(pool, launcher, workspaces)
         files = WorkspaceFiles(claims, workspaces, specs)
-        sessions = Sessions(pool, launcher, specs, store, claims, rules, self.log)
+        activity = Activity()
+        sessions = Sessions(pool, launcher, specs, store, claims, rules, self.log, activity)
         sessions.setup()
         executions = Executions(
             max_concurrent=limits.max_concurrent_execs,
@@ -276,6 +281,10 @@ class SandkastenApp(Application):
         watch = DiskWatch(sessions, engine, limits.workspace_mb, self.log)
         stack.push_async_callback(watch.cleanup)
         watch.setup()
+        overview = Overview(sessions, pool, engine, HostWatch(data.path), activity)
+        status = StatusFeed(overview.take, activity, self.log)
+        stack.push_async_callback(status.cleanup)
+        status.setup()
 
         server = http_server(
             Services(
@@ -289,6 +298,7 @@ class SandkastenApp(Application):
                 limits,
                 workspaces,
                 files,
+                status,
             )
         )
         server.add_sockets(sockets)

@@ -144,6 +144,10 @@ class Pool(LoggingConfigurable):
             {"image": spec.image, "kernelspec": name, **self._ledger.counts(name)} for name, spec in self._specs.items()
         ]
 
+    def totals(self) -> dict[str, int]:
+        """Return ``ending max``: how many sandboxes are just ending, and how many there may be in all."""
+        return {"ending": self._ledger.ending, "max": self._ledger.max_sandboxes}
+
     def _target(self, spec: Kernelspec, specs: Kernelspecs) -> int:
         return (
             self.images.get(spec.image, 0) if self.enabled and spec.pool and spec is specs.for_image(spec.image) else 0

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from .activity import Activity
 from .claims import Claims
 from .errors import InvalidRequest, LimitReached, SandboxFailed, SessionEnded, StoreFailed, UnknownKernel
 from .kernel import WORKSPACE
@@ -95,6 +96,7 @@ class Sessions:
         claims: Claims,
         rules: Rules,
         log: logging.Logger,
+        activity: Activity | None = None,
     ) -> None:
         self.started = datetime.now(UTC)
         self.last_activity = self.started
@@ -105,6 +107,7 @@ class Sessions:
         self._store = store
         self._claims = claims
         self._log = log
+        self._activity = activity or Activity()
         self._sessions: dict[str, Session] = {}
         self._making: Counter[str] = Counter()
         self._forgetting: asyncio.TimerHandle | None = None
@@ -150,7 +153,9 @@ class Sessions:
         return session
 
     async def _make(self, spec: Kernelspec, wanted: Wanted, owner: str) -> Session:
+        began = time.perf_counter()
         acquired, attached = await self._claims.acquire(spec, wanted.workspace_id)
+        self._activity.claimed(spec.image, time.perf_counter() - began, warm=acquired.source == "pool")
         kernel = acquired.kernel
         try:
             if wanted.mem_limit_mb or wanted.cpu_limit:
@@ -181,6 +186,7 @@ class Sessions:
             self._end(session, "crashed", "its sandbox ended")
             raise SandboxFailed("the sandbox ended while it was claimed: try again", retry_after=1)
         self._watch(session)
+        self._activity.created(time.perf_counter() - began)
         self._log.info("kernel %s created (%s, %s)", session.id, spec.name, acquired.source)
         return session
 

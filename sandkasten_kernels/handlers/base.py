@@ -23,6 +23,7 @@ from ..kernelspec import Kernelspecs
 from ..notebooks import NotebookSessions
 from ..pool import Pool
 from ..sessions import Sessions
+from ..status_feed import StatusFeed
 from ..web import Web
 from ..workspace_files import WorkspaceFiles
 from ..workspaces import Workspaces
@@ -50,6 +51,7 @@ class Services:
     limits: Limits
     workspaces: Workspaces
     workspace_files: WorkspaceFiles
+    status: StatusFeed
 
 
 def _masked(parameter: re.Match[str]) -> str:
