@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -17,7 +18,8 @@ SECONDS = 1.0
 
 
 class Update(NamedTuple):
-    """What a viewer is sent: all there is (``status``), or what has changed since the update before (``change``)."""
+    """What a viewer is sent: all there is (``status``), what has changed since the update before (``change``), or what
+    there is to see of one session (``session``)."""
 
     event: str
     data: str
@@ -48,6 +50,10 @@ class _Picture:
         last = {"rows": self._activity.history(2)}
         content = {**self.content, "sessions": changed, "gone": gone, "history": last}
         return json.dumps(content, separators=(",", ":"))
+
+    def of_session(self, session_id: str) -> str:
+        """``time`` and the one session; null where it does not run."""
+        return json.dumps({"time": self.content["time"], "session": self.rows.get(session_id)}, separators=(",", ":"))
 
 
 class StatusFeed:
@@ -82,14 +88,13 @@ class StatusFeed:
             async with self._taken:
                 self._taken.notify_all()
 
-    async def whole(self) -> str:
-        """Return all there is as a JSON object, at most a second old."""
-        async for update in self.updates():
-            return update.data
-        return "{}"
+    async def now(self, session_id: str = "") -> str:
+        """Return the first of `updates`, at most a second old, as JSON."""
+        async with aclosing(self.updates(session_id)) as updates:
+            return (await anext(updates)).data
 
-    async def updates(self) -> AsyncGenerator[Update]:
-        """Yield all there is, at once where it is fresh, and then what changes.
+    async def updates(self, session_id: str = "") -> AsyncGenerator[Update]:
+        """Yield all there is, at once where it is fresh, and then what changes; or, asked for one session, that.
 
         A viewer that is slower than the pictures misses some, and gets all there is instead.
         """
@@ -99,7 +104,9 @@ class StatusFeed:
         self._wanted.set()
         try:
             while picture := await self._newer_than(sent or too_old):
-                if sent and picture.number == sent + 1:
+                if session_id:
+                    yield Update("session", picture.of_session(session_id))
+                elif sent and picture.number == sent + 1:
                     yield Update("change", picture.change)
                 else:
                     yield Update("status", picture.whole)

@@ -15,12 +15,12 @@ __all__ = ["Status"]
 
 class Status(Handler):
     """``GET /v1/status``: a JSON object; or with ``Accept: text/event-stream`` the same as the event ``status``, and
-    then, at most once a second, ``change``."""
+    then, at most once a second, ``change``. With ``?session=`` what there is to see of that one, as ``session``."""
 
     async def get(self) -> None:
         feed = self.services.status
         if "text/event-stream" not in self.request.headers.get("Accept", ""):
-            self.write_text(await feed.whole())
+            self.write_text(await feed.now(self.get_query_argument("session", "")))
             return
         self.set_header("Content-Type", "text/event-stream")
         self.set_header("Cache-Control", "no-cache")
@@ -32,7 +32,7 @@ class Status(Handler):
 
     async def _send(self, feed: StatusFeed) -> None:
         """Send updates until the viewer is gone, reads no more, or has signed out."""
-        async with aclosing(feed.updates()) as updates:
+        async with aclosing(feed.updates(self.get_query_argument("session", ""))) as updates:
             async for update in updates:
                 if not self.services.authenticator.caller(self.request):
                     return
