@@ -32,6 +32,7 @@ from .engines import Engine
 from .engines.registry import find_engine
 from .environment import CONFIG_VARIABLE, environment_settings
 from .errors import ConfigError, SandkastenError
+from .event_log import EventLog
 from .executions import Executions
 from .handlers.base import Services
 from .handlers.server import http_server
@@ -248,6 +249,7 @@ class SandkastenApp(Application):
         limits = within(Limits(parent=self))
         store = Store(data.path / "sessions.sqlite")
         stack.callback(store.close)
+        events = EventLog(store, self.log)
         rules = Rules(
             ttl_seconds=self.session_ttl_seconds,
             kernel_ttl_seconds=self.kernel_ttl_seconds,
@@ -262,7 +264,7 @@ class SandkastenApp(Application):
         claims = Claims(pool, launcher, workspaces)
         files = WorkspaceFiles(claims, workspaces, specs)
         activity = Activity()
-        sessions = Sessions(pool, launcher, specs, store, claims, rules, self.log, activity)
+        sessions = Sessions(pool, launcher, specs, store, claims, rules, events, self.log, activity)
         sessions.setup()
         executions = Executions(
             max_concurrent=limits.max_concurrent_execs,
@@ -298,6 +300,7 @@ class SandkastenApp(Application):
                 limits,
                 workspaces,
                 files,
+                events,
                 status,
             )
         )

@@ -211,6 +211,13 @@ class Kernel:
         except LinkError as error:
             raise SandboxFailed(f"the command could not be stopped: {error}") from error
 
+    async def interrupt_shell(self) -> None:
+        """Send SIGINT to what runs in the shell's foreground; no-op when nothing does. Raises `SandboxFailed`."""
+        try:
+            await self.guest.call("interrupt_request", {}, INTERRUPT_SECONDS)
+        except LinkError as error:
+            raise SandboxFailed(f"the shell could not be interrupted: {error}") from error
+
     async def stop(self, words: str) -> bool:
         """Stop what runs in the kernel and in the shell, with the reason on stderr; False when nothing did.
 

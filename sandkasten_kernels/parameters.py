@@ -22,6 +22,7 @@ __all__ = [
     "SessionRequest",
     "environment",
     "exec_request",
+    "extension",
     "file_content",
     "label_filter",
 ]
@@ -82,6 +83,14 @@ def exec_request(body: Mapping[str, Any], *, max_timeout_ms: int) -> Job:
         raise InvalidRequest("stdin, cwd and env are for cmd alone: code runs in the kernel as it is")
     timeout_ms = _whole(body, "timeout_ms", 0, min(MAX_TIMEOUT_MS, max_timeout_ms)) or max_timeout_ms
     return Job(text, cmd is not None, timeout_ms / 1000, stdin, cwd, env)
+
+
+def extension(body: Mapping[str, Any]) -> int | None:
+    """Return the ``ttl_seconds`` that a session is to have from now on; None where it keeps its own.
+
+    0 is what is usual. Raises `InvalidRequest`.
+    """
+    return _whole(body, "ttl_seconds", 0, MAX_TTL_SECONDS)
 
 
 def environment(env: Any) -> dict[str, str]:

@@ -15,7 +15,16 @@ from typing import Any
 
 from .activity import Activity
 from .claims import Claims
-from .errors import InvalidRequest, LimitReached, SandboxFailed, SessionEnded, StoreFailed, UnknownKernel
+from .errors import (
+    InvalidRequest,
+    LimitReached,
+    SandboxFailed,
+    SandkastenError,
+    SessionEnded,
+    StoreFailed,
+    UnknownKernel,
+)
+from .event_log import EventLog, Kind
 from .kernel import WORKSPACE
 from .kernelspec import Kernelspec, Kernelspecs
 from .launcher import Launcher
@@ -95,6 +104,7 @@ class Sessions:
         store: Store,
         claims: Claims,
         rules: Rules,
+        events: EventLog,
         log: logging.Logger,
         activity: Activity | None = None,
     ) -> None:
@@ -106,6 +116,7 @@ class Sessions:
         self._specs = specs
         self._store = store
         self._claims = claims
+        self._events = events
         self._log = log
         self._activity = activity or Activity()
         self._sessions: dict[str, Session] = {}
@@ -137,6 +148,14 @@ class Sessions:
         Raises `UnknownKernelspec`, `LimitReached`, `NoCapacity`, `InvalidWorkspace`, `SandboxFailed`, `EngineError`.
         """
         spec = self._specs.get(wanted.kernelspec)
+        try:
+            return await self._create(spec, wanted, owner)
+        except SandkastenError as error:
+            details = {"code": error.code, "image": spec.image, "workspace_id": wanted.workspace_id}
+            self._events.record("refused", reason=error.message, **details)
+            raise
+
+    async def _create(self, spec: Kernelspec, wanted: Wanted, owner: str) -> Session:
         living = [session for session in self._sessions.values() if session.owner == owner and not session.crashed]
         having = len(living) + self._making[owner]
         if having >= self.rules.max_per_owner:
@@ -187,6 +206,7 @@ class Sessions:
             raise SandboxFailed("the sandbox ended while it was claimed: try again", retry_after=1)
         self._watch(session)
         self._activity.created(time.perf_counter() - began)
+        self._record("claimed", session, session.acquire_detail, source=acquired.source)
         self._log.info("kernel %s created (%s, %s)", session.id, spec.name, acquired.source)
         return session
 
@@ -211,6 +231,20 @@ class Sessions:
         except StoreFailed as error:
             self._log.warning("the use of session %s is not stored: %s", session.id, error)
         return session
+
+    def extend(self, session_id: str, ttl_seconds: int | None, owner: str = OWNER) -> None:
+        """Renew a session's life now, and let it be ``ttl_seconds`` after each use; 0 is what is usual.
+
+        None leaves its own. Raises as `running`, and `StoreFailed`, with nothing changed.
+        """
+        session = self.running(session_id, owner)
+        if ttl_seconds is not None:
+            ttl = ttl_seconds or self._usual_ttl(session.origin)
+            self._store.save(replace(session.record(), ttl_seconds=ttl))
+            session.lifetime = replace(session.lifetime, ttl=timedelta(seconds=ttl))
+            if session.timer:
+                session.timer.cancel()
+            self._watch(session)
 
     def models(self, owner: str = OWNER) -> list[dict[str, Any]]:
         """Return the model of every kernel, oldest first."""
@@ -265,7 +299,12 @@ class Sessions:
         for client in tuple(session.kernel.link.clients):
             client.end(reason)
         self._release(session)
+        self._record("culled" if status == "expired" else "ended", session, reason)
         self._log.info("kernel %s ended: %s", session.id, reason)
+
+    def _record(self, kind: Kind, session: Session, reason: str, **details: str) -> None:
+        told = {"image": session.kernel.spec.image, "name": session.name, "workspace_id": session.workspace_id}
+        self._events.record(kind, session_id=session.id, reason=reason, **told, **details)
 
     def _note_connection(self, session: Session) -> None:
         try:
@@ -291,10 +330,12 @@ class Sessions:
         self._forgetting = asyncio.get_running_loop().call_later(wait, self._forget)
 
     def _lifetime(self, wanted: Wanted) -> Lifetime:
-        usual = self.rules.ttl_seconds if wanted.origin == "v1" else self.rules.kernel_ttl_seconds
-        ttl = wanted.ttl_seconds or usual
+        ttl = wanted.ttl_seconds or self._usual_ttl(wanted.origin)
         longest = self.rules.max_lifetime_seconds
         return Lifetime(timedelta(seconds=ttl), timedelta(seconds=longest), self.rules.cull_connected)
+
+    def _usual_ttl(self, origin: Origin) -> int:
+        return self.rules.ttl_seconds if origin == "v1" else self.rules.kernel_ttl_seconds
 
     def attach(self, session: Session, connection: Connection, session_id: str) -> Seat:
         """Deliver what the session's kernel says to ``connection``, in the place of an older one of ``session_id``."""
@@ -316,6 +357,7 @@ class Sessions:
         if session.id in self._sessions:
             session.crashed = datetime.now(UTC)
             self._note_end(session, "crashed", session.kernel.reason)
+            self._record("died", session, session.kernel.reason)
             self._log.warning("kernel %s is dead: %s", session.id, session.kernel.reason)
             self._release(session)
 

@@ -18,6 +18,7 @@ from tornado.web import HTTPError, RequestHandler
 from ..auth import OWNER, XSRF_HEADER, Authenticator
 from ..config import Limits
 from ..errors import ForeignPage, InvalidRequest, SandkastenError, TooLarge, Unauthorized
+from ..event_log import EventLog
 from ..executions import Executions
 from ..kernelspec import Kernelspecs
 from ..notebooks import NotebookSessions
@@ -51,6 +52,7 @@ class Services:
     limits: Limits
     workspaces: Workspaces
     workspace_files: WorkspaceFiles
+    events: EventLog
     status: StatusFeed
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from tornado.web import Application
 
-from . import v1, v1_downloads, v1_files, v1_status, v1_workspaces
+from . import v1, v1_control, v1_downloads, v1_events, v1_files, v1_status, v1_workspaces
 from .base import Handler, Health, NotFound, Services, log_request
 from .bodies import BoundedApplication
 from .channels import Channels
@@ -53,6 +53,9 @@ ROUTES: list[tuple[str, type[Handler]]] = [
     (r"/v1/sessions", v1.Sessions),
     (r"/v1/sessions/([^/]+)", v1.Session),
     (r"/v1/sessions/([^/]+)/stats", v1.SessionStats),
+    (r"/v1/sessions/([^/]+)/interrupt", v1_control.Interrupt),
+    (r"/v1/sessions/([^/]+)/restart", v1_control.Restart),
+    (r"/v1/sessions/([^/]+)/extend", v1_control.Extend),
     (r"/v1/sessions/([^/]+)/exec", v1.Exec),
     (r"/v1/sessions/([^/]+)/exec/stream", v1.ExecStream),
     (r"/v1/sessions/([^/]+)/fs", v1_files.Directory),
@@ -62,6 +65,7 @@ ROUTES: list[tuple[str, type[Handler]]] = [
     (r"/v1/sessions/([^/]+)/fs/download", v1_downloads.Download),
     (r"/v1/sessions/([^/]+)/fs/upload", v1_files.Upload),
     (r"/v1/sessions/([^/]+)/fs/unpack", v1_files.Unpack),
+    (r"/v1/events", v1_events.Events),
     (r"/v1/status", v1_status.Status),
     (r"/v1/workspaces", v1_workspaces.Workspaces),
     (r"/v1/workspaces/([^/]+)", v1_workspaces.Workspace),
