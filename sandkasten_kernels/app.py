@@ -19,6 +19,7 @@ from traitlets.config import Application
 from traitlets.config.loader import ArgumentError
 
 from . import __version__
+from .activity import Activity
 from .auth import Authenticator
 from .checks import check_settings, find_kernelspecs, find_web, within
 from .claims import Claims
@@ -36,6 +37,7 @@ from .executions import Executions
 from .gauges import Gauges
 from .handlers.base import Services
 from .handlers.server import http_server
+from .host_usage import HostWatch
 from .images_app import ImagesApp
 from .kernelspec import Kernelspecs
 from .keys import Sections
@@ -44,6 +46,7 @@ from .listen import parse_listen
 from .live_settings import LiveSettings, session_rules
 from .metrics import Metrics
 from .notebooks import NotebookSessions
+from .overview import Overview
 from .own_images import OwnImages
 from .pool import Pool
 from .run_app import RunApp
@@ -51,6 +54,7 @@ from .sessions import Sessions
 from .settings import Settings, command_line_settings, file_settings
 from .settings_editor import SettingsEditor
 from .settings_file import NAME, SettingsFile
+from .status_feed import StatusFeed
 from .store import Store
 from .workspace_files import WorkspaceFiles
 from .workspaces import Workspaces
@@ -266,9 +270,9 @@ class SandkastenApp(Application):
         workspaces = Workspaces(engine, data.path, limits.min_free_disk_mb, self.log)
         claims = Claims(pool, launcher, workspaces)
         files = WorkspaceFiles(claims, workspaces, specs)
-        sessions = Sessions(
-            pool, launcher, specs, store, claims, session_rules(self.settings), events, self.log, metrics
-        )
+        activity = Activity()
+        rules = session_rules(self.settings)
+        sessions = Sessions(pool, launcher, specs, store, claims, rules, events, self.log, activity, metrics)
         sessions.setup()
         executions = Executions(
             max_concurrent=limits.max_concurrent_execs,
@@ -300,6 +304,10 @@ class SandkastenApp(Application):
             set_log_level=self._set_log_level,
         )
         editor = SettingsEditor(self.file, SECTIONS, self.over, self.settings, live.apply, self.log)
+        overview = Overview(sessions, pool, engine, HostWatch(data.path), activity)
+        status = StatusFeed(overview.take, activity, self.log)
+        stack.push_async_callback(status.cleanup)
+        status.setup()
 
         server = http_server(
             Services(
@@ -314,6 +322,7 @@ class SandkastenApp(Application):
                 workspaces,
                 files,
                 events,
+                status,
                 settings=editor,
                 metrics=metrics,
             )

@@ -13,6 +13,7 @@ __all__ = [
     "ConfigError",
     "EngineError",
     "FileRefused",
+    "ForeignPage",
     "InvalidImage",
     "InvalidRequest",
     "InvalidSettings",
@@ -67,6 +68,13 @@ class Unauthorized(SandkastenError):
 
     status = 401
     code = "UNAUTHORIZED"
+
+
+class ForeignPage(SandkastenError):
+    """The caller is a browser with a cookie, and nothing shows that it was one of our own pages that asked."""
+
+    status = 403
+    code = "FOREIGN_PAGE"
 
 
 class TooLarge(SandkastenError):

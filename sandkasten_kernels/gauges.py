@@ -72,10 +72,13 @@ class Gauges(Collector):
             for family, name in ((target, "target"), (hits, "hits"), (misses, "misses")):
                 family.add_metric([image], count[name])
         yield from (states, target, hits, misses)
-        ending = self._pool.ending
-        yield GaugeMetricFamily("sandkasten_sandboxes_ending", "Sandboxes whose container is not gone yet.", ending)
-        most = self._pool.max_sandboxes
-        yield GaugeMetricFamily("sandkasten_sandboxes_limit", "limits.max_sandboxes: how many there may be.", most)
+        totals = self._pool.totals()
+        yield GaugeMetricFamily(
+            "sandkasten_sandboxes_ending", "Sandboxes whose container is not gone yet.", totals["ending"]
+        )
+        yield GaugeMetricFamily(
+            "sandkasten_sandboxes_limit", "limits.max_sandboxes: how many there may be.", totals["max"]
+        )
 
     def _of_sessions(self) -> Iterator[Metric]:
         states = Counter(session.kernel.link.execution_state for session in self._sessions)

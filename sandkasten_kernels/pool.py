@@ -164,21 +164,15 @@ class Pool(LoggingConfigurable):
         self._ledger.release(kernel.spec.name)
         self._spawn(self._remove(kernel), self._removals)
 
-    @property
-    def ending(self) -> int:
-        """How many sandboxes are being destroyed."""
-        return self._ledger.ending
-
-    @property
-    def max_sandboxes(self) -> int:
-        """How many sandboxes there may be, whatever their state."""
-        return self._ledger.max_sandboxes
-
     def status(self) -> list[dict[str, Any]]:
         """Return ``image kernelspec target warm starting claimed hits misses`` of each kernelspec."""
         return [
             {"image": spec.image, "kernelspec": name, **self._ledger.counts(name)} for name, spec in self._specs.items()
         ]
+
+    def totals(self) -> dict[str, int]:
+        """Return ``ending max``: how many sandboxes are just ending, and how many there may be in all."""
+        return {"ending": self._ledger.ending, "max": self._ledger.max_sandboxes}
 
     def _targets(self) -> dict[str, int]:
         return {name: self._target(spec) for name, spec in self._specs.items()}

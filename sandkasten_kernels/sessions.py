@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from .activity import Activity
 from .claims import Claims
 from .errors import (
     InvalidRequest,
@@ -107,6 +108,7 @@ class Sessions:
         rules: Rules,
         events: EventLog,
         log: logging.Logger,
+        activity: Activity | None = None,
         metrics: Metrics | None = None,
     ) -> None:
         self.started = datetime.now(UTC)
@@ -119,6 +121,7 @@ class Sessions:
         self._claims = claims
         self._events = events
         self._log = log
+        self._activity = activity or Activity()
         self._metrics = metrics or Metrics()
         self._sessions: dict[str, Session] = {}
         self._making: Counter[str] = Counter()
@@ -178,7 +181,9 @@ class Sessions:
         return session
 
     async def _make(self, spec: Kernelspec, wanted: Wanted, owner: str) -> Session:
+        began = time.perf_counter()
         acquired, attached = await self._claims.acquire(spec, wanted.workspace_id)
+        self._activity.claimed(spec.image, time.perf_counter() - began, warm=acquired.source == "pool")
         kernel = acquired.kernel
         try:
             if wanted.mem_limit_mb or wanted.cpu_limit:
@@ -209,6 +214,7 @@ class Sessions:
             self._end(session, "crashed", "its sandbox ended")
             raise SandboxFailed("the sandbox ended while it was claimed: try again", retry_after=1)
         self._watch(session)
+        self._activity.created(time.perf_counter() - began)
         self._record("claimed", session, session.acquire_detail, source=acquired.source)
         self._log.info("kernel %s created (%s, %s)", session.id, spec.name, acquired.source)
         return session

@@ -15,9 +15,9 @@ from urllib.parse import unquote_plus
 
 from tornado.web import HTTPError, RequestHandler
 
-from ..auth import Authenticator
+from ..auth import OWNER, XSRF_HEADER, Authenticator
 from ..config import Limits
-from ..errors import InvalidRequest, SandkastenError, TooLarge, Unauthorized
+from ..errors import ForeignPage, InvalidRequest, SandkastenError, TooLarge, Unauthorized
 from ..event_log import EventLog
 from ..executions import Executions
 from ..kernelspec import Kernelspecs
@@ -26,6 +26,7 @@ from ..notebooks import NotebookSessions
 from ..pool import Pool
 from ..sessions import Sessions
 from ..settings_editor import SettingsEditor
+from ..status_feed import StatusFeed
 from ..web import Web
 from ..workspace_files import WorkspaceFiles
 from ..workspaces import Workspaces
@@ -54,6 +55,7 @@ class Services:
     workspaces: Workspaces
     workspace_files: WorkspaceFiles
     events: EventLog
+    status: StatusFeed
     _: KW_ONLY
     settings: SettingsEditor
     metrics: Metrics = field(default_factory=Metrics)
@@ -100,6 +102,7 @@ class Handler(RequestHandler):
         self.request_id = uuid.uuid4().hex[:12]
         self.set_header("X-Request-Id", self.request_id)
         self.set_header("X-Content-Type-Options", "nosniff")
+        self.set_header("Content-Security-Policy", "default-src 'none'; sandbox; frame-ancestors 'none'")
         self.set_header("Cache-Control", "no-store")
         self.set_header("Server", "sandkasten-kernels")
         for name, value in self.settings["web"].cors(self.request.headers).items():
@@ -114,14 +117,31 @@ class Handler(RequestHandler):
             raise TooLarge(f"the body is larger than {limit}{self.way_out}")
 
     def authenticate(self) -> None:
-        """Raise `Unauthorized` for a caller without a key."""
+        """Raise `Unauthorized` for a caller without a key, `ForeignPage` for a change that none of our pages made."""
         if self.open_to_all:
             return
-        self.owner = self.services.authenticator.owner(self.request)
-        if not self.owner:
+        means = self.services.authenticator.caller(self.request)
+        if not means:
             raise Unauthorized(
                 "a token is needed: send it as 'Authorization: token ...', or open the URL printed at start"
             )
+        if means == "cookie":
+            self._check_page()
+        self.owner = OWNER
+
+    def _check_page(self) -> None:
+        """Raise `ForeignPage` for what a browser was made to send: it adds the cookie whoever asks."""
+        headers = self.request.headers
+        if "Upgrade" in headers:
+            if not self.services.web.is_trusted_page(headers, named=True):
+                raise ForeignPage(
+                    "a WebSocket by cookie is opened from the gateway's own pages only: allow_credentials"
+                )
+        elif self.request.method not in ("GET", "HEAD"):
+            if not self.services.web.is_trusted_page(headers):
+                raise ForeignPage("a change by cookie is made from the gateway's own pages only: allow_credentials")
+            if not self.services.authenticator.has_xsrf_token(self.request):
+                raise ForeignPage(f"a change by cookie needs the header {XSRF_HEADER} of the page: load it anew")
 
     def options(self, *args: str) -> None:
         """Answer what a client may ask before it has a token."""

@@ -105,6 +105,7 @@ class Channels(Handler, WebSocketHandler):
         self._seat = self.services.sessions.attach(self.session, self, self.session_id)
 
     async def on_message(self, message: str | bytes) -> None:
+        self.services.status.activity.relayed(len(message))
         try:
             if self._v1 and isinstance(message, bytes):
                 channel, parts = v1_decode(message)
@@ -128,6 +129,7 @@ class Channels(Handler, WebSocketHandler):
 
     def deliver(self, channel: str, parts: Parts) -> None:
         """Send one message of the kernel's to the client."""
+        self.services.status.activity.relayed(sum(map(len, parts)))
         self._outbox.put((channel, parts))
         if self.session.first_result.waiting:
             self.session.first_result.hear(channel, parts)

@@ -7,7 +7,7 @@ from typing import Any
 
 from tornado.web import Application
 
-from . import v1, v1_control, v1_downloads, v1_events, v1_files, v1_settings, v1_workspaces
+from . import v1, v1_control, v1_downloads, v1_events, v1_files, v1_settings, v1_status, v1_workspaces
 from .base import Handler, Health, NotFound, Services, log_request
 from .bodies import BoundedApplication
 from .channels import Channels
@@ -25,7 +25,7 @@ from .kernels import (
 from .me import Me
 from .metrics import Metrics
 from .notebooks import NotebookSession, NotebookSessions
-from .pages import Index, StaticFile
+from .pages import SessionPage, SettingsPage, SignIn, SignOut, StaticFile, StatusPage
 
 __all__ = ["application"]
 
@@ -33,8 +33,12 @@ PING_SECONDS = 30
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 
 ROUTES: list[tuple[str, type[Handler]]] = [
-    (r"/", Index),
-    (r"/static/([a-z]+\.(?:css|js|svg))", StaticFile),
+    (r"/", StatusPage),
+    (r"/sessions/([^/]+)", SessionPage),
+    (r"/settings", SettingsPage),
+    (r"/signin", SignIn),
+    (r"/signout", SignOut),
+    (r"/static/((?:vendor/)?[a-z-]+\.(?:css|js|svg|woff2))", StaticFile),
     (r"/healthz", Health),
     (r"/metrics", Metrics),
     (r"/api/?", Version),
@@ -65,6 +69,7 @@ ROUTES: list[tuple[str, type[Handler]]] = [
     (r"/v1/sessions/([^/]+)/fs/unpack", v1_files.Unpack),
     (r"/v1/events", v1_events.Events),
     (r"/v1/settings", v1_settings.Settings),
+    (r"/v1/status", v1_status.Status),
     (r"/v1/workspaces", v1_workspaces.Workspaces),
     (r"/v1/workspaces/([^/]+)", v1_workspaces.Workspace),
     *((rf"/v1/workspaces/([^/]+)/{path}", handler) for path, handler in v1_workspaces.FILE_ROUTES.items()),
@@ -82,7 +87,7 @@ def application(services: Services, *, idle_seconds: float) -> Application:
     prefix = re.escape(services.web.prefix)
     routes = [(prefix + path, handler, arguments) for path, handler in ROUTES]
     if prefix:
-        routes.append((prefix, Index, arguments))
+        routes.append((prefix, StatusPage, arguments))
     return BoundedApplication(
         routes,
         web=services.web,

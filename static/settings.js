@@ -1,0 +1,3 @@
+import { frame } from "./page.js";
+
+frame("settings");
