@@ -82,14 +82,19 @@ class SettingsEditor:
         version: of the file as the caller saw it.
         changes: values by the name of their keys; None for what is to be the default again.
         sources: the same, as YAML.
-        dry_run: check all, save nothing.
+        dry_run: check all, save nothing; what is wrong is in the answer's ``errors``.
 
-        Raises `InvalidSettings`, `SettingsChanged`, `SettingsReadOnly`.
+        Raises `InvalidSettings` but in a dry run, `SettingsChanged`, `SettingsReadOnly`.
         """
         async with self._turn:
             before = await asyncio.to_thread(self._state)
             self._file.check(before.version, version)
-            real, after = await asyncio.to_thread(self._checked, before, changes, sources, text)
+            try:
+                real, after = await asyncio.to_thread(self._checked, before, changes, sources, text)
+            except InvalidSettings as error:
+                if not dry_run:
+                    raise
+                return {"saved": False, "errors": error.details["errors"], "applied": [], "after_restart": []}
             changed = self._changed(before.settings, after)
             saved = not dry_run and real != before.text
             if saved:
@@ -99,6 +104,7 @@ class SettingsEditor:
                 self._log.info("settings saved in %s: %s", self._file.path, ", ".join(changed) or "none changed")
             answer: dict[str, Any] = {
                 "saved": saved,
+                "errors": [],
                 "applied": [name for name in changed if name in APPLIES],
                 "after_restart": [name for name in changed if name not in APPLIES],
             }

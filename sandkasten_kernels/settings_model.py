@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import yaml
 from traitlets import Bool, Dict, Enum, Float, Int, List, TraitType, Unicode
 
 from .config_docs import kind_in_words
@@ -72,7 +73,10 @@ def _model(key: Key, settings: Settings, running: Settings) -> dict[str, Any]:
     if secret:
         return {**model, "type": {"kind": "secret", "expected": "text"}, "set": bool(value)}
     default = _LEVELS.get(key.default(), key.default()) if key.name == "log_level" else key.default()
-    return {**model, "default": default, "value": value, "running": runs}
+    model = {**model, "default": default, "value": value, "running": runs}
+    if _type(key.trait)["kind"] == "yaml":
+        model["yaml"] = yaml.safe_dump(value, sort_keys=False, allow_unicode=True) if value else ""
+    return model
 
 
 def _source(key: Key, settings: Settings) -> str:

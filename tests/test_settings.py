@@ -256,7 +256,9 @@ async def test_the_text_is_saved_with_one_backup_and_a_dry_run_saves_nothing(set
     model = await settings.model()
     text = model["text"].replace("python: 1", "python: 2")
     answer = await settings.put(text=text, version=model["version"], dry_run=True)
-    assert answer == {"saved": False, "applied": ["pool.images"], "after_restart": []}
+    assert answer == {"saved": False, "errors": [], "applied": ["pool.images"], "after_restart": []}
+    answer = await settings.put(text="pool: {max_starting: 0}\n", version=model["version"], dry_run=True)
+    assert [(error["name"], error["line"]) for error in answer["errors"]] == [("pool.max_starting", 1)]
     assert settings.file.read_text() == CONFIG
     settings.file.chmod(0o640)
     assert (await settings.put(text=text, version=model["version"]))["saved"] is True
