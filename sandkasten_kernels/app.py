@@ -247,12 +247,12 @@ class SandkastenApp(Application):
 
         engine = self._engine(data)
         stack.push_async_callback(engine.cleanup)
-        launcher = Launcher(engine, Defaults(parent=self), self.log)
-        pool = Pool(launcher, specs, Limits(parent=self).max_sandboxes, parent=self)
-        limits = within(Limits(parent=self))
         store = Store(data.path / "sessions.sqlite")
         stack.callback(store.close)
         events = EventLog(store, self.log)
+        launcher = Launcher(engine, Defaults(parent=self), self.log, events)
+        pool = Pool(launcher, specs, Limits(parent=self).max_sandboxes, parent=self)
+        limits = within(Limits(parent=self))
         rules = Rules(
             ttl_seconds=self.session_ttl_seconds,
             kernel_ttl_seconds=self.kernel_ttl_seconds,

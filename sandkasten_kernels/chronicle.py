@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from .errors import SandkastenError, StoreFailed
 from .event_log import EventLog, Kind
+from .kernel import Change
 from .session import Session
 from .store import Store
 
@@ -49,6 +50,8 @@ class Chronicle:
     def claimed(self, session: Session) -> None:
         """A session was given to its owner."""
         self._record("claimed", session, session.acquire_detail, source=session.acquire_source)
+        if session.workspace_id:
+            self._record("attached", session, "a workspace")
         self._log.info("kernel %s created (%s, %s)", session.id, session.kernel.spec.name, session.acquire_source)
 
     def refused(self, error: SandkastenError, image: str, workspace_id: str) -> None:
@@ -69,7 +72,22 @@ class Chronicle:
         except StoreFailed as error:
             self._log.error("how to reach session %s is not stored: %s", session.id, error)
 
-    def died(self, session: Session, reason: str) -> None:
+    def attached(self, session: Session) -> None:
+        """The first client of a session is there."""
+        self._record("attached", session, "a client connected")
+
+    def changed(self, session: Session, change: Change, reason: str) -> None:
+        """The kernel's process died, was restarted or does not answer; its sandbox lives on."""
+        self._record(change, session, reason)
+        if change != "died":
+            return
+        session.reason = reason
+        try:
+            self._store.note(session.id, reason)
+        except StoreFailed as error:
+            self._log.error("why the kernel of session %s died is not stored: %s", session.id, error)
+
+    def gone(self, session: Session, reason: str) -> None:
         """The sandbox of a session is gone, by itself."""
         self._note_end(session, "crashed", reason)
         self._record("died", session, reason)

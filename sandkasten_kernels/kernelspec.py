@@ -32,7 +32,8 @@ class Kernelspec:
     language is bash, and not a process of its own. `warm_up` is code that a kernel runs silently before it is warm,
     `after_claim` when it has its owner's environment, ahead of the owner's first request. `pool`: whether it may be
     kept warm. `limits` and `network_mode` are None as far as the sandbox gets what `defaults` says, `culling` as far as
-    its sessions end as the settings say.
+    its sessions end as the settings say. `auto_restart`: whether a process that ends by itself is started again;
+    `heartbeat_seconds` and `interrupt_seconds` are those of `Pulse` and `Interrupts`.
     """
 
     name: str
@@ -47,6 +48,9 @@ class Kernelspec:
     pool: bool = True
     after_claim: str = ""
     culling: Culling = DEFAULT_CULLING
+    auto_restart: bool = True
+    heartbeat_seconds: int = 10
+    interrupt_seconds: int = 10
 
     def model(self, base_url: str = "/") -> dict[str, Any]:
         """Return the kernelspec as jupyter_server shows it; `resources` has the URL of each file."""

@@ -53,6 +53,21 @@ class Metadata(HasTraits):
         ["none", "bridge"], "none", help="What a sandbox can reach; left out: `defaults.network_mode`."
     ).tag(config=True)
     pool = Bool(True, help="Whether the pool may keep kernels warm.").tag(config=True)
+    auto_restart = Bool(True, help="Whether a kernel that ends by itself is started again, without its variables.").tag(
+        config=True
+    )
+    heartbeat_seconds = Int(
+        10,
+        min=0,
+        help="A kernel that somebody waits for and that says nothing for so long is asked on its control channel, and "
+        "unresponsive when it has not answered after as long; 0: it is never asked.",
+    ).tag(config=True)
+    interrupt_seconds = Int(
+        10,
+        min=0,
+        help="So long after an interrupt a cell that still runs gets SIGINT, and after as long again the kernel gets "
+        "SIGTERM and is started again; 0: neither.",
+    ).tag(config=True)
     warm_up = Unicode("", help="Code that a kernel runs silently before it counts as warm.").tag(config=True)
     after_claim = Unicode(
         "",

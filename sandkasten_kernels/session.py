@@ -46,6 +46,8 @@ class Session:
     transfers: int = 0
     released: bool = False
     crashed: datetime | None = None
+    greeted: bool = False
+    reason: str = ""
     seats: Seats = field(init=False)
     files: Files = field(init=False)
     turns: dict[str, Turns] = field(init=False)
@@ -65,6 +67,11 @@ class Session:
     def id(self) -> str:
         """The one id of the session and its kernel."""
         return self.kernel.id
+
+    @property
+    def unresponsive(self) -> bool:
+        """Whether somebody waits for the kernel, and it does not even answer that it is alive."""
+        return self.kernel.unresponsive
 
     @property
     def last_activity(self) -> datetime:
@@ -126,6 +133,7 @@ class Session:
             "last_activity": timestamp(self.last_activity),
             "execution_state": link.execution_state,
             "connections": link.connections,
+            "unresponsive": self.unresponsive,
         }
 
     def record(self) -> Record:
@@ -148,6 +156,7 @@ class Session:
             name=self.name,
             labels=self.labels,
             workspace_id=self.workspace_id,
+            reason=self.reason,
         )
 
 
@@ -174,9 +183,12 @@ def info(record: Record, session: Session | None = None) -> dict[str, Any]:
         "name": record.name,
         "labels": dict(record.labels),
         "workspace_id": record.workspace_id or None,
+        "execution_state": session.kernel.link.execution_state if session and not ended else "dead",
+        "unresponsive": bool(session and session.unresponsive),
+        "reason": record.reason,
     }
     if ended:
-        answer.update(ended_at=timestamp(ended), reason=record.reason)
+        answer["ended_at"] = timestamp(ended)
     return answer
 
 

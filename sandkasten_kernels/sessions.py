@@ -141,6 +141,7 @@ class Sessions:
         kernel.on_connected(lambda: self._chronicle.connected(session))
         if kernel.workspace:
             kernel.workspace.session_id = session.id
+        kernel.on_change(lambda change, reason: self._chronicle.changed(session, change, reason))
         kernel.on_gone(lambda: self._gone(session))
         if not kernel.sandbox.alive:
             self._end(session, "crashed", "its sandbox ended")
@@ -235,7 +236,11 @@ class Sessions:
 
     def attach(self, session: Session, connection: Connection, session_id: str) -> Seat:
         """Deliver what the session's kernel says to ``connection``, in the place of an older one of ``session_id``."""
-        return session.seats.take(connection, session_id)
+        seat = session.seats.take(connection, session_id)
+        if not session.greeted:
+            session.greeted = True
+            self._chronicle.attached(session)
+        return seat
 
     def detach(self, session: Session, seat: Seat, connection: Connection, undelivered: Sequence[Message]) -> None:
         """Stop delivering to ``connection``; its session's idle time begins when it was the last.
@@ -252,7 +257,7 @@ class Sessions:
         """The sandbox is gone: its place is free at once, the dead kernel stays listed until it is deleted or idle."""
         if session.id in self._sessions:
             session.crashed = datetime.now(UTC)
-            self._chronicle.died(session, session.kernel.reason)
+            self._chronicle.gone(session, session.kernel.reason)
             self._release(session)
 
     def _release(self, session: Session) -> None:

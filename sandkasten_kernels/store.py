@@ -60,7 +60,8 @@ class Record:
     ----------
     origin: the API that made it, ``api`` or ``v1``.
     sandbox: how the engine calls its sandbox.
-    status: ``running``, or how it ended: ``expired``, ``destroyed``, ``crashed``; `reason` says more.
+    status: ``running``, or how it ended: ``expired``, ``destroyed``, ``crashed``.
+    reason: why it ended, or while it runs, how its kernel's last process did.
     ttl_seconds: how long it lives without being used; 0 for ever.
     max_lifetime_seconds: how long it lives however it is used; 0 for ever.
     cull_connected, cull_busy: whether it ends also while a client is connected, and while something runs.
@@ -132,6 +133,10 @@ class Store:
         statement = "SELECT connection FROM connections WHERE session = ?"
         row = self._database.execute(statement, (session_id,)).fetchone()
         return dict(json.loads(row[0])) if row else None
+
+    def note(self, session_id: str, reason: str) -> None:
+        """Note what has happened to a session that lives on."""
+        self._write("UPDATE sessions SET reason = ? WHERE id = ? AND ended IS NULL", (reason, session_id))
 
     def end(self, session_id: str, status: str, reason: str, when: float) -> None:
         """Note how a session ended; the first word stands."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from ..errors import InvalidImage, LimitReached, SandboxFailed, SandkastenError
+from ..errors import InvalidImage, KernelDead, LimitReached, SandboxFailed, SandkastenError
 from ..execution import Collector, Job, Outcome, Sink
 from ..parameters import SessionRequest, exec_request, label_filter
 from ..session import Session as LiveSession
@@ -30,7 +30,7 @@ class V1Handler(Handler):
         """Return how a job ended; it is stopped when the client goes away. Raises `SessionEnded` for that, too."""
         try:
             return await self.unless_gone(self.services.executions.run(session, job, sink))
-        except SandboxFailed:
+        except (SandboxFailed, KernelDead):
             self.services.sessions.running(session.id, self.owner)  # where it has ended meanwhile, that is the error
             raise
 
