@@ -39,17 +39,15 @@ from .images_app import ImagesApp
 from .kernelspec import Kernelspecs
 from .keys import Sections
 from .launcher import Launcher
-from .listen import parse_listen
+from .listen import parse_listen, reachable, url_host
 from .notebooks import NotebookSessions
 from .own_images import OwnImages
 from .pool import Pool
-from .run_app import RunApp
 from .sessions import Rules, Sessions
 from .settings import Settings, command_line_settings, file_settings
 from .store import Store
 from .workspace_files import WorkspaceFiles
 from .workspaces import Workspaces
-from .workspaces_app import WorkspacesApp
 
 __all__ = ["SandkastenApp", "main"]
 
@@ -151,8 +149,15 @@ class SandkastenApp(Application):
         "doctor": (DoctorApp, "Check this machine and the configuration."),
         "images": (ImagesApp, "Build the images of the sandboxes."),
         "config": (ConfigApp, "Check the configuration, or show it with the source of each value."),
-        "run": (RunApp, "Run a program in a kernel of a gateway."),
-        "workspaces": (WorkspacesApp, "Write a workspace to a tar archive, or make one of it."),
+        "token": ("sandkasten_kernels.token_app.TokenApp", "Print the token, or make a new one."),
+        "run": ("sandkasten_kernels.run_app.RunApp", "Run a program in a sandbox of its own."),
+        "exec": ("sandkasten_kernels.session_apps.ExecApp", "Run a command in a session."),
+        "ps": ("sandkasten_kernels.session_apps.PsApp", "List the sessions."),
+        "rm": ("sandkasten_kernels.session_apps.RmApp", "End sessions."),
+        "cp": ("sandkasten_kernels.cp_app.CpApp", "Copy files to a session or a workspace, and back."),
+        "workspaces": ("sandkasten_kernels.workspaces_app.WorkspacesApp", "List, export, import, remove workspaces."),
+        "pool": ("sandkasten_kernels.status_apps.PoolApp", "Show what is kept warm."),
+        "events": ("sandkasten_kernels.status_apps.EventsApp", "Show what has happened."),
     }
 
     def _log_level_default(self) -> int:
@@ -304,9 +309,12 @@ class SandkastenApp(Application):
         )
         server.add_sockets(sockets)
         stack.callback(server.stop)
-        name = f"[{host}]" if ":" in host else host or "localhost"
+        port = sockets[0].getsockname()[1]
+        stack.callback(data.withdraw)
+        data.announce(f"http://{url_host(reachable(host))}:{port}{web.base_url}", token)
+        name = url_host(host or "localhost")
         shown = "YOUR_API_KEY" if self.api_key else token
-        return f"http://{name}:{sockets[0].getsockname()[1]}{web.base_url}?token={shown}"
+        return f"http://{name}:{port}{web.base_url}?token={shown}"
 
     def kernelspecs(self) -> Kernelspecs:
         """Return the kernelspecs on offer. Raises `ConfigError`."""

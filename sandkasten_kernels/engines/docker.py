@@ -54,6 +54,7 @@ class DockerEngine(Engine):
         self._host: Host | None = None
         self._volumes: Volumes | None = None
         self._private = WorkspaceSettings(parent=self.parent)
+        self._image_mb = Limits(parent=self.parent).workspace_mb if self._private.disk == "image" else 0
         self._names: set[str] = set()
         self._creating: set[asyncio.Future[str]] = set()
         self._discards: set[asyncio.Task[None]] = set()
@@ -323,7 +324,9 @@ class DockerEngine(Engine):
         try:
             os.close(sandbox.sockets.open("guest-control"))
             if self.workspaces_dir:
-                self._volumes = Volumes(self.instance, self.workspaces_dir, self.run_dir, self._run, self.log)
+                self._volumes = Volumes(
+                    self.instance, self.workspaces_dir, self.run_dir, self._run, self.log, self._image_mb
+                )
                 await self._volumes.setup(self._api, sandbox)
         finally:
             await self.destroy(sandbox)
