@@ -31,6 +31,7 @@ from .engines import Engine
 from .engines.registry import find_engine
 from .environment import CONFIG_VARIABLE, environment_settings
 from .errors import ConfigError, SandkastenError
+from .event_log import EventLog
 from .executions import Executions
 from .handlers.base import Services
 from .handlers.server import http_server
@@ -249,6 +250,7 @@ class SandkastenApp(Application):
         limits = within(Limits(parent=self))
         store = Store(data.path / "sessions.sqlite")
         stack.callback(store.close)
+        events = EventLog(store, self.log)
         rules = Rules(
             ttl_seconds=self.session_ttl_seconds,
             kernel_ttl_seconds=self.kernel_ttl_seconds,
@@ -262,7 +264,7 @@ class SandkastenApp(Application):
         workspaces = Workspaces(engine, data.path, limits.min_free_disk_mb, self.log)
         claims = Claims(pool, launcher, workspaces)
         files = WorkspaceFiles(claims, workspaces, specs)
-        sessions = Sessions(pool, launcher, specs, store, claims, rules, self.log)
+        sessions = Sessions(pool, launcher, specs, store, claims, rules, events, self.log)
         sessions.setup()
         executions = Executions(
             max_concurrent=limits.max_concurrent_execs,
@@ -294,6 +296,7 @@ class SandkastenApp(Application):
                 limits,
                 workspaces,
                 files,
+                events,
             )
         )
         server.add_sockets(sockets)

@@ -14,7 +14,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from .claims import Claims
-from .errors import InvalidRequest, LimitReached, SandboxFailed, SessionEnded, StoreFailed, UnknownKernel
+from .errors import (
+    InvalidRequest,
+    LimitReached,
+    SandboxFailed,
+    SandkastenError,
+    SessionEnded,
+    StoreFailed,
+    UnknownKernel,
+)
+from .event_log import EventLog, Kind
 from .kernel import WORKSPACE
 from .kernelspec import Kernelspec, Kernelspecs
 from .launcher import Launcher
@@ -94,6 +103,7 @@ class Sessions:
         store: Store,
         claims: Claims,
         rules: Rules,
+        events: EventLog,
         log: logging.Logger,
     ) -> None:
         self.started = datetime.now(UTC)
@@ -104,6 +114,7 @@ class Sessions:
         self._specs = specs
         self._store = store
         self._claims = claims
+        self._events = events
         self._log = log
         self._sessions: dict[str, Session] = {}
         self._making: Counter[str] = Counter()
@@ -134,6 +145,14 @@ class Sessions:
         Raises `UnknownKernelspec`, `LimitReached`, `NoCapacity`, `InvalidWorkspace`, `SandboxFailed`, `EngineError`.
         """
         spec = self._specs.get(wanted.kernelspec)
+        try:
+            return await self._create(spec, wanted, owner)
+        except SandkastenError as error:
+            details = {"code": error.code, "image": spec.image, "workspace_id": wanted.workspace_id}
+            self._events.record("refused", reason=error.message, **details)
+            raise
+
+    async def _create(self, spec: Kernelspec, wanted: Wanted, owner: str) -> Session:
         living = [session for session in self._sessions.values() if session.owner == owner and not session.crashed]
         having = len(living) + self._making[owner]
         if having >= self.rules.max_per_owner:
@@ -181,6 +200,7 @@ class Sessions:
             self._end(session, "crashed", "its sandbox ended")
             raise SandboxFailed("the sandbox ended while it was claimed: try again", retry_after=1)
         self._watch(session)
+        self._record("claimed", session, session.acquire_detail, source=acquired.source)
         self._log.info("kernel %s created (%s, %s)", session.id, spec.name, acquired.source)
         return session
 
@@ -273,7 +293,12 @@ class Sessions:
         for client in tuple(session.kernel.link.clients):
             client.end(reason)
         self._release(session)
+        self._record("culled" if status == "expired" else "ended", session, reason)
         self._log.info("kernel %s ended: %s", session.id, reason)
+
+    def _record(self, kind: Kind, session: Session, reason: str, **details: str) -> None:
+        told = {"image": session.kernel.spec.image, "name": session.name, "workspace_id": session.workspace_id}
+        self._events.record(kind, session_id=session.id, reason=reason, **told, **details)
 
     def _note_connection(self, session: Session) -> None:
         try:
@@ -326,6 +351,7 @@ class Sessions:
         if session.id in self._sessions:
             session.crashed = datetime.now(UTC)
             self._note_end(session, "crashed", session.kernel.reason)
+            self._record("died", session, session.kernel.reason)
             self._log.warning("kernel %s is dead: %s", session.id, session.kernel.reason)
             self._release(session)
 

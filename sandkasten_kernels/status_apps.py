@@ -11,8 +11,6 @@ from .client_app import ClientApp, print_json, print_table
 
 __all__ = ["EventsApp", "PoolApp"]
 
-PAGE = 500
-
 
 class PoolApp(ClientApp):
     """Shows what the pool keeps warm, for each kernelspec."""
@@ -45,18 +43,19 @@ class EventsApp(ClientApp):
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("-f", "--follow", action="store_true", help="and then what happens, as it does")
-        parser.add_argument("--since", metavar="ID", type=int, default=0, help="only what came after this event")
+        parser.add_argument("--since", metavar="ID", type=int, help="what came after this event")
+        parser.add_argument(
+            "-n", "--limit", metavar="N", type=int, default=100, help="how many at most, 100 if not said"
+        )
         parser.add_argument("--json", action="store_true", help="one object in each line, for a program")
 
     def run(self, client: SyncSandboxClient) -> int:
-        since = self.options.since
-        while events := client.events(since=since, limit=PAGE):
-            for event in events:
-                self._print(event)
-            since = events[-1].id
-        if self.options.follow:
-            for event in client.follow_events(since=since):
-                self._print(event)
+        since, limit = self.options.since, self.options.limit
+        follow = self.options.follow
+        for event in (
+            client.follow_events(since=since, limit=limit) if follow else client.events(since=since, limit=limit)
+        ):
+            self._print(event)
         return 0
 
     def _print(self, event: Event) -> None:

@@ -39,6 +39,12 @@ MIGRATIONS = (
     CREATE TRIGGER connections_end AFTER UPDATE OF ended ON sessions WHEN NEW.ended IS NOT NULL
     BEGIN DELETE FROM connections WHERE session = NEW.id; END;
     """,
+    """
+    CREATE TABLE events (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, time REAL NOT NULL, kind TEXT NOT NULL, session_id TEXT NOT NULL,
+        reason TEXT NOT NULL, details TEXT NOT NULL
+    ) STRICT;
+    """,
 )
 """Each brings the database from the version of its index to the next; never changed once released, only added to."""
 
@@ -151,6 +157,14 @@ class Store:
             having = (row for row in rows if not labels or labels <= json.loads(row["labels"]).items())
             found = [_record(row) for row in islice(having, MAX_RECORDS)]
         return sorted(found, key=lambda record: -record.created)
+
+    def query(self, statement: str, values: tuple[Any, ...]) -> list[sqlite3.Row]:
+        """Return the rows of a statement for a table that is another module's. Raises `StoreFailed`."""
+        try:
+            with closing(self._database.execute(statement, values)) as rows:
+                return rows.fetchall()
+        except sqlite3.Error as error:
+            raise StoreFailed(f"the gateway's store cannot be used: {error}") from error
 
     def _write(self, statement: str, values: Mapping[str, Any] | tuple[Any, ...]) -> int:
         """Return how many rows a statement has changed. Raises `StoreFailed`."""

@@ -33,6 +33,7 @@ from sandkasten_kernels.client import (
     WorkspaceNotFound,
 )
 
+from .cable import Cable
 from .gateway import Gateway
 from .sdk import client_of
 
@@ -236,6 +237,23 @@ async def test_the_pool_is_shown(client: Any) -> None:
     found = {pool.kernelspec: pool for pool in await client.pool()}
     assert found["python3"].image == "python"
     assert found["python3"].target == 2
+
+
+async def test_events_are_listed_and_followed_over_a_lost_connection(client: Any, gateway: Gateway) -> None:
+    session = await client.create_session(image="base", name="eventful")
+    created = next(e for e in await client.events() if (e.session_id, e.kind) == (session.id, "claimed"))
+    assert created.details["image"] == "base"
+    kind = "async" if isinstance(client, SandboxClient) else "sync"
+    async with Cable(gateway.url) as cable, client_of(kind, cable.url, gateway.token) as over_cable:
+        followed = over_cable.follow_events(since=created.id - 1)
+        assert (await anext(followed)).id == created.id
+        await cable.cut()
+        await session.destroy()
+        while (event := await anext(followed)).kind != "ended":
+            assert event.id > created.id
+        assert event.session_id == session.id
+        await followed.aclose()
+    assert await client.events(since=event.id - 1, limit=1) == [event]
 
 
 async def test_errors_are_of_one_family_and_in_words(client: Any) -> None:

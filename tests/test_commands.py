@@ -23,7 +23,7 @@ from sandkasten_kernels.errors import ConfigError
 from sandkasten_kernels.progress import ProgressBar, line
 from sandkasten_kernels.run_app import RunApp
 from sandkasten_kernels.session_apps import ExecApp, PsApp, RmApp
-from sandkasten_kernels.status_apps import PoolApp
+from sandkasten_kernels.status_apps import EventsApp, PoolApp
 from sandkasten_kernels.token_app import TokenApp
 from sandkasten_kernels.workspaces_app import WorkspacesApp
 
@@ -215,6 +215,17 @@ def test_workspaces_are_listed_and_removed(shell: Shell, session: SyncSession, g
 def test_the_pool_is_shown(shell: Shell) -> None:
     assert "python3" in shell(PoolApp).out
     assert json.loads(shell(PoolApp, "--json").out)[0]["kernelspec"]
+
+
+def test_events_are_shown_in_lines(shell: Shell, gateway: Gateway) -> None:
+    with SyncSandboxClient(base_url=gateway.url, api_key=gateway.token) as client:
+        ended = client.create_session(image="base")
+        ended.destroy()
+        last = client.events()[-1].id
+    shown = shell(EventsApp).out
+    assert re.search(rf"^\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d  ended  +{ended.id[:8]}  a client destroyed it$", shown, re.M)
+    (only,) = map(json.loads, shell(EventsApp, "--json", f"--since={last - 1}", "-n1").out.splitlines())
+    assert only["id"] == last
 
 
 @pytest.fixture

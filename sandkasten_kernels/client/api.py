@@ -65,7 +65,10 @@ class Api:
     async def open(
         self, method: str, path: str, *, json: Any = None, params: Mapping[str, Any] | None = None, again: bool = False
     ) -> AsyncIterator[tuple[httpx.Response, AsyncGenerator[bytes, None]]]:
-        """Give an answer whose body is read in pieces. Raises as `ask`, and `StreamError` where it is cut off."""
+        """Give an answer whose body is read in pieces, events where there are some.
+
+        Raises as `ask`, and `StreamError` where it is cut off.
+        """
         timeout = self._timeout(HEARTBEAT_SECONDS)
         response = await self._answer(method, path, again, False, json, params, None, timeout)
         try:
@@ -107,7 +110,7 @@ class Api:
         wait = FIRST_WAIT_SECONDS
         while True:
             try:
-                response = await self.wire.send(self._request(method, path, content, params, body, timeout))
+                response = await self.wire.send(self._request(method, path, whole, content, params, body, timeout))
                 if whole or response.status_code >= 300:
                     await self.wire.read(response)
                 if response.status_code < 300:
@@ -127,15 +130,17 @@ class Api:
         self,
         method: str,
         path: str,
+        whole: bool,
         content: Any,
         params: Mapping[str, Any] | None,
         body: Body | None,
         timeout: httpx.Timeout | None,
     ) -> httpx.Request:
-        headers = dict(body.headers) if body else {}
+        headers = {"Accept": "*/*" if whole else "text/event-stream, */*", **(body.headers if body else {})}
         data = None
         if content is not None:
-            data, headers = json.dumps(content).encode(), {"Content-Type": "application/json"}
+            data = json.dumps(content).encode()
+            headers["Content-Type"] = "application/json"
         options: dict[str, Any] = {"timeout": timeout} if timeout else {}
         request = self.wire.http.build_request(method, path, content=data, params=params, headers=headers, **options)
         if body:

@@ -20,6 +20,7 @@ __all__ = ["SandboxClient"]
 
 TIMEOUT_SECONDS = 120.0
 RETRY_SECONDS = 10.0
+AGAIN_SECONDS = 0.2
 
 
 class SandboxClient:
@@ -141,21 +142,34 @@ class SandboxClient:
         """Return what is kept warm, for each kernelspec."""
         return [PoolInfo.of(entry) for entry in (await self._api.ask("GET", "/api/status", again=True))["pool"]]
 
-    async def events(self, *, since: int = 0, limit: int = 100) -> list[Event]:
-        """Return what has happened after the event ``since``, oldest first."""
-        params = {"since": str(since), "limit": str(limit)}
-        return [
-            Event.of(entry) for entry in (await self._api.ask("GET", "/v1/events", params=params, again=True))["events"]
-        ]
+    async def events(self, *, since: int | None = None, limit: int = 100) -> list[Event]:
+        """Return what has happened after the event ``since``, or lately, oldest first and at most ``limit``."""
+        return (await self._events(since, limit))[0]
 
-    async def follow_events(self, *, since: int = 0) -> AsyncGenerator[Event, None]:
-        """Yield what has happened after the event ``since``, and then what happens, as it does.
+    async def follow_events(self, *, since: int | None = None, limit: int = 0) -> AsyncGenerator[Event, None]:
+        """Yield what has happened after the event ``since``, or the last ``limit``, and then what happens, as it does.
 
-        Raises `StreamError` when the connection is lost; the last event's id is where to go on.
+        A connection that is lost is made anew, and nothing is missed by that.
         """
-        stream = self._api.events("GET", "/v1/events", params={"since": str(since)}, again=True)
-        async with aclosing(stream) as events:
-            async for event in events:
-                if event.name == "event":
-                    yield Event.of(json.loads(event.data))
-        raise StreamError(f"the gateway at {self.base_url} ended the stream of events")
+        if since is None:
+            events, since = await self._events(None, limit)
+            for event in events:
+                yield event
+        while True:
+            async with aclosing(
+                self._api.events("GET", "/v1/events", params={"since": str(since)}, again=True)
+            ) as told:
+                try:
+                    async for server_event in told:
+                        if server_event.name == "event":
+                            event = Event.of(json.loads(server_event.data))
+                            since = event.id
+                            yield event
+                except StreamError:
+                    await self._api.wire.sleep(AGAIN_SECONDS)
+
+    async def _events(self, since: int | None, limit: int) -> tuple[list[Event], int]:
+        """Return events, and after which one to go on."""
+        params = {"limit": str(limit)} if since is None else {"limit": str(limit), "since": str(since)}
+        data = await self._api.ask("GET", "/v1/events", params=params, again=True)
+        return [Event.of(entry) for entry in data["events"]], int(data["last"])

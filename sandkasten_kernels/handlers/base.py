@@ -18,6 +18,7 @@ from tornado.web import HTTPError, RequestHandler
 from ..auth import Authenticator
 from ..config import Limits
 from ..errors import InvalidRequest, SandkastenError, TooLarge, Unauthorized
+from ..event_log import EventLog
 from ..executions import Executions
 from ..kernelspec import Kernelspecs
 from ..notebooks import NotebookSessions
@@ -50,6 +51,7 @@ class Services:
     limits: Limits
     workspaces: Workspaces
     workspace_files: WorkspaceFiles
+    events: EventLog
 
 
 def _masked(parameter: re.Match[str]) -> str:

@@ -22,13 +22,20 @@ from ..execution import Outcome
 from ..output import as_json, output_of
 from .base import Handler
 
-__all__ = ["EventStream"]
+__all__ = ["HEARTBEAT_SECONDS", "EventStream", "sse_headers"]
 
 log = logging.getLogger("sandkasten_kernels.events")
 HEARTBEAT_SECONDS = 10.0
 MAX_UNREAD_BYTES = 64 * 1024 * 1024
 EVENT_BYTES = 128
 LAST_READ_SECONDS = 120.0
+
+
+def sse_headers(handler: Handler) -> None:
+    """Say that the answer is a stream of events, which nothing in between may keep or hold back."""
+    handler.set_header("Content-Type", "text/event-stream")
+    handler.set_header("Cache-Control", "no-cache")
+    handler.set_header("X-Accel-Buffering", "no")
 
 
 class EventStream:
@@ -139,9 +146,7 @@ class EventStream:
     async def _flush(self, data: bytes) -> None:
         if not self._begun:
             self._begun = True
-            self._handler.set_header("Content-Type", "text/event-stream")
-            self._handler.set_header("Cache-Control", "no-cache")
-            self._handler.set_header("X-Accel-Buffering", "no")
+            sse_headers(self._handler)
         self._handler.write(data)
         await self._handler.flush()
         self._written += 1

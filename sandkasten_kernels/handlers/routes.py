@@ -7,7 +7,7 @@ from typing import Any
 
 from tornado.web import Application
 
-from . import v1, v1_control, v1_downloads, v1_files, v1_workspaces
+from . import v1, v1_control, v1_downloads, v1_events, v1_files, v1_workspaces
 from .base import Handler, Health, NotFound, Services, log_request
 from .bodies import BoundedApplication
 from .channels import Channels
@@ -61,6 +61,7 @@ ROUTES: list[tuple[str, type[Handler]]] = [
     (r"/v1/sessions/([^/]+)/fs/download", v1_downloads.Download),
     (r"/v1/sessions/([^/]+)/fs/upload", v1_files.Upload),
     (r"/v1/sessions/([^/]+)/fs/unpack", v1_files.Unpack),
+    (r"/v1/events", v1_events.Events),
     (r"/v1/workspaces", v1_workspaces.Workspaces),
     (r"/v1/workspaces/([^/]+)", v1_workspaces.Workspace),
     *((rf"/v1/workspaces/([^/]+)/{path}", handler) for path, handler in v1_workspaces.FILE_ROUTES.items()),
