@@ -18,6 +18,7 @@ __all__ = [
     "InvalidRequest",
     "InvalidSettings",
     "InvalidWorkspace",
+    "KernelDead",
     "LimitReached",
     "NoCapacity",
     "NoSpace",
@@ -143,6 +144,13 @@ class SessionEnded(SandkastenError):
 
     status = 410
     code = "SESSION_EXPIRED"
+
+
+class KernelDead(SandkastenError):
+    """The session's kernel has ended and is not started again by itself; its shell and its files are there."""
+
+    status = 409
+    code = "KERNEL_DEAD"
 
 
 class UnknownFile(SandkastenError):

@@ -13,9 +13,10 @@ from .activity import Activity
 from .engines import Engine
 from .engines.usage import Usage
 from .host_usage import HostWatch
+from .lifetime import FOR_EVER
 from .messages import timestamp
 from .pool import Pool
-from .session import FOR_EVER, Session
+from .session import Session
 from .sessions import Sessions
 
 __all__ = ["Overview"]
