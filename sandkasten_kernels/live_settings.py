@@ -12,7 +12,8 @@ from .config import Defaults, Limits
 from .disk_watch import DiskWatch
 from .executions import Executions
 from .pool import Pool
-from .sessions import Rules, Sessions
+from .rules import Rules
+from .sessions import Sessions
 from .settings import Settings
 from .workspaces import Workspaces
 
@@ -42,6 +43,7 @@ APPLIES: dict[str, str] = {
     "defaults.max_exec_timeout_ms": AT_ONCE,
     **{f"pool.{name}": AT_ONCE for name in _POOL},
     **{f"limits.{name}": AT_ONCE for name in Limits.class_own_traits(config=True) if name != "host_reserve_mb"},
+    "limits.workspace_mb": "at once, and with workspace.disk: image after a restart",
     "log_level": AT_ONCE,
 }
 """To what a setting applies as soon as it is saved; those that are not here apply after a restart."""

@@ -16,10 +16,10 @@ DEATHS = ("memory", "signal", "exit", "connection", "sandbox", "start", "other")
 
 _SIGNS = {
     "out of memory": "memory",
+    "sandbox": "sandbox",
     "killed by signal": "signal",
     "exit code": "exit",
     "connection": "connection",
-    "sandbox": "sandbox",
     "started": "start",
 }
 _START = (0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30, 60)

@@ -134,6 +134,8 @@ async def test_no_caller_makes_labels(api: Api) -> None:
         ("killed by signal SIGSEGV", "signal"),
         ("it ended with exit code 1", "exit"),
         ("its sandbox ended", "sandbox"),
+        ("the first process of its sandbox was killed by signal SIGKILL", "sandbox"),
+        ("its sandbox was killed, out of memory, limit 512 MiB", "memory"),
         ("a reason that nobody has thought of", "other"),
     ],
 )
