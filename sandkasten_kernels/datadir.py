@@ -9,18 +9,10 @@ import tempfile
 import uuid
 from pathlib import Path
 
+from .client.runtime_file import Running, default_data_dir, remove_running, write_running
 from .errors import ConfigError
 
-__all__ = ["DataDir", "default_data_dir"]
-
-
-def default_data_dir() -> Path:
-    """Return where a gateway of this user keeps its state: ``/var/lib/sandkasten`` for root, else the XDG directory."""
-    if os.getuid() == 0:
-        return Path("/var/lib/sandkasten")
-    state = os.environ.get("XDG_STATE_HOME", "")
-    base = Path(state) if state.startswith("/") else Path.home() / ".local" / "state"
-    return base / "sandkasten"
+__all__ = ["DataDir", "default_data_dir", "new_token", "token_of"]
 
 
 class DataDir:
@@ -48,27 +40,50 @@ class DataDir:
 
     def instance(self) -> str:
         """Return the id of this installation, made once; its sandboxes carry it."""
-        return self._kept("instance", uuid.uuid4().hex)
+        return _kept(self.path, "instance", uuid.uuid4().hex)
 
     def token(self) -> str:
         """Return the token that was generated for this installation, made once; readable by its owner alone."""
-        return self._kept("token", secrets.token_hex(24))
+        return token_of(self.path)
 
-    def _kept(self, name: str, new: str) -> str:
-        """Return what the file ``name`` holds; made whole or not at all, with mode 0600."""
-        file = self.path / name
-        if not file.exists():
-            fd, draft = tempfile.mkstemp(dir=self.path, prefix=f".{name}-")
+    def announce(self, url: str, token: str) -> None:
+        """Tell the clients of this user where the gateway serves; `withdraw` takes it back."""
+        write_running(self.path, Running(url, token, os.getpid()))
+
+    def withdraw(self) -> None:
+        """Remove what `announce` has told."""
+        remove_running(self.path)
+
+    def close(self) -> None:
+        """Let another gateway use the directory."""
+        os.close(self._lock)
+
+
+def token_of(data_dir: Path) -> str:
+    """Return the token that was generated in a data directory, made once. Raises `ConfigError`."""
+    return _kept(data_dir, "token", secrets.token_hex(24))
+
+
+def new_token(data_dir: Path) -> str:
+    """Return a new token, which stands in the place of the one there was. Raises `ConfigError`."""
+    return _kept(data_dir, "token", secrets.token_hex(24), anew=True)
+
+
+def _kept(directory: Path, name: str, new: str, *, anew: bool = False) -> str:
+    """Return what the file ``name`` holds; made whole or not at all, with mode 0600."""
+    file = directory / name
+    try:
+        if anew or not file.exists():
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            fd, draft = tempfile.mkstemp(dir=directory, prefix=f".{name}-")
             with open(fd, "w") as writer:
                 writer.write(new + "\n")
                 writer.flush()
                 os.fsync(fd)
             Path(draft).replace(file)
         value = file.read_text().strip()
-        if not value:
-            raise ConfigError(f"data_dir: {file} is empty; remove it, and a new one is made")
-        return value
-
-    def close(self) -> None:
-        """Let another gateway use the directory."""
-        os.close(self._lock)
+    except OSError as error:
+        raise ConfigError(f"data_dir: {file}: {error.strerror}") from error
+    if not value:
+        raise ConfigError(f"data_dir: {file} is empty; remove it, and a new one is made")
+    return value

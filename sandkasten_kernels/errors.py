@@ -15,6 +15,7 @@ __all__ = [
     "InvalidImage",
     "InvalidRequest",
     "InvalidWorkspace",
+    "KernelDead",
     "LimitReached",
     "NoCapacity",
     "NoSpace",
@@ -108,6 +109,13 @@ class SessionEnded(SandkastenError):
 
     status = 410
     code = "SESSION_EXPIRED"
+
+
+class KernelDead(SandkastenError):
+    """The session's kernel has ended and is not started again by itself; its shell and its files are there."""
+
+    status = 409
+    code = "KERNEL_DEAD"
 
 
 class UnknownFile(SandkastenError):

@@ -72,6 +72,7 @@ class KernelLink:
         self._requests: OpenRequests[Client] = OpenRequests()
         self._iopub_proven = asyncio.Event()
         self._heard_at = 0.0
+        self.on_asked: Callable[[], None] = lambda: None
         self._oversized = 0
         self._oversized_told = 0.0
 
@@ -133,6 +134,7 @@ class KernelLink:
             target.send(self._signer.frames(parts))
         except ChannelError as error:
             raise LinkError(str(error)) from error
+        self.on_asked()
         await target.drain()
 
     def post(self, channel: str, msg_type: str, content: Mapping[str, Any]) -> asyncio.Future[Reply]:
@@ -160,6 +162,25 @@ class KernelLink:
         """Send an iopub message of the gateway's own to every client."""
         _, parts = build(msg_type, content, self.session, parent_header)
         self._fan_out("iopub", parts)
+
+    @property
+    def heard_at(self) -> float:
+        """When the kernel last said something on iopub, by the event loop's clock."""
+        return self._heard_at
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a client's request is not done."""
+        return bool(self._requests)
+
+    def executing(self) -> list[tuple[str, bytes]]:
+        """Return ids and headers of the executions that are not done, first the one that came first."""
+        return [(request.msg_id, request.header) for request in self._requests.executing()]
+
+    def refuse(self, client: Client, parts: Parts, ename: str, reason: str) -> None:
+        """Answer a client's message with an error and ``idle`` instead of sending it to the kernel, which is gone."""
+        self._requests.add(client, parts[0])
+        self.fail_open_requests(ename, reason)
 
     def tell_executions(self, words: str) -> list[str]:
         """Say something on stderr in every execution that is not done; return the ids of their requests."""

@@ -8,7 +8,7 @@ import re
 from .errors import ConfigError
 from .traitcheck import in_words
 
-__all__ = ["is_loopback", "parse_listen"]
+__all__ = ["is_loopback", "parse_listen", "reachable", "url_host"]
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?")
 _NUMERIC = re.compile(r"(?:^|\.)(?:[0-9]+|0[xX][0-9a-fA-F]*)\Z")
@@ -36,6 +36,16 @@ def parse_listen(listen: str) -> tuple[str, int]:
     if not valid:
         raise ConfigError(f"listen: {in_words(host)} is neither a host name nor an address")
     return host, int(port)
+
+
+def reachable(host: str) -> str:
+    """Return the host by which this machine itself reaches what listens at ``host``."""
+    return {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+
+
+def url_host(host: str) -> str:
+    """Return a host as it stands in a URL."""
+    return f"[{host}]" if ":" in host else host
 
 
 def is_loopback(host: str) -> bool:

@@ -49,6 +49,9 @@ class OpenRequests(Generic[C]):
         self._requests: OrderedDict[str, OpenRequest[C]] = OrderedDict()
         self._sessions: OrderedDict[str, C] = OrderedDict()
 
+    def __len__(self) -> int:
+        return len(self._requests)
+
     def add(self, client: C, header: bytes) -> None:
         """Remember what a client sends."""
         fields = json_object(header)

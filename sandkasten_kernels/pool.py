@@ -213,6 +213,7 @@ class Pool(LoggingConfigurable):
     def _lost(self, kernel: Kernel) -> None:
         if self._ledger.lost(kernel.spec.name, kernel):
             self.log.warning("%r died in the pool: %s", kernel, kernel.reason)
+            self._launcher.lost(kernel)
             self._spawn(self._remove(kernel), self._removals)
 
     async def _remove(self, kernel: Kernel) -> None:

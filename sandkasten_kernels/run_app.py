@@ -1,93 +1,86 @@
-"""``sandkasten-kernels run --url=URL FILE``: run a program in a kernel of a gateway."""
+"""``sandkasten-kernels run FILE``: a program in a sandbox of its own."""
 
 from __future__ import annotations
 
-import asyncio
-import json
+import argparse
+import re
 import sys
-import uuid
 from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
-from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
-from tornado.websocket import WebSocketClientConnection, websocket_connect
-from traitlets import Unicode
-from traitlets.config import Application
-
-from .errors import ConfigError
+from .client import Image, RunChunk, SandboxError, SyncSandboxClient
+from .client_app import ClientApp
 
 __all__ = ["RunApp"]
 
-MAX_MESSAGE_BYTES = 256 * 1024 * 1024
-TIMEOUT_SECONDS = 60
+TIMED_OUT = 124
+_EXIT_NOTE = re.compile(r".*UserWarning: To exit: use 'exit', 'quit', or Ctrl-D\.\n.*\n")
+"""What IPython says to a person who tried to leave; here it is the program that ended itself."""
 
 
-class RunApp(Application):
-    """Runs a Python program in a fresh kernel, shows its output, and exits with 1 when it raised: ``run FILE``."""
+class RunApp(ClientApp):
+    """Runs a program in a fresh session, shows what it says as it says it, and exits with its code.
+
+    Figures are saved in the current directory, and their names told on stderr. The session ends with the program; a
+    workspace stays.
+    """
 
     name = "sandkasten-kernels run"
     description = __doc__ or ""
-    examples = "echo 'print(6 * 7)' | sandkasten-kernels run --url='http://127.0.0.1:8080/?token=TOKEN' -"
-    url = Unicode("", help="The URL that the gateway printed at its start.").tag(config=True)
-    aliases: dict[str, str] = {"url": "RunApp.url"}
-    flags: dict[str, Any] = {}
+    examples = """examples:
+  sandkasten-kernels run plot.py
+  sandkasten-kernels run --workspace=thesis --image=python - < analysis.py
+  sandkasten-kernels run --image=base - <<< 'uname -a'"""
 
-    def start(self) -> None:
-        """Run the program that the arguments name."""
-        address = urlsplit(self.url)
-        if not address.netloc or len(self.extra_args) != 1:
-            raise ConfigError(f"run: expected --url=URL and one FILE or '-', as in: {self.examples}")
-        file = self.extra_args[0]
+    def arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--workspace", metavar="W", help="the workspace it has; made where there is none")
+        parser.add_argument("--image", metavar="I", help="the image it runs in; without it the gateway's default")
+        parser.add_argument("--timeout", metavar="S", type=float, default=0, help="seconds it may take")
+        parser.add_argument("file", metavar="FILE", help="the program, or - for stdin")
+
+    def run(self, client: SyncSandboxClient) -> int:
+        file = self.options.file
+        code = sys.stdin.read() if file == "-" else Path(file).read_text()
+        with client.create_session(image=self.options.image, workspace_id=self.options.workspace) as session:
+            ended_by = None
+            for chunk in session.run_stream(code, timeout_ms=round(1000 * self.options.timeout)):
+                if chunk.done:
+                    return TIMED_OUT if chunk.timed_out else _code(chunk, ended_by)
+                error = chunk.display.error if chunk.display else None
+                if error and error.name == "SystemExit":
+                    ended_by = error.value
+                else:
+                    _show(chunk)
+        raise SandboxError("the program's end was not told")
+
+
+def _show(chunk: RunChunk) -> None:
+    if chunk.display and chunk.display.image:
+        print(f"saved {_save(chunk.display.image)}", file=sys.stderr)
+        return
+    failed = chunk.stream == "stderr" or (chunk.display is not None and chunk.display.error is not None)
+    text = _EXIT_NOTE.sub("", chunk.output) if failed else chunk.output
+    print(text, end="", flush=True, file=sys.stderr if failed else sys.stdout)
+
+
+def _code(chunk: RunChunk, ended_by: str | None) -> int:
+    """Return what to exit with; a program that ended itself has said that, as a number or in words."""
+    if ended_by in (None, ""):
+        return 0 if ended_by == "" else chunk.exit_code & 0xFF
+    assert ended_by is not None
+    if ended_by.removeprefix("-").isdecimal():
+        return int(ended_by) & 0xFF
+    print(ended_by, file=sys.stderr)
+    return 1
+
+
+def _save(image: Image) -> Path:
+    """Write a figure to the next name that is free."""
+    number = 1
+    while True:
+        path = Path(f"figure-{number}.{image.extension}")
         try:
-            code = sys.stdin.read() if file == "-" else Path(file).read_text()
-        except OSError as error:
-            raise ConfigError(f"run: {file}: {error.strerror}") from error
-        token = parse_qs(address.query).get("token", [""])[0]
-        try:
-            sys.exit(asyncio.run(_run(f"{address.scheme}://{address.netloc}{address.path.rstrip('/')}", token, code)))
-        except (HTTPClientError, OSError) as error:
-            print(f"{self.name}: {error}", file=sys.stderr)
-            sys.exit(2)
-
-
-async def _run(base: str, token: str, code: str) -> int:
-    client = AsyncHTTPClient()
-    headers = {"Authorization": f"token {token}"}
-    response = await client.fetch(
-        HTTPRequest(f"{base}/api/kernels", "POST", headers, body="", request_timeout=TIMEOUT_SECONDS)
-    )
-    kernel = f"{base}/api/kernels/{json.loads(response.body)['id']}"
-    try:
-        request = HTTPRequest(f"ws{kernel.removeprefix('http')}/channels", headers=headers)
-        socket = await websocket_connect(request, max_message_size=MAX_MESSAGE_BYTES)
-        return await _execute(socket, code)
-    finally:
-        await client.fetch(HTTPRequest(kernel, "DELETE", headers))
-
-
-async def _execute(socket: WebSocketClientConnection, code: str) -> int:
-    header = {
-        "msg_id": uuid.uuid4().hex,
-        "msg_type": "execute_request",
-        "session": uuid.uuid4().hex,
-        "username": "",
-        "version": "5.3",
-    }
-    content = {"code": code, "silent": False, "allow_stdin": False}
-    await socket.write_message(json.dumps({"header": header, "channel": "shell", "content": content}))
-    while (frame := await socket.read_message()) is not None:
-        message = json.loads(frame) if isinstance(frame, str) else {}
-        if message.get("parent_header", {}).get("msg_id") != header["msg_id"]:
+            path.touch(exist_ok=False)
+        except FileExistsError:
+            number += 1
             continue
-        kind, content = message["msg_type"], message["content"]
-        if kind == "stream":
-            print(content["text"], end="", flush=True, file=sys.stderr if content["name"] == "stderr" else sys.stdout)
-        elif kind in ("execute_result", "display_data"):
-            print(content["data"].get("text/plain", ""), flush=True)
-        elif kind == "error":
-            print("\n".join(content["traceback"]), file=sys.stderr)
-        elif kind == "execute_reply":
-            return 0 if content["status"] == "ok" else 1
-    print("the gateway closed the connection", file=sys.stderr)
-    return 2
+        return image.save(path)

@@ -27,6 +27,7 @@ class Gateway:
     config: text of the YAML file.
     env: variables besides those of the test run.
     uid: the user that it runs as, who may use the engine; None for this one.
+    port: where it serves; 0 for any free one.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Gateway:
         env: Mapping[str, str] | None = None,
         arguments: tuple[str, ...] = (),
         uid: int | None = None,
+        port: int = 0,
     ) -> None:
         self.data_dir = folder / "data"
         self.log = folder / "gateway.log"
@@ -46,6 +48,7 @@ class Gateway:
             self._env |= {"PYTHONPATH": os.pathsep.join(sys.path), "HOME": str(folder)}
         self._arguments = arguments
         self._uid = uid
+        self._port = port
         self.process: subprocess.Popen[bytes]
         self.url = self.token = ""
 
@@ -64,7 +67,7 @@ class Gateway:
             "sandkasten_kernels",
             "serve",
             f"--config={self._config}",
-            "--listen=127.0.0.1:0",
+            f"--listen=127.0.0.1:{self._port}",
         ]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(

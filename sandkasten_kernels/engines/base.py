@@ -173,6 +173,13 @@ class Engine(LoggingConfigurable, metaclass=_EngineMeta):  # type: ignore[metacl
         """Change the limits of a running sandbox; None leaves one as it is. An engine may refuse: `InvalidRequest`."""
         raise InvalidRequest("cpu_limit, mem_limit_mb: this engine cannot change the limits of a sandbox")
 
+    async def how_ended(self, sandbox: Sandbox) -> str:
+        """Return in words why a sandbox has ended, which nobody asked it to; empty where the engine does not know.
+
+        Asked once, at the moment of its end. Raises `EngineError`.
+        """
+        return ""
+
     async def stats(self, sandbox: Sandbox) -> dict[str, int]:
         """Return what a sandbox uses: ``memory_bytes memory_limit cpu_usage_usec pids``, as far as it is known."""
         return {}

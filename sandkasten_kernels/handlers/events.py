@@ -95,6 +95,8 @@ class EventStream:
             "duration_ms": outcome.duration_ms,
             "timed_out": outcome.timed_out,
         }
+        if outcome.error:
+            content["error"] = outcome.error
         if code:
             content |= {
                 "status": "ok" if outcome.exit_code == 0 else "error",

@@ -1,0 +1,87 @@
+"""The Python SDK: `SandboxClient` for event loops, `SyncSandboxClient` for everything else.
+
+It imports nothing of the gateway.
+"""
+
+from .blocking import SyncSandboxClient, SyncSession, SyncWorkspace
+from .client import SandboxClient
+from .errors import (
+    CommandFailed,
+    CommandTimedOut,
+    FileNotFound,
+    GatewayNotFound,
+    GatewayUnreachable,
+    LimitReached,
+    NoCapacity,
+    SandboxAPIError,
+    SandboxError,
+    SessionExpired,
+    SessionNotFound,
+    StreamError,
+    Unauthorized,
+    WorkspaceInUse,
+    WorkspaceNotFound,
+)
+from .outputs import CellError, Image, Output
+from .session import Session
+from .types import (
+    Event,
+    ExecChunk,
+    ExecResult,
+    FileInfo,
+    Listing,
+    PoolInfo,
+    ReadResult,
+    RunChunk,
+    RunResult,
+    SessionInfo,
+    SessionStats,
+    WorkspaceInfo,
+)
+from .workspace import Workspace
+
+SandkastenError = SandboxError
+SandkastenAPIError = SandboxAPIError
+SandkastenStreamError = StreamError
+
+__all__ = [
+    "CellError",
+    "CommandFailed",
+    "CommandTimedOut",
+    "Event",
+    "ExecChunk",
+    "ExecResult",
+    "FileInfo",
+    "FileNotFound",
+    "GatewayNotFound",
+    "GatewayUnreachable",
+    "Image",
+    "LimitReached",
+    "Listing",
+    "NoCapacity",
+    "Output",
+    "PoolInfo",
+    "ReadResult",
+    "RunChunk",
+    "RunResult",
+    "SandboxAPIError",
+    "SandboxClient",
+    "SandboxError",
+    "SandkastenAPIError",
+    "SandkastenError",
+    "SandkastenStreamError",
+    "Session",
+    "SessionExpired",
+    "SessionInfo",
+    "SessionNotFound",
+    "SessionStats",
+    "StreamError",
+    "SyncSandboxClient",
+    "SyncSession",
+    "SyncWorkspace",
+    "Unauthorized",
+    "Workspace",
+    "WorkspaceInUse",
+    "WorkspaceInfo",
+    "WorkspaceNotFound",
+]

@@ -1,0 +1,198 @@
+"""Local files and directories on their way to a sandbox and back: forms, tar streams, whole files or none."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+import tarfile
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from os import PathLike
+from pathlib import Path
+from typing import BinaryIO
+
+from .wire import Body
+
+__all__ = [
+    "TAR_TYPE",
+    "Progress",
+    "form_of",
+    "place",
+    "scratch",
+    "tar_of_bytes",
+    "tar_of_directory",
+    "tar_of_stream",
+    "unpack",
+]
+
+Progress = Callable[[int, int | None], None]
+"""Told how many bytes have passed, and of how many, where that is known."""
+
+PIECE_BYTES = 256 * 1024
+TAR_TYPE = "application/x-tar"
+_UNSAFE = re.compile(r'["\\\x00-\x1f\x7f]')
+
+
+def form_of(source: BinaryIO, name: str, dest_path: str, progress: Progress | None) -> Body:
+    """Return a form that uploads what is left of a file. Raises `ValueError` for a name that no form can carry."""
+    if found := _UNSAFE.search(name):
+        raise ValueError(f"{name!r}: a file's name with {found[0]!r} cannot be uploaded: give another as filename")
+    boundary = uuid.uuid4().hex
+    head = (
+        f'--{boundary}\r\nContent-Disposition: form-data; name="path"\r\n\r\n{dest_path}\r\n'
+        f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n'
+        "Content-Type: application/octet-stream\r\n\r\n"
+    ).encode()
+    tail = f"\r\n--{boundary}--\r\n".encode()
+    begin, size = _begin_and_size(source)
+
+    def pieces() -> Iterator[bytes]:
+        yield head
+        if begin is not None:
+            source.seek(begin)
+        yield from _counted(iter(lambda: source.read(PIECE_BYTES), b""), size, progress)
+        yield tail
+
+    whole = None if size is None else len(head) + size + len(tail)
+    return Body(pieces, whole, f"multipart/form-data; boundary={boundary}", repeatable=begin is not None)
+
+
+def tar_of_stream(source: BinaryIO) -> Body:
+    """Return an archive that is one already, from where it stands."""
+    begin, size = _begin_and_size(source)
+
+    def pieces() -> Iterator[bytes]:
+        if begin is not None:
+            source.seek(begin)
+        yield from iter(lambda: source.read(PIECE_BYTES), b"")
+
+    return Body(pieces, size, TAR_TYPE, repeatable=begin is not None)
+
+
+def tar_of_bytes(name: str, data: bytes) -> Body:
+    """Return an archive of one file."""
+    archive = [_header(name, len(data), 0o644, 0), data, _padding(len(data)), _END]
+    return Body(lambda: iter(archive), sum(map(len, archive)), TAR_TYPE)
+
+
+def tar_of_directory(directory: Path, prefix: str, progress: Progress | None) -> Body:
+    """Return an archive of a directory's files and directories, below ``prefix`` and without links."""
+
+    def pieces() -> Iterator[bytes]:
+        total = sum(path.stat().st_size for path, is_dir in _tree(directory) if not is_dir) if progress else None
+        yield from _counted(_packed(directory, prefix), total, progress)
+
+    return Body(pieces, None, TAR_TYPE)
+
+
+def unpack(archive: Path, target: Path) -> None:
+    """Put what a downloaded directory's archive has below its first name into ``target``, and remove the archive."""
+    try:
+        with tarfile.open(archive) as tar:
+            for member in tar:
+                _, _, member.name = member.name.rstrip("/").partition("/")
+                if member.name:
+                    tar.extract(member, target, filter="data")
+        target.mkdir(parents=True, exist_ok=True)
+    finally:
+        archive.unlink()
+
+
+def open_file(path: Path) -> BinaryIO:
+    """Return a local file, open for reading. Raises `FileNotFoundError`, also for what is no file."""
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    return path.open("rb")
+
+
+def local_target(path: str, to: str | PathLike[str] | None) -> Path:
+    """Return where a sandbox's file or directory is to be put: ``to``, or below it where it is a directory."""
+    name = posixpath.basename(posixpath.normpath(path))
+    if name in ("", ".", ".."):
+        name = ""
+    if to is None:
+        return Path(name or "workspace")
+    return Path(to) / name if name and Path(to).is_dir() else Path(to)
+
+
+def scratch(target: Path) -> tuple[BinaryIO, Path]:
+    """Return a new file beside ``target``, open for writing, and its name."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    fd, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-"[:100])
+    return os.fdopen(fd, "wb"), Path(name)
+
+
+def place(draft: Path, target: Path) -> None:
+    """Let what was written take its place, with the mode of any new file of this user's."""
+    os.umask(mask := os.umask(0o077))
+    draft.chmod(0o666 & ~mask)
+    draft.replace(target)
+
+
+_END = bytes(2 * tarfile.BLOCKSIZE)
+
+
+def _begin_and_size(source: BinaryIO) -> tuple[int | None, int | None]:
+    """Return where a file stands and how much is left of it; None for one that cannot be read twice."""
+    try:
+        begin = source.tell()
+        size = source.seek(0, os.SEEK_END) - begin
+        source.seek(begin)
+    except (OSError, AttributeError):
+        return None, None
+    return begin, size
+
+
+def _counted(pieces: Iterator[bytes], total: int | None, progress: Progress | None) -> Iterator[bytes]:
+    passed = 0
+    for piece in pieces:
+        yield piece
+        passed += len(piece)
+        if progress:
+            progress(min(passed, total) if total is not None else passed, total)
+
+
+def _packed(directory: Path, prefix: str) -> Iterator[bytes]:
+    yield _header(prefix, 0, 0o755, directory.stat().st_mtime, is_dir=True)
+    for path, is_dir in _tree(directory):
+        state = path.stat()
+        name = f"{prefix}/{path.relative_to(directory)}"
+        if is_dir:
+            yield _header(name, 0, state.st_mode & 0o777, state.st_mtime, is_dir=True)
+            continue
+        with path.open("rb") as file:
+            size = left = os.fstat(file.fileno()).st_size
+            yield _header(name, size, state.st_mode & 0o777, state.st_mtime)
+            while left:
+                piece = file.read(min(left, PIECE_BYTES))
+                if not piece:
+                    raise OSError(f"{path} became shorter while it was read")
+                left -= len(piece)
+                yield piece
+            yield _padding(size)
+    yield _END
+
+
+def _tree(directory: Path) -> Iterator[tuple[Path, bool]]:
+    """Yield all files and directories below, in order, and whether each is a directory; links are left out."""
+    for path in sorted(directory.iterdir()):
+        if path.is_symlink():
+            continue
+        if path.is_dir():
+            yield path, True
+            yield from _tree(path)
+        elif path.is_file():
+            yield path, False
+
+
+def _header(name: str, size: int, mode: int, modified: float, *, is_dir: bool = False) -> bytes:
+    info = tarfile.TarInfo(name)
+    info.size, info.mode, info.mtime = size, mode, int(modified)
+    info.type = tarfile.DIRTYPE if is_dir else tarfile.REGTYPE
+    return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
+
+
+def _padding(size: int) -> bytes:
+    return bytes(-size % tarfile.BLOCKSIZE)

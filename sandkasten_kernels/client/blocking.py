@@ -1,0 +1,184 @@
+"""The same surface for code without an event loop: every method of the async classes, blocking.
+
+There is one implementation. Over a `BlockingWire` its coroutines never suspend, so each is run to its end by one step,
+in the caller's thread: no event loop, no thread of ours, and Ctrl-C interrupts what waits.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from types import TracebackType
+from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
+
+from .client import RETRY_SECONDS, TIMEOUT_SECONDS, SandboxClient
+from .session import Session
+from .wire import BlockingWire
+from .workspace import Workspace
+
+__all__ = ["SyncSandboxClient", "SyncSession", "SyncWorkspace", "finished"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+S = TypeVar("S")
+
+
+def finished(coroutine: Coroutine[Any, Any, R]) -> R:
+    """Return what a coroutine over a `BlockingWire` returns."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        result: R = stop.value
+        return result
+    coroutine.close()
+    raise RuntimeError("a coroutine of the blocking client has suspended")
+
+
+class _Method(Generic[P, R]):
+    """A method of a blocking class that calls another one of its inner object; signature and docstring are that's."""
+
+    def __init__(self, inner: Callable[..., Any], call: Callable[..., R]) -> None:
+        self._call: Any = functools.wraps(inner)(call)
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._call.__qualname__ = f"{owner.__qualname__}.{name}"
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Callable[P, R]:
+        bound: Callable[P, R] = self._call.__get__(instance, owner)
+        return bound
+
+
+def _blocking(method: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]) -> _Method[P, R]:
+    return _Method(method, lambda self, *args, **kwargs: finished(method(self._inner, *args, **kwargs)))
+
+
+def _giving(kind: Callable[[R], S], method: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]) -> _Method[P, S]:
+    return _Method(method, lambda self, *args, **kwargs: kind(finished(method(self._inner, *args, **kwargs))))
+
+
+def _iterating(
+    method: Callable[Concatenate[Any, P], AsyncGenerator[R, None]],
+) -> _Method[P, Generator[R, None, None]]:
+    def call(self: Any, *args: Any, **kwargs: Any) -> Generator[R, None, None]:
+        source = method(self._inner, *args, **kwargs)
+        try:
+            while True:
+                try:
+                    item = finished(source.__anext__())
+                except StopAsyncIteration:
+                    return
+                yield item
+        finally:
+            finished(source.aclose())
+
+    return _Method(method, call)
+
+
+class _SyncFiles:
+    """The methods of `Files`."""
+
+    _inner: Any
+
+    write = _blocking(Session.write)
+    read = _blocking(Session.read)
+    upload = _blocking(Session.upload)
+    download = _blocking(Session.download)
+    download_stream = _iterating(Session.download_stream)
+    ls = _blocking(Session.ls)
+    mkdir = _blocking(Session.mkdir)
+    remove = _blocking(Session.remove)
+    unpack = _blocking(Session.unpack)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id}>"
+
+    @property
+    def id(self) -> str:
+        """The id of the session, or the workspace's name."""
+        return str(self._inner.id)
+
+
+class SyncSession(_SyncFiles):
+    """A `Session` whose methods block; as a context manager it is destroyed at the end of the block."""
+
+    def __init__(self, inner: Session) -> None:
+        self._inner = inner
+
+    exec = _blocking(Session.exec)
+    exec_stream = _iterating(Session.exec_stream)
+    run = _blocking(Session.run)
+    run_stream = _iterating(Session.run_stream)
+    interrupt = _blocking(Session.interrupt)
+    restart = _blocking(Session.restart)
+    extend = _blocking(Session.extend)
+    stats = _blocking(Session.stats)
+    info = _blocking(Session.info)
+    destroy = _blocking(Session.destroy)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        finished(self._inner.__aexit__(kind, error, tb))
+
+
+class SyncWorkspace(_SyncFiles):
+    """A `Workspace` whose methods block."""
+
+    def __init__(self, inner: Workspace) -> None:
+        self._inner = inner
+
+    info = _blocking(Workspace.info)
+    delete = _blocking(Workspace.delete)
+
+
+class _OverBlockingWire(SandboxClient):
+    _wire = BlockingWire
+
+
+class SyncSandboxClient:
+    """A `SandboxClient` whose methods block; several threads may use it at once.
+
+        with SyncSandboxClient() as client, client.create_session() as session:
+            print(session.exec("ls").output)
+
+    The parameters are those of `SandboxClient`.
+    """
+
+    def __init__(
+        self,
+        *,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        timeout: float = TIMEOUT_SECONDS,
+        retry_for: float = RETRY_SECONDS,
+    ) -> None:
+        self._inner = _OverBlockingWire(base_url=base_url, api_key=api_key, timeout=timeout, retry_for=retry_for)
+
+    create_session = _giving(SyncSession, SandboxClient.create_session)
+    get_session = _giving(SyncSession, SandboxClient.get_session)
+    list_sessions = _blocking(SandboxClient.list_sessions)
+    list_workspaces = _blocking(SandboxClient.list_workspaces)
+    delete_workspace = _blocking(SandboxClient.delete_workspace)
+    pool = _blocking(SandboxClient.pool)
+    events = _blocking(SandboxClient.events)
+    follow_events = _iterating(SandboxClient.follow_events)
+    close = _blocking(SandboxClient.close)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.base_url}>"
+
+    @property
+    def base_url(self) -> str:
+        """Where the gateway serves."""
+        return self._inner.base_url
+
+    def workspace(self, workspace_id: str) -> SyncWorkspace:
+        """Return a workspace, to use its files without a session; nothing is asked yet."""
+        return SyncWorkspace(self._inner.workspace(workspace_id))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()

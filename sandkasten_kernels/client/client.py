@@ -1,0 +1,175 @@
+"""SandboxClient: the gateway, asked from an event loop."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from types import TracebackType
+from typing import Any, ClassVar, Self
+
+from .address import find_gateway
+from .api import Api
+from .errors import StreamError
+from .session import Session
+from .types import Event, PoolInfo, SessionInfo, WorkspaceInfo
+from .wire import AsyncWire, BlockingWire
+from .workspace import Workspace, workspace_infos
+
+__all__ = ["SandboxClient"]
+
+TIMEOUT_SECONDS = 120.0
+RETRY_SECONDS = 10.0
+AGAIN_SECONDS = 0.2
+
+
+class SandboxClient:
+    """A client of one gateway; as a context manager it is closed at the end of the block.
+
+        async with SandboxClient() as client:
+            async with await client.create_session(workspace_id="thesis") as session:
+                print((await session.exec("ls")).output)
+
+    Parameters
+    ----------
+    base_url: where the gateway serves; the URL that it prints at its start, with its token, is right too.
+    api_key: its token. Without these ``SANDKASTEN_URL`` and ``SANDKASTEN_API_KEY`` count, and then the gateway that
+        runs on this machine as this user.
+    timeout: seconds within which the gateway must answer. What runs something may take as long as that takes.
+    retry_for: seconds in which a request is sent again that was certainly not carried out, or may be twice: the
+        connection was refused, or the gateway asks to come back later.
+
+    Raises `GatewayNotFound` where nothing says where the gateway is.
+    """
+
+    _wire: ClassVar[type[AsyncWire | BlockingWire]] = AsyncWire
+
+    def __init__(
+        self,
+        *,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        timeout: float = TIMEOUT_SECONDS,
+        retry_for: float = RETRY_SECONDS,
+    ) -> None:
+        address = find_gateway(base_url, api_key)
+        self._api = Api(self._wire(address, timeout), address, retry_for)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.base_url}>"
+
+    @property
+    def base_url(self) -> str:
+        """Where the gateway serves."""
+        return self._api.address.url
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End the connections; sessions live on."""
+        await self._api.wire.close()
+
+    async def create_session(
+        self,
+        *,
+        image: str | None = "python",
+        ttl_seconds: int | None = None,
+        workspace_id: str | None = None,
+        name: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        env: Mapping[str, str] | None = None,
+        mem_limit_mb: int | None = None,
+        cpu_limit: float | None = None,
+    ) -> Session:
+        """Return a new session. What is None is the gateway's to choose.
+
+        Parameters
+        ----------
+        image: ``python``, ``base``, or one of the gateway's own.
+        ttl_seconds: it ends so long after its last use.
+        workspace_id: the name of a workspace that stays; without one the files go with the session.
+        name, labels: words of yours, to find it again.
+        env: variables of kernel and shell; they are never shown.
+        mem_limit_mb, cpu_limit: other limits than usual.
+
+        Raises `LimitReached`, `NoCapacity`, and `SandboxAPIError` for what cannot be.
+        """
+        wanted: dict[str, Any] = {
+            "image": image,
+            "ttl_seconds": ttl_seconds,
+            "workspace_id": workspace_id,
+            "name": name,
+            "labels": dict(labels) if labels else None,
+            "env": dict(env) if env else None,
+            "mem_limit_mb": mem_limit_mb,
+            "cpu_limit": cpu_limit,
+        }
+        body = {field: value for field, value in wanted.items() if value is not None}
+        return Session(self._api, (await self._api.ask("POST", "/v1/sessions", json=body))["id"])
+
+    async def get_session(self, session_id: str) -> Session:
+        """Return a session that is there. Raises `SessionNotFound`."""
+        session = Session(self._api, session_id)
+        await session.info()
+        return session
+
+    async def list_sessions(self, *, labels: Mapping[str, str] | None = None) -> list[SessionInfo]:
+        """Return the sessions that have these labels, newest first; those that have ended lately too."""
+        params = {"label": [f"{key}={value}" for key, value in (labels or {}).items()]}
+        return [
+            SessionInfo.of(entry) for entry in await self._api.ask("GET", "/v1/sessions", params=params, again=True)
+        ]
+
+    async def list_workspaces(self) -> list[WorkspaceInfo]:
+        """Return the named workspaces."""
+        return await workspace_infos(self._api)
+
+    async def delete_workspace(self, workspace_id: str) -> None:
+        """Remove a workspace with its files. Raises `WorkspaceInUse`, `WorkspaceNotFound`."""
+        await Workspace(self._api, workspace_id).delete()
+
+    def workspace(self, workspace_id: str) -> Workspace:
+        """Return a workspace, to use its files without a session; nothing is asked yet."""
+        return Workspace(self._api, workspace_id)
+
+    async def pool(self) -> list[PoolInfo]:
+        """Return what is kept warm, for each kernelspec."""
+        return [PoolInfo.of(entry) for entry in (await self._api.ask("GET", "/api/status", again=True))["pool"]]
+
+    async def events(self, *, since: int | None = None, limit: int = 100) -> list[Event]:
+        """Return what has happened after the event ``since``, or lately, oldest first and at most ``limit``."""
+        return (await self._events(since, limit))[0]
+
+    async def follow_events(self, *, since: int | None = None, limit: int = 0) -> AsyncGenerator[Event, None]:
+        """Yield what has happened after the event ``since``, or the last ``limit``, and then what happens, as it does.
+
+        A connection that is lost is made anew, and nothing is missed by that.
+        """
+        if since is None:
+            events, since = await self._events(None, limit)
+            for event in events:
+                yield event
+        while True:
+            async with aclosing(
+                self._api.events("GET", "/v1/events", params={"since": str(since)}, again=True)
+            ) as told:
+                try:
+                    async for server_event in told:
+                        if server_event.name == "event":
+                            event = Event.of(json.loads(server_event.data))
+                            since = event.id
+                            yield event
+                except StreamError:
+                    await self._api.wire.sleep(AGAIN_SECONDS)
+
+    async def _events(self, since: int | None, limit: int) -> tuple[list[Event], int]:
+        """Return events, and after which one to go on."""
+        params = {"limit": str(limit)} if since is None else {"limit": str(limit), "since": str(since)}
+        data = await self._api.ask("GET", "/v1/events", params=params, again=True)
+        return [Event.of(entry) for entry in data["events"]], int(data["last"])

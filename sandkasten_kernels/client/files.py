@@ -1,0 +1,157 @@
+"""Files: what can be done with those of a session and of a workspace alike."""
+
+from __future__ import annotations
+
+import base64
+import posixpath
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager
+from os import PathLike
+from pathlib import Path
+from typing import BinaryIO
+
+import httpx
+
+from .api import Api
+from .archive import (
+    TAR_TYPE,
+    Progress,
+    form_of,
+    local_target,
+    open_file,
+    place,
+    scratch,
+    tar_of_bytes,
+    tar_of_directory,
+    tar_of_stream,
+    unpack,
+)
+from .types import FileInfo, Listing, ReadResult
+from .wire import Body
+
+__all__ = ["Files"]
+
+MAX_WRITE_BYTES = 8 * 1024 * 1024
+
+
+class Files:
+    """The files below ``/workspace``. A path is relative to it, or absolute."""
+
+    def __init__(self, api: Api, path: str) -> None:
+        self._api = api
+        self._path = path
+
+    async def write(self, path: str, content: str | bytes) -> None:
+        """Write a file, whole or not at all; its directories are made."""
+        data = content.encode() if isinstance(content, str) else content
+        if len(data) <= MAX_WRITE_BYTES:
+            body = {"path": path, "content_base64": base64.b64encode(data).decode()}
+            await self._api.ask("POST", f"{self._path}/fs/write", json=body, again=True)
+        else:
+            folder, name = posixpath.split(path)
+            await self._unpack(folder, tar_of_bytes(name, data))
+
+    async def read(self, path: str, *, max_bytes: int | None = None) -> ReadResult:
+        """Return a file's content, or the first `max_bytes` of it. Raises `FileNotFound`."""
+        params = {"path": path} if max_bytes is None else {"path": path, "max_bytes": str(max_bytes)}
+        data = await self._api.ask("GET", f"{self._path}/fs/read", params=params, again=True)
+        return ReadResult(
+            base64.b64decode(data["content_base64"]), data.get("path", path), data.get("truncated", False)
+        )
+
+    async def upload(
+        self,
+        file: str | PathLike[str] | BinaryIO,
+        *,
+        dest_path: str = "/workspace",
+        filename: str | None = None,
+        progress: Progress | None = None,
+    ) -> list[str]:
+        """Upload a local file, a directory without its links, or what an open file has left; return the new paths.
+
+        Parameters
+        ----------
+        dest_path: the directory that it is put in.
+        filename: what it is called there, where not as here; needed for an open file that has no name.
+        progress: called with the bytes that have passed, and with how many there are, or None.
+        """
+        in_thread = self._api.wire.in_thread
+        if not isinstance(file, str | PathLike):
+            name = filename or getattr(file, "name", None)
+            if not isinstance(name, str) or not name:
+                raise ValueError("filename is needed: the open file has no name")
+            return await self._upload(file, posixpath.basename(name), dest_path, progress)
+        local = Path(file)
+        if await in_thread(local.is_dir):
+            name = filename or (await in_thread(local.resolve)).name
+            await self._unpack(dest_path, tar_of_directory(local, name, progress))
+            return [posixpath.join("/workspace", dest_path, name)]
+        with await in_thread(open_file, local) as source:
+            return await self._upload(source, filename or local.name, dest_path, progress)
+
+    async def download(
+        self, path: str, to: str | PathLike[str] | None = None, *, progress: Progress | None = None
+    ) -> Path:
+        """Download a file, whole or not at all, or a directory without its links; return where it is.
+
+        Parameters
+        ----------
+        to: the local name, or a directory that is there and gets it; by default its own name in the current directory.
+        progress: called with the bytes that have passed, and with how many there are, or None.
+        """
+        in_thread = self._api.wire.in_thread
+        target = await in_thread(local_target, path, to)
+        async with self._download(path) as (answer, pieces):
+            is_directory = answer.headers.get("Content-Type") == TAR_TYPE
+            size = answer.headers.get("Content-Length")
+            writer, draft = await in_thread(scratch, target)
+            try:
+                with writer:
+                    passed = 0
+                    async for piece in pieces:
+                        await in_thread(writer.write, piece)
+                        passed += len(piece)
+                        if progress:
+                            progress(passed, int(size) if size else None)
+                await in_thread(unpack if is_directory else place, draft, target)
+            except BaseException:
+                draft.unlink(missing_ok=True)
+                raise
+        return target
+
+    async def download_stream(self, path: str) -> AsyncGenerator[bytes, None]:
+        """Yield a file's bytes, or a directory as a tar archive, as they arrive."""
+        async with self._download(path) as (_, pieces):
+            async for piece in pieces:
+                yield piece
+
+    def _download(self, path: str) -> AbstractAsyncContextManager[tuple[httpx.Response, AsyncGenerator[bytes, None]]]:
+        return self._api.open("GET", f"{self._path}/fs/download", params={"path": path}, again=True)
+
+    async def ls(self, path: str = ".") -> Listing:
+        """Return a directory's entries. Raises `FileNotFound`."""
+        data = await self._api.ask("GET", f"{self._path}/fs", params={"path": path}, again=True)
+        entries = tuple(FileInfo.of(entry) for entry in data["entries"])
+        return Listing(data.get("path", path), entries, data.get("truncated", False))
+
+    async def mkdir(self, path: str) -> None:
+        """Make a directory with its parents; nothing happens when it is there."""
+        await self._api.ask("POST", f"{self._path}/fs/mkdir", json={"path": path}, again=True)
+
+    async def remove(self, path: str) -> None:
+        """Remove a file or an empty directory. Raises `FileNotFound`."""
+        await self._api.ask("DELETE", f"{self._path}/fs", params={"path": path})
+
+    async def unpack(self, archive: BinaryIO, path: str = ".") -> int:
+        """Unpack an open tar archive below a directory, not compressed and without links; return how many files."""
+        return await self._unpack(path, tar_of_stream(archive))
+
+    async def _upload(self, source: BinaryIO, name: str, dest_path: str, progress: Progress | None) -> list[str]:
+        body = form_of(source, name, dest_path, progress)
+        data = await self._api.ask("POST", f"{self._path}/fs/upload", body=body, again=True)
+        return list(data.get("paths", []))
+
+    async def _unpack(self, folder: str, body: Body) -> int:
+        params = {"path": folder or "."}
+        data = await self._api.ask("POST", f"{self._path}/fs/unpack", params=params, body=body, again=True)
+        return int(data.get("files", 0))

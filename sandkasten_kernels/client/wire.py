@@ -1,0 +1,178 @@
+"""The two ways over which requests go out: for an event loop, and for a thread that blocks.
+
+Everything else of the client is written once, as coroutines that await these methods alone. Those of `BlockingWire`
+never suspend, so a coroutine over it runs from its beginning to its end in one step, in the caller's own thread.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
+from typing import Any, Protocol, TypeVar
+
+import anyio
+import anyio.to_thread
+import httpx
+
+from .address import Address
+
+__all__ = ["AsyncWire", "BlockingWire", "Body", "Wire"]
+
+T = TypeVar("T")
+LAST_WORD_SECONDS = 10.0
+LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=20)
+
+
+def _keepalive() -> list[tuple[int, int, int]]:
+    """Return options by which a connection to a machine that is gone ends, however long an answer may take."""
+    wanted = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 4))
+    options = [(socket.IPPROTO_TCP, getattr(socket, name), value) for name, value in wanted if hasattr(socket, name)]
+    return [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1), *options]
+
+
+class Body(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """What a request sends in pieces, made as they are sent.
+
+    ``pieces`` is called for each attempt, once alone where they are not ``repeatable``; ``size`` is None where nobody
+    knows it. `spent` is whether it cannot be sent again.
+    """
+
+    def __init__(
+        self, pieces: Callable[[], Iterator[bytes]], size: int | None, content_type: str, *, repeatable: bool = True
+    ) -> None:
+        self.spent = False
+        self._make = pieces
+        self._repeatable = repeatable
+        length = {"Transfer-Encoding": "chunked"} if size is None else {"Content-Length": str(size)}
+        self.headers = {"Content-Type": content_type, **length}
+
+    def __iter__(self) -> Iterator[bytes]:
+        self.spent = not self._repeatable
+        return self._make()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        pieces = iter(self)
+        while (piece := await anyio.to_thread.run_sync(next, pieces, None)) is not None:
+            yield piece
+
+
+class Wire(Protocol):
+    """Sends requests to one gateway."""
+
+    @property
+    def http(self) -> httpx.AsyncClient | httpx.Client:
+        """What makes requests with the gateway's address, key and timeouts."""
+
+    async def send(self, request: httpx.Request) -> httpx.Response:
+        """Return the answer when its headers are there; it has to be read or closed. Raises `httpx.TransportError`."""
+
+    async def read(self, response: httpx.Response) -> bytes:
+        """Return the whole body, and close."""
+
+    def pieces(self, response: httpx.Response) -> AsyncGenerator[bytes, None]:
+        """Yield the body as it arrives."""
+
+    async def finish(self, response: httpx.Response) -> None:
+        """Close an answer; one that is not at its end takes its connection with it."""
+
+    async def in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Return what a function returns that may block, on the disk for instance."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Return after a while."""
+
+    async def last_word(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do what has to be done also when the caller is cancelled, for `LAST_WORD_SECONDS` at most."""
+
+    async def close(self) -> None:
+        """End all connections."""
+
+
+class AsyncWire:
+    """A wire on the event loop that runs, asyncio's or trio's."""
+
+    def __init__(self, address: Address, timeout: float) -> None:
+        transport = httpx.AsyncHTTPTransport(socket_options=_keepalive(), proxy=address.proxy, limits=LIMITS)
+        self._http = httpx.AsyncClient(transport=transport, **_settings(address, timeout))
+
+    @property
+    def http(self) -> httpx.AsyncClient:
+        return self._http
+
+    async def send(self, request: httpx.Request) -> httpx.Response:
+        return await self._http.send(request, stream=True)
+
+    async def read(self, response: httpx.Response) -> bytes:
+        try:
+            return await response.aread()
+        finally:
+            await response.aclose()
+
+    async def pieces(self, response: httpx.Response) -> AsyncGenerator[bytes, None]:
+        async for piece in response.aiter_bytes():
+            yield piece
+
+    async def finish(self, response: httpx.Response) -> None:
+        await response.aclose()
+
+    async def in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
+        return await anyio.to_thread.run_sync(function, *arguments)
+
+    async def sleep(self, seconds: float) -> None:
+        await anyio.sleep(seconds)
+
+    async def last_word(self, work: Coroutine[Any, Any, None]) -> None:
+        with anyio.move_on_after(LAST_WORD_SECONDS, shield=True):
+            await work
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+
+class BlockingWire:
+    """A wire that blocks the thread that uses it; any number of threads may."""
+
+    def __init__(self, address: Address, timeout: float) -> None:
+        transport = httpx.HTTPTransport(socket_options=_keepalive(), proxy=address.proxy, limits=LIMITS)
+        self._http = httpx.Client(transport=transport, **_settings(address, timeout))
+
+    @property
+    def http(self) -> httpx.Client:
+        return self._http
+
+    async def send(self, request: httpx.Request) -> httpx.Response:
+        return self._http.send(request, stream=True)
+
+    async def read(self, response: httpx.Response) -> bytes:
+        try:
+            return response.read()
+        finally:
+            response.close()
+
+    async def pieces(self, response: httpx.Response) -> AsyncGenerator[bytes, None]:
+        for piece in response.iter_bytes():
+            yield piece
+
+    async def finish(self, response: httpx.Response) -> None:
+        response.close()
+
+    async def in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
+        return function(*arguments)
+
+    async def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)  # noqa: ASYNC251  this is the wire that blocks
+
+    async def last_word(self, work: Coroutine[Any, Any, None]) -> None:
+        await work
+
+    async def close(self) -> None:
+        self._http.close()
+
+
+def _settings(address: Address, timeout: float) -> dict[str, Any]:
+    return {
+        "base_url": address.url,
+        "headers": {"Authorization": f"Bearer {address.api_key}", "User-Agent": "sandkasten-kernels-sdk"},
+        "timeout": httpx.Timeout(timeout, pool=None),
+    }

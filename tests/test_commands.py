@@ -1,0 +1,293 @@
+"""The commands that ask a gateway, as a person runs them."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from sandkasten_kernels.app import SandkastenApp, main
+from sandkasten_kernels.client import SyncSandboxClient, SyncSession
+from sandkasten_kernels.client_app import ClientApp
+from sandkasten_kernels.cp_app import CpApp
+from sandkasten_kernels.errors import ConfigError
+from sandkasten_kernels.progress import ProgressBar, line
+from sandkasten_kernels.run_app import RunApp
+from sandkasten_kernels.session_apps import ExecApp, PsApp, RmApp
+from sandkasten_kernels.status_apps import EventsApp, PoolApp
+from sandkasten_kernels.token_app import TokenApp
+from sandkasten_kernels.workspaces_app import WorkspacesApp
+
+from .gateway import Gateway
+
+pytestmark = pytest.mark.docker
+
+
+class Ran(NamedTuple):
+    """What a command gave."""
+
+    code: object
+    out: str
+    err: str
+
+
+class Shell:
+    """Runs commands in this process, in a directory of the test's own, with the shared gateway as the user's."""
+
+    def __init__(self, capfd: pytest.CaptureFixture[str]) -> None:
+        self._capfd = capfd
+
+    def __call__(self, app: type[ClientApp], *arguments: str) -> Ran:
+        command = app()
+        command.initialize([*arguments])
+        with pytest.raises(SystemExit) as ended:
+            command.start()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        return Ran(ended.value.code, *self._capfd.readouterr())
+
+
+@pytest.fixture
+def shell(
+    gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Shell:
+    monkeypatch.setenv("SANDKASTEN_DATA_DIR", str(gateway.data_dir))
+    monkeypatch.chdir(tmp_path)
+    return Shell(capfd)
+
+
+@pytest.fixture(scope="module")
+def session(gateway: Gateway) -> Iterator[SyncSession]:
+    client = SyncSandboxClient(base_url=gateway.url, api_key=gateway.token)
+    with client, client.create_session(image="base", name="named", workspace_id="sdk-shelf") as made:
+        yield made
+    client = SyncSandboxClient(base_url=gateway.url, api_key=gateway.token)
+    client.delete_workspace("sdk-shelf")
+
+
+PROGRAM = """
+import sys, matplotlib.pyplot as plt
+print("printed")
+print("told", file=sys.stderr)
+for values in [1, 2], [2, 1]:
+    plt.plot(values); plt.show()
+"""
+
+
+def test_run_shows_what_a_program_says_saves_its_figures_and_exits_with_its_code(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "figure-1.png").write_text("mine")
+    (tmp_path / "p.py").write_text(PROGRAM + "sys.exit(3)")
+    ran = shell(RunApp, "p.py")
+    assert ran == (3, "printed\n", "told\nsaved figure-2.png\nsaved figure-3.png\n")
+    assert (tmp_path / "figure-1.png").read_text() == "mine"
+    assert (tmp_path / "figure-3.png").read_bytes().startswith(b"\x89PNG")
+    assert shell(PsApp).out.count("\n") == shell(PsApp, "--json").out.count('"id"') + 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "program", "code", "out", "err"),
+    [
+        ([], "print('a'); 6 * 7", 0, "a\n42\n", ""),
+        ([], "1 / 0", 1, "", "ZeroDivisionError: division by zero\n"),
+        ([], "import sys; sys.exit('in words')", 1, "", "in words\n"),
+        ([], "import sys; sys.exit()", 0, "", ""),
+        (["--image=base"], "echo a; echo b >&2; exit 4", 4, "a\n", "b\n"),
+        (["--image", "base", "--timeout=0.3"], "sleep 60", 124, "", ""),
+        (["--image=cobol"], "", 1, "", "none that may be used; there are: base, python\n"),
+    ],
+)
+def test_run_of_stdin_exits_with_its_code(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, arguments: list[str], program: str, code: int, out: str, err: str
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(program))
+    ran = shell(RunApp, *arguments, "-")
+    assert (ran.code, ran.out) == (code, out)
+    assert ran.err.endswith(err)
+    assert "To exit" not in ran.err
+
+
+def test_run_in_a_workspace_finds_what_was_left_there(
+    shell: Shell, session: SyncSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session.write("left.txt", "left")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("cat left.txt"))
+    assert shell(RunApp, "--workspace=sdk-shelf", "--image=base", "-").out == "left"
+
+
+def test_exec_streams_a_command_of_a_session_that_keeps_its_state(shell: Shell, session: SyncSession) -> None:
+    assert shell(ExecApp, "named", "--", "cd /tmp; A=5; exit 0 2>/dev/null").code == 0
+    session.exec("cd /tmp; A=5")
+    assert shell(ExecApp, session.id, "--", 'echo $A "$PWD"') == (0, "5 /tmp\n", "")
+    assert shell(ExecApp, session.id[:8], "--", "echo", "$A  b", "-n") == (0, "$A  b -n\n", "")
+    assert shell(ExecApp, "named", "--", "echo no >&2; (exit 7)") == (7, "", "no\n")
+    assert shell(ExecApp, "--timeout=0.3", "named", "--", "sleep 60").code == 124
+    ran = shell(ExecApp, "nobody", "--", "true")
+    assert (ran.code, ran.err) == (
+        1, "sandkasten-kernels exec: no session 'nobody' runs: `sandkasten-kernels ps` lists them\n",
+    )  # fmt: skip
+
+
+def test_ps_lists_and_rm_ends(shell: Shell, gateway: Gateway) -> None:
+    with SyncSandboxClient(base_url=gateway.url, api_key=gateway.token) as client:
+        one = client.create_session(image="base", name="to go", ttl_seconds=3600)
+        row = next(row for row in shell(PsApp).out.splitlines() if row.startswith(one.id[:8]))
+        assert re.split(r"  +", row)[1:4] == ["to go", "base", "running"]
+        assert "60 min" in row
+        assert shell(RmApp, "to go", "nobody") == (
+            1, f"{one.id}\n", "sandkasten-kernels rm: no session 'nobody' runs: `sandkasten-kernels ps` lists them\n",
+        )  # fmt: skip
+        assert one.id[:8] not in shell(PsApp).out
+        found = json.loads(shell(PsApp, "-a", "--json").out)
+        assert next(entry for entry in found if entry["id"] == one.id)["status"] == "destroyed"
+
+
+def test_cp_copies_both_ways_to_sessions_and_workspaces(shell: Shell, session: SyncSession, tmp_path: Path) -> None:
+    (tmp_path / "data" / "deep").mkdir(parents=True)
+    (tmp_path / "data" / "deep" / "f").write_text("deep")
+    (tmp_path / "one.txt").write_text("one")
+    session.mkdir("in")
+    for target in ("named:", "named:in", "named:in/", "named:made/new.txt", "named:/workspace/abs.txt"):
+        assert shell(CpApp, "one.txt", target) == (0, "", "")
+    for path in ("one.txt", "in/one.txt", "made/new.txt", "abs.txt"):
+        assert session.read(path).text == "one"
+    assert shell(CpApp, "data", "sdk-shelf:copy").code == 0
+    assert shell(CpApp, "data", "sdk-shelf:in").code == 0
+    assert session.read("copy/deep/f").text == session.read("in/data/deep/f").text == "deep"
+    assert shell(CpApp, "sdk-shelf:copy", "back").code == 0
+    assert (tmp_path / "back/deep/f").read_text() == "deep"
+    assert shell(CpApp, f"{session.id[:6]}:in/one.txt", ".").code == 0
+    assert shell(CpApp, "named:in/one.txt", "two.txt").code == 0
+    assert (tmp_path / "two.txt").read_text() == "one"
+    assert shell(CpApp, "named:none", ".").err.count("\n") == 1
+    assert shell(CpApp, "none", "named:x") == (1, "", "sandkasten-kernels cp: there is no file none\n")
+    assert shell(CpApp, "one.txt", "nobody:x").err.endswith("'nobody' is no session that runs, and no workspace\n")
+    for wrong in (("one.txt", "two.txt"), ("named:a", "named:b"), ("./a:b", "c")):
+        with pytest.raises(ConfigError, match="one of FROM and TO"):
+            shell(CpApp, *wrong)
+
+
+def test_cp_of_a_large_file_draws_how_far_it_is(
+    shell: Shell, session: SyncSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "big").write_bytes(os.urandom(20_000_000))
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    for operands in (("big", "named:"), ("named:big", "back")):
+        ran = shell(CpApp, *operands)
+        assert ran.code == 0
+        assert "of 20.0 MB" in ran.err
+        assert ran.err.endswith("\r\x1b[K")
+    assert (tmp_path / "back").read_bytes() == (tmp_path / "big").read_bytes()
+
+
+def test_a_bar_says_how_far_it_is_and_small_files_have_none(capfd: pytest.CaptureFixture[str]) -> None:
+    assert line(5_000_000, 10_000_000) == "[###############---------------]  50%  5.0 of 10.0 MB"
+    assert line(5_000_000, None) == "5.0 MB"
+    with ProgressBar("small") as bar:
+        bar._shown = True
+        bar(100, 1000)
+    assert capfd.readouterr().err == ""
+
+
+def test_workspaces_are_listed_and_removed(shell: Shell, session: SyncSession, gateway: Gateway) -> None:
+    rows = shell(WorkspacesApp).out.splitlines()
+    assert rows[0].split() == ["WORKSPACE", "MB", "SESSIONS", "CREATED"]
+    assert any(row.split()[0] == "sdk-shelf" and row.split()[2] == "1" for row in rows)
+    found: list[dict[str, Any]] = json.loads(shell(WorkspacesApp, "list", "--json").out)
+    assert next(entry for entry in found if entry["id"] == "sdk-shelf")["session_ids"] == [session.id]
+    refused = shell(WorkspacesApp, "rm", "sdk-shelf")
+    assert (refused.code, refused.err.count("\n")) == (1, 1)
+    with SyncSandboxClient(base_url=gateway.url, api_key=gateway.token) as client:
+        client.create_session(image="base", workspace_id="sdk-gone").destroy()
+    assert shell(WorkspacesApp, "rm", "sdk-gone") == (0, "sdk-gone\n", "")
+    for wrong in (["rm"], ["export"], ["export", "a", "b"], ["list", "ab"], ["rm", "../../etc"]):
+        with pytest.raises(ConfigError, match="workspace"):
+            shell(WorkspacesApp, *wrong)
+
+
+def test_the_pool_is_shown(shell: Shell) -> None:
+    assert "python3" in shell(PoolApp).out
+    assert json.loads(shell(PoolApp, "--json").out)[0]["kernelspec"]
+
+
+def test_events_are_shown_in_lines(shell: Shell, gateway: Gateway) -> None:
+    with SyncSandboxClient(base_url=gateway.url, api_key=gateway.token) as client:
+        ended = client.create_session(image="base")
+        ended.destroy()
+        last = client.events()[-1].id
+    shown = shell(EventsApp).out
+    assert re.search(rf"^\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d  ended  +{ended.id[:8]}  a client destroyed it$", shown, re.M)
+    (only,) = map(json.loads, shell(EventsApp, "--json", f"--since={last - 1}", "-n1").out.splitlines())
+    assert only["id"] == last
+
+
+@pytest.fixture
+def program(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., Ran]:
+    """The whole program, with nothing said about a gateway."""
+    for name in [name for name in os.environ if name.startswith("SANDKASTEN_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("SANDKASTEN_DATA_DIR", str(tmp_path / "state"))
+
+    def run(*arguments: str) -> Ran:
+        code: object = 0
+        try:
+            main([*arguments])
+        except SystemExit as ended:
+            code = ended.code
+        finally:
+            for app in (*ClientApp.__subclasses__(), TokenApp, SandkastenApp):
+                app.clear_instance()
+        return Ran(code, *capfd.readouterr())
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["ps"], "no gateway of this user runs here"),
+        (["run"], "the following arguments are required: FILE; see sandkasten-kernels run --help"),
+        (["exec", "x"], "no gateway"),
+        (["cp", "--nonsense", "a", "b"], "unrecognized arguments: --nonsense"),
+        (["ps", "--url=nonsense"], "'nonsense' is no URL of a gateway"),
+    ],
+)
+def test_an_error_is_one_line_and_a_code(program: Callable[..., Ran], arguments: list[str], words: str) -> None:
+    ran = program(*arguments)
+    assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
+    assert words in ran.err
+
+
+def test_token_prints_the_token_and_makes_a_new_one(program: Callable[..., Ran], tmp_path: Path) -> None:
+    first = program("token").out
+    assert len(first) == 49
+    assert program("token", f"--data-dir={tmp_path}/state").out == first
+    second = program("token", "--new").out
+    assert (len(second), second != first) == (49, True)
+    file = tmp_path / "state" / "token"
+    assert (file.read_text(), file.stat().st_mode & 0o777) == (second, 0o600)
+    refused = program("token", "--new", "--api-key=configured-secret")
+    assert (refused.code, "configured-secret" in refused.err) == (2, False)
+    assert program("token", "--api-key=configured-secret").out == "configured-secret\n"
+
+
+def test_the_program_exits_as_its_command_does(gateway: Gateway, tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "sandkasten_kernels",
+        "run",
+        "--image=base",
+        f"--url={gateway.url}/?token={gateway.token}",
+    ]
+    ran = subprocess.run(
+        [*command, "-"], input="echo hi; exit 5", capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (5, "hi\n", "")
