@@ -40,7 +40,7 @@ class Defaults(Configurable):
 
 
 class WorkspaceSettings(Configurable):
-    """What /workspace is in a session that names no workspace."""
+    """What workspaces are made of, and what /workspace is in a session that names none."""
 
     ephemeral = Enum(
         ["tmpfs", "disk"],
@@ -50,6 +50,12 @@ class WorkspaceSettings(Configurable):
     ).tag(config=True)
     ephemeral_mb = Int(
         0, min=0, help="Size of that tmpfs in MiB, at most half of the memory; 0: a quarter of the memory."
+    ).tag(config=True)
+    disk = Enum(
+        ["directory", "image"],
+        default_value="directory",
+        help="What a new workspace on the disk is: directory, below data_dir, whose size is watched; image, a file "
+        "system of limits.workspace_mb in a file, which cannot grow (the gateway must be root).",
     ).tag(config=True)
     persist_by_default = Bool(
         False, help="Whether a session that names no workspace gets a new one that stays; `workspace_id` names it."

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from .calls import LinkError
-from .errors import SandboxFailed, TooMany
+from .errors import KernelDead, SandboxFailed, TooMany
 from .kernel import Kernel
 from .link import KernelLink
 from .messages import Parts, build, json_object, message_type
@@ -25,8 +25,10 @@ STOP_SECONDS = 5.0
 MAX_DISPLAY_BYTES, MAX_DISPLAY_PARTS = 8 * 1024 * 1024, 500_000
 """Of one message that is taken apart: JSON of some MiB can become objects of some hundred."""
 
-GUEST_GRACE_SECONDS = 10.0
+GUEST_GRACE_SECONDS, MAX_ERROR = 10.0, 1000
 TIMED_OUT = -1
+UNHEEDED = "killed by the gateway, what ran heeded no interrupt after its time, or without its client"
+_ENDS = ("KernelDied", "KernelRestarted", "ShellGone", "ShellFailed", "ReplyLost")
 _CWD = "__import__('os').getcwd()"
 _PATH = re.compile(r"'([^'\\]{1,4096})'")
 
@@ -54,7 +56,7 @@ class Job:
 class Outcome:
     """How a job ended. ``exit_code`` is 0 or 1 for code, and -1 for what exceeded its time or lost its sandbox.
 
-    ``cwd`` is empty where it is not known.
+    ``cwd`` is empty where it is not known; ``error`` says how its kernel or shell ended before it did.
     """
 
     exit_code: int
@@ -62,6 +64,7 @@ class Outcome:
     timed_out: bool
     duration_ms: int
     execution_count: int | None = None
+    error: str = ""
 
 
 class Sink(Protocol):
@@ -105,6 +108,8 @@ class Collector:
             "timed_out": outcome.timed_out,
             "duration_ms": outcome.duration_ms,
         }
+        if outcome.error:
+            answer["error"] = outcome.error
         if self._outputs is None:
             return json.dumps(answer)
         answer["status"] = "ok" if outcome.exit_code == 0 else "error"
@@ -208,7 +213,7 @@ async def run(kernel: Kernel, job: Job, sink: Sink, tidy: Callable[[Coroutine[An
     ----------
     tidy: takes the work that is left where a job that was never taken up has to be withdrawn.
 
-    Raises `SandboxFailed` when there is no kernel to ask.
+    Raises `SandboxFailed` when there is no kernel to ask, `KernelDead` when it is dead.
     """
     in_shell = job.in_shell or kernel.spec.in_guest
     request = _Request(job, sink, in_shell=in_shell)
@@ -239,6 +244,7 @@ async def _send(kernel: Kernel, request: _Request, *, in_shell: bool) -> None:
     try:
         if not in_shell or kernel.spec.in_guest:
             await kernel.settled()
+            kernel.check_alive()
         link = await kernel.shell() if in_shell else kernel.link
         request.link = link
         link.attach(request)
@@ -260,21 +266,26 @@ async def _withdraw(kernel: Kernel, link: KernelLink, request: _Request, *, in_s
 
 async def _stop(kernel: Kernel, request: _Request, *, in_shell: bool) -> None:
     """End what was begun: interrupt it, and kill its process where that does not help."""
-    steps = (partial(kernel.stop_command, request.msg_id),) if in_shell else (kernel.interrupt, kernel.kill)
+    steps = (
+        (partial(kernel.interrupts.stop_command, request.msg_id),)
+        if in_shell
+        else (kernel.interrupt, partial(kernel.kill, UNHEEDED))
+    )
     for step in steps:
         if request.reply.done():
             return
         try:
             await step()
-        except SandboxFailed:
+        except (SandboxFailed, KernelDead):
             return
         await asyncio.wait({request.reply}, timeout=STOP_SECONDS)
 
 
 def _outcome(reply: Mapping[str, Any], timed_out: bool, in_shell: bool, duration_ms: int) -> Outcome:
     """Return the outcome from a reply, whose fields are only believed as far as their types go."""
+    error = _error(reply)
     exit_code = reply.get("exit_code") if in_shell else (0 if reply.get("status") == "ok" else 1)
-    if timed_out or not isinstance(exit_code, int):
+    if timed_out or not isinstance(exit_code, int) or (error and not in_shell):
         exit_code = TIMED_OUT
     cwd = reply.get("cwd") if in_shell else _cwd_of(reply)
     count = reply.get("execution_count")
@@ -284,7 +295,18 @@ def _outcome(reply: Mapping[str, Any], timed_out: bool, in_shell: bool, duration
         timed_out=timed_out,
         duration_ms=duration_ms,
         execution_count=count if isinstance(count, int) and not in_shell else None,
+        error=error,
     )
+
+
+def _error(reply: Mapping[str, Any]) -> str:
+    """Return how kernel or shell ended before what ran did; empty where they have not."""
+    words, code = reply.get("evalue"), reply.get("exit_code")
+    if reply.get("status") == "error" and reply.get("ename") in (None, *_ENDS):
+        return str(words)[:MAX_ERROR]
+    if reply.get("restarted") is True and isinstance(code, int) and code > 128:
+        return f"The shell ended, {words}, and was started again; its variables are lost."[:MAX_ERROR]
+    return ""
 
 
 def _cwd_of(reply: Mapping[str, Any]) -> str | None:

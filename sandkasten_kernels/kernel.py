@@ -5,35 +5,33 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
-import secrets
 import signal
-import time
 import uuid
-from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from .calls import LinkError
+from .death import Deaths, death_in_words
 from .engines import Sandbox
-from .errors import SandboxFailed
+from .errors import KernelDead, SandboxFailed
 from .guest_link import GuestLink
+from .interrupts import Interrupts
+from .kernel_process import WORKSPACE, KernelProcess
 from .kernelspec import Kernelspec
 from .link import Client, KernelLink
 from .messages import Parts
-from .own_code import READ_AT_START, set_up, silent, user_base
-from .shell_link import ShellLink, guest_sockets, socket_names
+from .pulse import Pulse
+from .shell_link import ShellLink
+from .verdict import HowEnded, Verdict, unknown
 from .workspaces import Use
 
-__all__ = ["Kernel", "KernelState"]
+__all__ = ["WORKSPACE", "Change", "Kernel", "KernelState"]
 
-START_SECONDS = 60.0
-AFTER_CLAIM_SECONDS, MAX_WORDS = 30.0, 300
 RESTART_GRACE_SECONDS = 2.0
-INTERRUPT_SECONDS = 1.0
 NEWS_SECONDS = 2.0
 SETTLE_SECONDS = 5.0
-MAX_DEATHS, DEATHS_WITHIN_SECONDS = 5, 60.0
-WORKSPACE = "/workspace"
+
+Change = Literal["died", "restarted", "unresponsive"]
 
 
 class KernelState(enum.Enum):
@@ -47,11 +45,15 @@ class KernelState(enum.Enum):
 class Kernel:
     """A kernel that can be asked, restarted, interrupted and ended.
 
-    A process that ends by itself is started again (at most `MAX_DEATHS` times within `DEATHS_WITHIN_SECONDS`), and the
-    clients are told why; the end of the sandbox is the end of the kernel.
+    A process that ends by itself is started again, unless its kernelspec says otherwise or it happens too often, and
+    the clients are told why; the end of the sandbox is the end of the kernel.
+
+    Parameters
+    ----------
+    how_ended: asked for the reason when the sandbox has ended by itself.
     """
 
-    def __init__(self, sandbox: Sandbox, spec: Kernelspec, log: logging.Logger) -> None:
+    def __init__(self, sandbox: Sandbox, spec: Kernelspec, log: logging.Logger, how_ended: HowEnded = unknown) -> None:
         self.id = str(uuid.uuid4())
         self.sandbox = sandbox
         self.spec = spec
@@ -59,21 +61,24 @@ class Kernel:
         self.reason = ""
         self.workspace: Use | None = None
         self.link = KernelLink(self._link_lost, log)
-        self._log = log
-        self._env: dict[str, str] = {}
-        self._cwd: str | None = None
-        self._owned = False
-        self._pid: object = None
-        self._no_news: asyncio.TimerHandle | None = None
         self.guest = GuestLink(sandbox.guest_key, self._on_news, self._link_lost)
+        self._log = log
+        self._verdict = Verdict(sandbox, how_ended, log)
+        self._process = KernelProcess(sandbox, spec, self.guest, self.link)
         self._shell = ShellLink(sandbox, self.guest, log)
+        self._pulse = Pulse(self.link, spec.heartbeat_seconds, self._on_pulse)
+        self.interrupts = Interrupts(self.link, self.guest, spec, self._replace, log)
+        self.link.on_asked = self._pulse.asked
+        self._no_news: asyncio.TimerHandle | None = None
+        self._condemned = ""
+        self._closed = False
         self._settled = asyncio.Event()
-        self._deaths: deque[float] = deque(maxlen=MAX_DEATHS)
-        self.connection: dict[str, Any] = {}
-        self._on_connected: Callable[[], None] = lambda: None
+        self._deaths = Deaths()
+        self._on_change: Callable[[Change, str], None] = lambda change, reason: None
         self._on_gone: list[Callable[[], None]] = []
         self._lock = asyncio.Lock()
         self._revival: asyncio.Task[None] | None = None
+        self._burial: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         return f"<Kernel {self.id} {self.spec.name} {self.state.value} in {self.sandbox.id}>"
@@ -89,14 +94,28 @@ class Kernel:
 
     def on_connected(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` whenever `connection`, which is what it takes to reach the kernel, has changed."""
-        self._on_connected = callback
+        self._process.on_connected = callback
+
+    def on_change(self, callback: Callable[[Change, str], None]) -> None:
+        """Call ``callback`` with what has happened to the process, and why, while the sandbox lives on."""
+        self._on_change = callback
+
+    @property
+    def connection(self) -> dict[str, Any]:
+        """What it takes to reach the kernel."""
+        return self._process.connection
+
+    @property
+    def unresponsive(self) -> bool:
+        """Whether somebody waits for the kernel, and it does not even answer that it is alive."""
+        return self._pulse.unresponsive
 
     async def start(self) -> None:
         """Return when the kernel has answered and its output is subscribed to. Raises `SandboxFailed`."""
         self.sandbox.on_exit(self._sandbox_exited)
         try:
             await self.guest.open(self.sandbox.sockets)
-            await self._run_process("kernel_start_request", {})
+            await self._run("kernel_start_request", {})
             if not self.spec.in_guest:
                 await self._shell.warm_up()
         except LinkError as error:
@@ -109,34 +128,32 @@ class Kernel:
         Returns how, when it was not silent: variables that a process reads only at its start, and kernels whose
         language we cannot speak, make the process start anew. With a workspace it enters that. Raises `SandboxFailed`.
         """
-        self._owned = True
-        at_start_alone = any(map(READ_AT_START.match, env))
-        if self.workspace:
-            env, cwd = {**user_base(WORKSPACE), **env}, cwd or WORKSPACE
-        self._env, self._cwd = dict(env), cwd
+        at_start = self._process.belong(env, cwd, in_workspace=self.workspace is not None)
+        env, cwd = self._process.env, self._process.cwd
         try:
             if (env or cwd) and not self.spec.in_guest:
                 self._shell.set_up(env, cwd)
         except LinkError as error:
             raise SandboxFailed(f"the shell could not be prepared for its owner: {error}", retry_after=1) from error
-        language = self.spec.spec.language
-        known = set_up(language, env, cwd) is not None
-        at_start = not known or (language == "python" and at_start_alone)
-        if env and at_start:
+        if at_start:
             await self.restart()
             return "the kernel was started anew with its environment"
         try:
             if env or cwd:
-                self._set_up(env)
-            await self._after_claim()
+                self._process.set_up(env)
+            await self._process.after_claim()
         except LinkError as error:
             raise SandboxFailed(f"kernel {self.spec.name} could not be prepared for its owner: {error}") from error
         return None
 
     async def send(self, client: Client, channel: str, parts: Parts) -> None:
-        """Send a client's message; while the kernel starts it waits. Raises `LinkError` on a dead kernel."""
+        """Send a client's message; while the kernel starts it waits.
+
+        Raises `LinkError` on a dead kernel; a request is answered with an error then.
+        """
         await self._settled.wait()
         if self.state is KernelState.DEAD:
+            self.link.refuse(client, parts, "KernelDied", self._is_gone())
             raise LinkError(self.reason)
         await self.link.send(client, channel, parts)
 
@@ -153,6 +170,11 @@ class Kernel:
             return self.link
         return await self._shell.get()
 
+    def check_alive(self) -> None:
+        """Raise `KernelDead` for a kernel that is dead; one that just starts is not."""
+        if self.state is KernelState.DEAD:
+            raise KernelDead(self._is_gone())
+
     async def restart(self) -> None:
         """Return when a new process has answered, in the same sandbox. Raises `SandboxFailed`."""
         async with self._lock:
@@ -164,59 +186,49 @@ class Kernel:
                     self.link.post("control", "shutdown_request", {"restart": True})
             except LinkError:
                 self._log.debug("%r has no link to be asked to shut down over", self)
-            self.link.close("the kernel was restarted")
-            self.link.fail_open_requests("KernelRestarted", "The kernel was restarted.")
-            try:
-                await self._run_process("kernel_restart_request", {"grace": RESTART_GRACE_SECONDS})
-            except LinkError as error:
-                self._die(f"the kernel could not be restarted: {error}")
-                raise SandboxFailed(self.reason) from error
+            await self._exchange("The kernel was restarted.")
+            self._on_change("restarted", "a client restarted it")
+
+    async def _replace(self, reason: str) -> None:
+        """End the process by SIGTERM, and by SIGKILL when it ignores that; start another. Raises `SandboxFailed`."""
+        async with self._lock:
+            if self.state is KernelState.DEAD:
+                return
+            self._enter(KernelState.STARTING)
+            self._on_change("died", reason)
+            if not self.spec.in_guest:
+                self._process.pid = None  # its death is no news
+                await self.interrupts.signal(signal.SIGTERM)
+            self.link.publish("status", {"execution_state": "restarting"})
+            await self._exchange(f"The kernel was restarted: {reason}. Its variables are lost.")
+            self._on_change("restarted", reason)
+
+    async def _exchange(self, words: str) -> None:
+        """Return when another process has answered; ``words`` end what is asked of this one. Raises `SandboxFailed`."""
+        self.link.close("the kernel was restarted")
+        self.link.fail_open_requests("KernelRestarted", words)
+        try:
+            await self._run("kernel_restart_request", {"grace": RESTART_GRACE_SECONDS})
+        except LinkError as error:
+            self._die(await self._verdict.cause(f"the kernel could not be restarted: {error}"))
+            raise SandboxFailed(self.reason) from error
 
     async def interrupt(self) -> None:
-        """Interrupt what runs: a message on the control channel, and a signal when that is not answered in time.
+        """Interrupt what runs, in steps as `Interrupts` has them, and return after the first.
 
-        Raises `SandboxFailed` on a dead kernel.
+        Raises `KernelDead`, `SandboxFailed`.
         """
         try:
             await asyncio.wait_for(self._settled.wait(), SETTLE_SECONDS)
         except TimeoutError as error:
             raise SandboxFailed("the kernel is just starting: there is nothing to interrupt") from error
-        if self.state is KernelState.DEAD:
-            raise SandboxFailed(f"this kernel is dead: {self.reason}")
-        try:
-            if self.spec.spec.interrupt_mode == "message":
-                await self.link.call("control", "interrupt_request", {}, INTERRUPT_SECONDS)
-                return
-        except LinkError:
-            self._log.info("%r did not answer the interrupt request; it gets a signal", self)
-        try:
-            await self.guest.call("kernel_signal_request", {"signum": int(signal.SIGINT)}, INTERRUPT_SECONDS)
-        except LinkError as error:
-            raise SandboxFailed(f"the kernel could not be interrupted: {error}") from error
+        self.check_alive()
+        await self.interrupts.interrupt()
 
-    async def kill(self) -> None:
-        """Kill the kernel's process, which is then started again, without its variables. Raises `SandboxFailed`."""
-        try:
-            await self.guest.call("kernel_signal_request", {"signum": int(signal.SIGKILL)}, INTERRUPT_SECONDS)
-        except LinkError as error:
-            raise SandboxFailed(f"the kernel could not be killed: {error}") from error
-
-    async def stop_command(self, msg_id: str) -> None:
-        """End one request of the shell's as if its time were over: INT, TERM and KILL; one that waits is not begun.
-
-        Raises `SandboxFailed`.
-        """
-        try:
-            await self.guest.call("interrupt_request", {"msg_id": msg_id}, INTERRUPT_SECONDS)
-        except LinkError as error:
-            raise SandboxFailed(f"the command could not be stopped: {error}") from error
-
-    async def interrupt_shell(self) -> None:
-        """Send SIGINT to what runs in the shell's foreground; no-op when nothing does. Raises `SandboxFailed`."""
-        try:
-            await self.guest.call("interrupt_request", {}, INTERRUPT_SECONDS)
-        except LinkError as error:
-            raise SandboxFailed(f"the shell could not be interrupted: {error}") from error
+    async def kill(self, reason: str) -> None:
+        """Kill the kernel's process, which is told to have died for that reason. Raises `SandboxFailed`."""
+        self._condemned = reason
+        await self.interrupts.signal(signal.SIGKILL)
 
     async def stop(self, words: str) -> bool:
         """Stop what runs in the kernel and in the shell, with the reason on stderr; False when nothing did.
@@ -226,7 +238,7 @@ class Kernel:
         shell = self.link if self.spec.in_guest else self._shell.link
         commands = shell.tell_executions(words) if shell else []
         for msg_id in commands:
-            await self.stop_command(msg_id)
+            await self.interrupts.stop_command(msg_id)
         cells = [] if shell is self.link else self.link.tell_executions(words)
         if cells:
             await self.interrupt()
@@ -236,69 +248,26 @@ class Kernel:
         """End the connections and tell the clients; the sandbox is the pool's to destroy. Idempotent."""
         if self.workspace:
             self.workspace.ending = True
+        self._closed = True
         self._die(reason)
         self.link.close(reason)
         self._shell.close(reason)
         self.guest.close()
-        if self._revival is not None:
-            self._revival.cancel()
+        self._pulse.close()
+        self.interrupts.close()
+        self._verdict.close()
+        for task in (self._revival, self._burial):
+            if task is not None:
+                task.cancel()
 
-    async def _run_process(self, request: str, extra: Mapping[str, Any]) -> None:
-        """Return when a new process, or the guest's new bash, has answered over new connections."""
-        if self.spec.in_guest:
-            await self.guest.call("shell_restart_request", {}, INTERRUPT_SECONDS)
-            names, key = await guest_sockets(self.guest), self.sandbox.guest_key
-        else:
-            names, key = await self._start_process(request, extra)
-        await self.link.open(self.sandbox.sockets, names, key, START_SECONDS)
-        self.connection = {
-            "guest_key": self.sandbox.guest_key.hex(),
-            "key": key.hex(),
-            "sockets": dict(names),
-            "identity": self.link.identity.decode(),
-        }
-        self._on_connected()
-        await self._run_own_code("warm_up", self.spec.warm_up, START_SECONDS)
-        if self._cwd or (self.spec.in_guest and self._env):
-            self._set_up(self._env)
-        if self._owned:
-            await self._after_claim()
+    async def _run(self, request: str, extra: Mapping[str, Any]) -> None:
+        """Return when a new process has answered, as `KernelProcess.run`, and can be used."""
+        self._condemned = ""
+        await self._process.run(request, extra)
         if self.state is KernelState.DEAD:
             raise LinkError(self.reason)
         self._enter(KernelState.READY)
         self.link.publish("status", {"execution_state": "idle"})
-
-    async def _start_process(self, request: str, extra: Mapping[str, Any]) -> tuple[Mapping[str, str], bytes]:
-        """Return the names of the sockets of a new kernel process, and the key of its connection."""
-        key = secrets.token_hex(32)
-        content = {
-            "argv": self.spec.spec.argv,
-            "env": {**self.spec.spec.env, **self._env},
-            "cwd": self.sandbox.workspace,
-            "key": key,
-            "deadline": START_SECONDS,
-            **extra,
-        }
-        answer = await self.guest.call(request, content, START_SECONDS + 5)
-        self._pid = answer.get("pid")
-        return socket_names(answer), key.encode()
-
-    def _set_up(self, env: Mapping[str, str]) -> None:
-        if request := set_up(self.spec.spec.language, env, self._cwd):
-            self.link.post("shell", "execute_request", request)
-
-    async def _after_claim(self) -> None:
-        await self._run_own_code("after_claim", self.spec.after_claim, AFTER_CLAIM_SECONDS)
-
-    async def _run_own_code(self, name: str, code: str, timeout: float) -> None:
-        """Run code of the kernelspec's, unseen by clients. Raises `LinkError`, also when the code itself fails."""
-        if not code:
-            return
-        reply = (await self.link.call("shell", "execute_request", silent(code), timeout)).content
-        if reply.get("status") != "ok":
-            words = f"{reply.get('ename')}: {reply.get('evalue')}"[:MAX_WORDS]
-            printable = "".join(c if c.isprintable() else " " for c in words)
-            raise LinkError(f"its {name} failed: {printable}")
 
     def _enter(self, state: KernelState) -> None:
         self.state = state
@@ -311,8 +280,15 @@ class Kernel:
             self._settled.set()
 
     def _on_news(self, msg_type: str, content: dict[str, Any]) -> None:
-        if msg_type == "kernel_died" and content.get("pid") == self._pid:
-            self._revive(_death_in_words(content))
+        if msg_type == "kernel_died" and content.get("pid") == self._process.pid:
+            self._revive(self._condemned or death_in_words(content))
+
+    def _on_pulse(self, words: str) -> None:
+        if words:
+            self._log.warning("kernel %s is unresponsive: %s", self.id, words)
+            self._on_change("unresponsive", words)
+        else:
+            self._log.info("kernel %s answers again", self.id)
 
     def _link_lost(self) -> None:
         """A connection ended. The news of why is on its way; where none comes, the kernel itself hung up."""
@@ -325,11 +301,11 @@ class Kernel:
             self._revive("it closed its connections")
 
     def _revive(self, reason: str) -> None:
-        if not self._owned:
+        if not self._process.owned:
             self._die(reason)
             self._tell_gone()
-        elif self._revival is None and self.state is not KernelState.DEAD:
-            self._revival = asyncio.create_task(self._start_again(reason))
+        elif self._revival is None and self._burial is None and self.state is not KernelState.DEAD:
+            self._revival = asyncio.create_task(self._start_again(reason, self._process.pid))
             self._revival.add_done_callback(self._revived)
 
     def _revived(self, task: asyncio.Task[None]) -> None:
@@ -340,29 +316,40 @@ class Kernel:
             self._log.error("%r could not be revived", self, exc_info=error)
             self._die("it could not be started again")
 
-    async def _start_again(self, reason: str) -> None:
+    async def _start_again(self, reason: str, pid: object) -> None:
         async with self._lock:
-            self._log.warning("kernel %s died: %s", self.id, reason)
+            if self._process.pid != pid or self.state is KernelState.DEAD:
+                return  # somebody has restarted it meanwhile, or it could not be
             self._enter(KernelState.STARTING)
             self.link.close(reason)
-            now = time.monotonic()
-            again = len(self._deaths) < MAX_DEATHS or now - self._deaths[0] > DEATHS_WITHIN_SECONDS
-            self._deaths.append(now)
-            if not again:
+            if not self.spec.auto_restart:
+                self._die(reason)
+                return
+            if not self._deaths.again(asyncio.get_running_loop().time()):
                 self._die(f"{reason}, too often to be started again by itself")
                 return
+            self._log.warning("kernel %s died: %s", self.id, reason)
+            self._on_change("died", reason)
             words = f"The kernel died: {reason}. It is started again; its variables are lost."
             if not self.link.fail_open_requests("KernelDied", words):
                 self.link.publish("stream", {"name": "stderr", "text": words + "\n"})
             self.link.publish("status", {"execution_state": "restarting"})
             try:
-                await self._run_process("kernel_restart_request", {"grace": 0})
+                await self._run("kernel_restart_request", {"grace": 0})
             except LinkError as error:
-                self._die(f"it could not be started again: {error}")
+                self._die(await self._verdict.cause(f"it could not be started again: {error}"))
+                return
+            self._on_change("restarted", f"by itself, after it had died: {reason}")
 
     def _sandbox_exited(self) -> None:
-        self._die("its sandbox ended")
-        self._shell.close("its sandbox ended")
+        """Find out why before anybody is told, which takes the engine some milliseconds."""
+        self._enter(KernelState.STARTING)
+        self._burial = asyncio.create_task(self._bury())
+
+    async def _bury(self) -> None:
+        reason = await self._verdict.reason()
+        self._die(reason)
+        self._shell.close(reason)
         self._tell_gone()
 
     def _tell_gone(self) -> None:
@@ -376,17 +363,14 @@ class Kernel:
         self.reason = reason
         self._enter(KernelState.DEAD)
         self.link.execution_state = "dead"
-        self.link.fail_open_requests("KernelDied", f"The kernel is gone: {reason}.")
+        if self.sandbox.alive and not self._closed:
+            self._log.warning("kernel %s is dead: %s", self.id, reason)
+            self._on_change("died", reason)
+        words = self._is_gone()
+        if not self.link.fail_open_requests("KernelDied", words):
+            self.link.publish("stream", {"name": "stderr", "text": words + "\n"})
         self.link.publish("status", {"execution_state": "dead"})
 
-
-def _death_in_words(content: Mapping[str, Any]) -> str:
-    """Return why a kernel ended from the guest's news, whose fields are only believed as far as their types go."""
-    limit, number, code = content.get("memory_limit"), content.get("signal"), content.get("exit_code")
-    if content.get("out_of_memory"):
-        words = "killed, out of memory"
-        return f"{words}, limit {limit // 2**20} MiB" if isinstance(limit, int) else words
-    if isinstance(number, int):
-        name = signal.Signals(number).name if number in set(signal.Signals) else str(number)
-        return f"killed by signal {name}"
-    return f"it ended with exit code {code}" if isinstance(code, int) else "it ended"
+    def _is_gone(self) -> str:
+        way_out = " Restart it to go on." if self.sandbox.alive and not self._closed else ""
+        return f"The kernel is gone: {self.reason}.{way_out}"

@@ -14,7 +14,7 @@ from traitlets import TraitError
 
 from .errors import ConfigError, UnknownKernelspec
 from .keys import nearest
-from .metadata import DEFAULT_LIMITS, SandboxLimits, read_metadata
+from .metadata import DEFAULT_CULLING, DEFAULT_LIMITS, Culling, SandboxLimits, read_metadata
 from .metadata import NAME as METADATA
 from .paths import asset_dir
 
@@ -31,7 +31,9 @@ class Kernelspec:
     `resources` are the files that are served, by name; `in_guest`: the kernel is the sandbox's own guest, whose
     language is bash, and not a process of its own. `warm_up` is code that a kernel runs silently before it is warm,
     `after_claim` when it has its owner's environment, ahead of the owner's first request. `pool`: whether it may be
-    kept warm. `limits` and `network_mode` are None as far as the sandbox gets what `defaults` says.
+    kept warm. `limits` and `network_mode` are None as far as the sandbox gets what `defaults` says, `culling` as far as
+    its sessions end as the settings say. `auto_restart`: whether a process that ends by itself is started again;
+    `heartbeat_seconds` and `interrupt_seconds` are those of `Pulse` and `Interrupts`.
     """
 
     name: str
@@ -45,6 +47,10 @@ class Kernelspec:
     network_mode: str | None = None
     pool: bool = True
     after_claim: str = ""
+    culling: Culling = DEFAULT_CULLING
+    auto_restart: bool = True
+    heartbeat_seconds: int = 10
+    interrupt_seconds: int = 10
 
     def model(self, base_url: str = "/") -> dict[str, Any]:
         """Return the kernelspec as jupyter_server shows it; `resources` has the URL of each file."""

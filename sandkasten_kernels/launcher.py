@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import time
 from dataclasses import fields, replace
 
 from .config import Defaults
 from .engines import Engine, SandboxSpec
-from .errors import EngineError
+from .errors import EngineError, SandkastenError
+from .event_log import EventLog, Kind
 from .kernel import Kernel
 from .kernelspec import Kernelspec
+from .metrics import Metrics
 
 __all__ = ["Launcher"]
 
@@ -21,10 +24,19 @@ BACKOFF_SECONDS = (1.0, 2.0, 5.0, 15.0, 30.0)
 class Launcher:
     """Starts a kernel with all that is around it, and ends it again."""
 
-    def __init__(self, engine: Engine, defaults: Defaults, log: logging.Logger) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        defaults: Defaults,
+        log: logging.Logger,
+        events: EventLog | None = None,
+        metrics: Metrics | None = None,
+    ) -> None:
         self._engine = engine
         self._defaults = defaults
         self._log = log
+        self._events = events
+        self._metrics = metrics or Metrics()
         self._discards: set[asyncio.Task[None]] = set()
 
     def sandbox_spec(self, spec: Kernelspec) -> SandboxSpec:
@@ -40,15 +52,34 @@ class Launcher:
 
         Raises `SandboxFailed`, `EngineError`.
         """
+        began = time.monotonic()
+        try:
+            kernel = await self._start(spec, workspace)
+        except SandkastenError:
+            self._metrics.failed_starts.labels(spec.image).inc()
+            raise
+        self._metrics.starts.labels(spec.image).observe(time.monotonic() - began)
+        return kernel
+
+    async def _start(self, spec: Kernelspec, workspace: str) -> Kernel:
         sandbox = await self._engine.start(replace(self.sandbox_spec(spec), workspace=workspace))
-        kernel = Kernel(sandbox, spec, self._log)
+        kernel = Kernel(sandbox, spec, self._log, self._engine.how_ended)
         try:
             await kernel.start()
         except BaseException:
             self._discards.add(task := asyncio.create_task(self.destroy(kernel)))
             task.add_done_callback(self._discards.discard)
             raise
+        self._record("created", kernel)
         return kernel
+
+    def lost(self, kernel: Kernel) -> None:
+        """Note that a kernel has ended that nobody owns yet."""
+        self._record("died", kernel, kernel.reason)
+
+    def _record(self, kind: Kind, kernel: Kernel, reason: str = "") -> None:
+        if self._events:
+            self._events.record(kind, session_id=kernel.id, reason=reason, image=kernel.spec.image)
 
     async def attach(self, kernel: Kernel, workspace: str) -> bool:
         """Put a workspace into a kernel's sandbox; False where that did not work, and the sandbox is of no use."""

@@ -12,7 +12,7 @@ from .keys import KeyPath, Keys, Sections
 from .traitcheck import PositiveFloat, in_words
 from .yamlfile import shown
 
-__all__ = ["DEFAULT_LIMITS", "NAME", "SCHEMA", "SandboxLimits", "read_metadata"]
+__all__ = ["DEFAULT_CULLING", "DEFAULT_LIMITS", "NAME", "SCHEMA", "Culling", "SandboxLimits", "read_metadata"]
 
 NAME = "sandkasten"
 
@@ -28,6 +28,18 @@ class SandboxLimits(NamedTuple):
 DEFAULT_LIMITS = SandboxLimits()
 
 
+class Culling(NamedTuple):
+    """When sessions end by themselves; None as far as somebody else says it. Times are in seconds, 0 is never."""
+
+    ttl_seconds: int | None = None
+    max_lifetime_seconds: int | None = None
+    cull_connected: bool | None = None
+    cull_busy: bool | None = None
+
+
+DEFAULT_CULLING = Culling()
+
+
 class Metadata(HasTraits):
     """The keys of ``metadata.sandkasten``."""
 
@@ -41,6 +53,21 @@ class Metadata(HasTraits):
         ["none", "bridge"], "none", help="What a sandbox can reach; left out: `defaults.network_mode`."
     ).tag(config=True)
     pool = Bool(True, help="Whether the pool may keep kernels warm.").tag(config=True)
+    auto_restart = Bool(True, help="Whether a kernel that ends by itself is started again, without its variables.").tag(
+        config=True
+    )
+    heartbeat_seconds = Int(
+        10,
+        min=0,
+        help="A kernel that somebody waits for and that says nothing for so long is asked on its control channel, and "
+        "unresponsive when it has not answered after as long; 0: it is never asked.",
+    ).tag(config=True)
+    interrupt_seconds = Int(
+        10,
+        min=0,
+        help="So long after an interrupt a cell that still runs gets SIGINT, and after as long again the kernel gets "
+        "SIGTERM and is started again; 0: neither.",
+    ).tag(config=True)
     warm_up = Unicode("", help="Code that a kernel runs silently before it counts as warm.").tag(config=True)
     after_claim = Unicode(
         "",
@@ -57,7 +84,16 @@ class MetadataLimits(HasTraits):
     pids_limit = Int(256, min=32, help="Processes and threads; left out: `defaults.pids_limit`.").tag(config=True)
 
 
-SCHEMA: Sections = {"": Metadata, "limits": MetadataLimits}
+class MetadataCulling(HasTraits):
+    """The keys of ``metadata.sandkasten.culling``; what is left out is as the gateway's settings say."""
+
+    ttl_seconds = Int(0, min=0, help="A session ends so long after its last use; 0: never.").tag(config=True)
+    max_lifetime_seconds = Int(0, min=0, help="It ends so long after its creation; 0: never.").tag(config=True)
+    cull_connected = Bool(False, help="Whether its ttl counts while a client is connected.").tag(config=True)
+    cull_busy = Bool(False, help="Whether it ends while something runs.").tag(config=True)
+
+
+SCHEMA: Sections = {"": Metadata, "limits": MetadataLimits, "culling": MetadataCulling}
 
 
 def read_metadata(file: Path, data: Any) -> dict[str, Any]:
@@ -75,6 +111,7 @@ def read_metadata(file: Path, data: Any) -> dict[str, Any]:
     if not given.get(("image",)):
         raise error(("image",), 'it must name the image, as in {"image": "python"}')
     limits = SandboxLimits(**{path[1]: value for path, value in given.items() if path[0] == "limits"})
+    culling = Culling(**{path[1]: value for path, value in given.items() if path[0] == "culling"})
     fields = {path[0]: value for path, value in given.items() if len(path) == 1}
     in_guest = fields.pop("kernel", "process") == "guest"
-    return {**fields, "in_guest": in_guest, "limits": limits}
+    return {**fields, "in_guest": in_guest, "limits": limits, "culling": culling}

@@ -14,6 +14,7 @@ from typing import Any
 
 from .errors import InvalidRequest
 from .execution import Job
+from .metadata import DEFAULT_CULLING, Culling
 from .workspace_name import workspace_name
 
 __all__ = [
@@ -29,7 +30,7 @@ __all__ = [
 
 MAX_TEXT_BYTES = 1024 * 1024
 MAX_TIMEOUT_MS = 600_000
-MAX_TTL_SECONDS = 86_400
+MAX_TTL_SECONDS, MAX_LIFETIME_SECONDS = 86_400, 365 * 86_400
 MAX_LABELS, MAX_LABEL = 32, 128
 MAX_NAME = 128
 MAX_ENV_BYTES = 64 * 1024
@@ -44,7 +45,7 @@ class SessionRequest:
     """A session that is asked for; None and empty values are the gateway's to fill in."""
 
     image: str | None = None
-    ttl_seconds: int | None = None
+    culling: Culling = DEFAULT_CULLING
     workspace_id: str = ""
     name: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -58,7 +59,12 @@ class SessionRequest:
         workspace = _text(body, "workspace_id", 1024)
         return cls(
             image=_text(body, "image", 255) or None,
-            ttl_seconds=_whole(body, "ttl_seconds", 0, MAX_TTL_SECONDS) or None,
+            culling=Culling(
+                _whole(body, "ttl_seconds", 0, MAX_TTL_SECONDS) or None,
+                _whole(body, "max_lifetime_seconds", 0, MAX_LIFETIME_SECONDS) or None,
+                _flag(body, "cull_connected"),
+                _flag(body, "cull_busy"),
+            ),
             workspace_id=workspace and workspace_name(workspace, "workspace_id"),
             name=_text(body, "name", MAX_NAME),
             labels=_labels(body.get("labels")),
@@ -169,6 +175,13 @@ def _whole(body: Mapping[str, Any], name: str, least: int, most: int) -> int | N
         return None
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         raise InvalidRequest(f"{name}: must be a whole number from {least} to {most}")
+    return value
+
+
+def _flag(body: Mapping[str, Any], name: str) -> bool | None:
+    value = body.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise InvalidRequest(f"{name}: must be true or false")
     return value
 
 

@@ -2,57 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from .auth import OWNER
 from .errors import TooMany
 from .execution import Outcome, Turns
 from .files import Files
+from .first_result import FirstResult
 from .kernel import Kernel
+from .lifetime import Lifetime
 from .messages import timestamp
 from .seats import Seats
 from .store import Record
 
-__all__ = ["OWNER", "Lifetime", "Origin", "Session", "info"]
+__all__ = ["OWNER", "Origin", "Session", "info"]
 
 MAX_WAITING_EXECS = 16
 MAX_TRANSFERS = 16
-FOR_EVER = datetime(9999, 12, 31, tzinfo=UTC)
 
 Origin = Literal["api", "v1"]
 """Through which API a session was made."""
-
-
-@dataclass(frozen=True)
-class Lifetime:
-    """How long a session lives.
-
-    Attributes
-    ----------
-    ttl: after its last use; zero for ever.
-    longest: after its creation, whatever it does; zero for ever.
-    cull_connected: whether a session ends by its ttl while a client is connected.
-    """
-
-    ttl: timedelta
-    longest: timedelta = timedelta(0)
-    cull_connected: bool = False
-
-    def end(self, created: datetime, used: datetime) -> datetime:
-        """Return when a session ends that was made and last used at these times."""
-        by_use = used + self.ttl if self.ttl else FOR_EVER
-        return min(by_use, created + self.longest) if self.longest else by_use
-
-    def reason(self, created: datetime) -> str:
-        """Say why a session that was made at this time is ended now."""
-        if self.longest and datetime.now(UTC) >= created + self.longest:
-            return f"as old as max_lifetime_seconds, {self.longest.total_seconds():g} s"
-        return f"idle for {self.ttl.total_seconds():g} s"
 
 
 @dataclass(eq=False)
@@ -74,7 +47,9 @@ class Session:
     transfers: int = 0
     released: bool = False
     crashed: datetime | None = None
-    timer: asyncio.TimerHandle | None = None
+    greeted: bool = False
+    reason: str = ""
+    first_result: FirstResult = field(default_factory=FirstResult)
     seats: Seats = field(init=False)
     files: Files = field(init=False)
     turns: dict[str, Turns] = field(init=False)
@@ -96,22 +71,35 @@ class Session:
         return self.kernel.id
 
     @property
+    def unresponsive(self) -> bool:
+        """Whether somebody waits for the kernel, and it does not even answer that it is alive."""
+        return self.kernel.unresponsive
+
+    @property
     def last_activity(self) -> datetime:
         """When the kernel last worked or was last asked, or somebody used the session."""
         return max(self._used, self.kernel.link.last_activity)
 
     @property
     def busy(self) -> bool:
-        """Whether something runs, or somebody is connected for whose sake the session lives."""
-        link = self.kernel.link
-        connected = bool(link.connections) and not self.lifetime.cull_connected
-        working = not self.crashed and link.execution_state in ("busy", "starting")
-        return connected or working or bool(self.executions or self.transfers)
+        """Whether something runs."""
+        working = not self.crashed and self.kernel.link.execution_state in ("busy", "starting")
+        return working or bool(self.executions or self.transfers)
+
+    @property
+    def connected(self) -> bool:
+        """Whether a client is connected over a WebSocket."""
+        return bool(self.kernel.link.connections)
 
     @property
     def expires_at(self) -> datetime:
         """When the session ends if nobody uses it from now on."""
-        return self.lifetime.end(self.created, datetime.now(UTC) if self.busy else self.last_activity)
+        now = datetime.now(UTC)
+        return self.lifetime.end(self.created, self.last_activity, now, busy=self.busy, connected=self.connected)
+
+    def overdue_reason(self, now: datetime) -> str:
+        """Say why the session is ended now."""
+        return self.lifetime.reason(self.created, now, busy=self.busy, connected=self.connected)
 
     def after(self, outcome: Outcome, *, in_shell: bool) -> Outcome:
         """Note where a job has left its shell or its kernel; return its outcome with a directory in any case."""
@@ -147,6 +135,7 @@ class Session:
             "last_activity": timestamp(self.last_activity),
             "execution_state": link.execution_state,
             "connections": link.connections,
+            "unresponsive": self.unresponsive,
         }
 
     def record(self) -> Record:
@@ -161,11 +150,15 @@ class Session:
             acquire_source=self.acquire_source,
             acquire_detail=self.acquire_detail,
             ttl_seconds=self.lifetime.ttl.total_seconds(),
+            max_lifetime_seconds=self.lifetime.longest.total_seconds(),
+            cull_connected=self.lifetime.cull_connected,
+            cull_busy=self.lifetime.cull_busy,
             created=self.created.timestamp(),
             last_activity=self.last_activity.timestamp(),
             name=self.name,
             labels=self.labels,
             workspace_id=self.workspace_id,
+            reason=self.reason,
         )
 
 
@@ -183,15 +176,21 @@ def info(record: Record, session: Session | None = None) -> dict[str, Any]:
         "expires_at": timestamp(session.expires_at if session and not ended else ended or used),
         "last_activity": timestamp(used),
         "ttl_seconds": int(record.ttl_seconds),
+        "max_lifetime_seconds": int(record.max_lifetime_seconds),
+        "cull_connected": record.cull_connected,
+        "cull_busy": record.cull_busy,
         "container_id": record.sandbox,
         "acquire_source": record.acquire_source,
         "acquire_detail": record.acquire_detail,
         "name": record.name,
         "labels": dict(record.labels),
         "workspace_id": record.workspace_id or None,
+        "execution_state": session.kernel.link.execution_state if session and not ended else "dead",
+        "unresponsive": bool(session and session.unresponsive),
+        "reason": record.reason,
     }
     if ended:
-        answer.update(ended_at=timestamp(ended), reason=record.reason)
+        answer["ended_at"] = timestamp(ended)
     return answer
 
 

@@ -16,7 +16,7 @@ from .own_code import bash_setup, silent
 __all__ = ["ShellLink", "guest_sockets", "socket_names"]
 
 CHANNELS = ("shell", "control", "stdin", "iopub")
-GUEST_SECONDS = 10.0
+GUEST_SECONDS, NEWS_SECONDS = 10.0, 2.0
 
 
 class ShellLink:
@@ -30,6 +30,7 @@ class ShellLink:
         self._guest = guest
         self._log = log
         self._link: KernelLink | None = None
+        self._lost_links: set[KernelLink] = set()
         self._lock = asyncio.Lock()
 
     @property
@@ -61,9 +62,13 @@ class ShellLink:
     def close(self, reason: str) -> None:
         """End the connection and what is asked over it; a second call does nothing."""
         link, self._link = self._link, None
-        if link is not None:
-            link.fail_open_requests("ShellGone", f"The shell is gone: {reason}.")
-            link.close(reason)
+        for lost in (*self._lost_links, *([link] if link else [])):
+            self._end(lost, reason)
+
+    def _end(self, link: KernelLink, reason: str) -> None:
+        self._lost_links.discard(link)
+        link.fail_open_requests("ShellGone", f"The shell is gone: {reason}.")
+        link.close(reason)
 
     async def _open(self) -> KernelLink:
         if not self._sandbox.alive:
@@ -78,7 +83,15 @@ class ShellLink:
         return link
 
     def _lost(self) -> None:
-        self.close("the shell ended the connection" if self._sandbox.alive else "its sandbox ended")
+        """A connection ended. Where its sandbox did, whoever knows why closes us; else those who wait are told."""
+        link, self._link = self._link, None
+        if link is not None:
+            self._lost_links.add(link)
+            asyncio.get_running_loop().call_later(NEWS_SECONDS, self._not_told, link)
+
+    def _not_told(self, link: KernelLink) -> None:
+        if link in self._lost_links:
+            self._end(link, "the shell ended the connection")
 
 
 async def guest_sockets(guest: GuestLink) -> Mapping[str, str]:

@@ -44,6 +44,9 @@ MIGRATIONS = (
         id INTEGER PRIMARY KEY AUTOINCREMENT, time REAL NOT NULL, kind TEXT NOT NULL, session_id TEXT NOT NULL,
         reason TEXT NOT NULL, details TEXT NOT NULL
     ) STRICT;
+    ALTER TABLE sessions ADD COLUMN max_lifetime_seconds REAL NOT NULL DEFAULT 0;
+    ALTER TABLE sessions ADD COLUMN cull_connected INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE sessions ADD COLUMN cull_busy INTEGER NOT NULL DEFAULT 0;
     """,
 )
 """Each brings the database from the version of its index to the next; never changed once released, only added to."""
@@ -57,8 +60,11 @@ class Record:
     ----------
     origin: the API that made it, ``api`` or ``v1``.
     sandbox: how the engine calls its sandbox.
-    status: ``running``, or how it ended: ``expired``, ``destroyed``, ``crashed``; `reason` says more.
+    status: ``running``, or how it ended: ``expired``, ``destroyed``, ``crashed``.
+    reason: why it ended, or while it runs, how its kernel's last process did.
     ttl_seconds: how long it lives without being used; 0 for ever.
+    max_lifetime_seconds: how long it lives however it is used; 0 for ever.
+    cull_connected, cull_busy: whether it ends also while a client is connected, and while something runs.
     workspace_id: name of its workspace; empty for one that went with it.
     """
 
@@ -79,6 +85,9 @@ class Record:
     labels: Mapping[str, str] = field(default_factory=dict)
     ended: float | None = None
     workspace_id: str = ""
+    max_lifetime_seconds: float = 0.0
+    cull_connected: bool = False
+    cull_busy: bool = False
 
 
 class Store:
@@ -124,6 +133,10 @@ class Store:
         statement = "SELECT connection FROM connections WHERE session = ?"
         row = self._database.execute(statement, (session_id,)).fetchone()
         return dict(json.loads(row[0])) if row else None
+
+    def note(self, session_id: str, reason: str) -> None:
+        """Note what has happened to a session that lives on."""
+        self._write("UPDATE sessions SET reason = ? WHERE id = ? AND ended IS NULL", (reason, session_id))
 
     def end(self, session_id: str, status: str, reason: str, when: float) -> None:
         """Note how a session ended; the first word stands."""
@@ -185,4 +198,5 @@ class Store:
 
 def _record(row: sqlite3.Row) -> Record:
     values: dict[str, Any] = dict(row)
-    return Record(**{**values, "labels": json.loads(values["labels"])})
+    flags = {name: bool(values[name]) for name in ("cull_connected", "cull_busy")}
+    return Record(**{**values, **flags, "labels": json.loads(values["labels"])})

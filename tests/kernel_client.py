@@ -184,6 +184,12 @@ class KernelSocket:
                 return message
         raise AssertionError(f"the connection closed: {self.socket.close_code} {self.socket.close_reason}")
 
+    async def said(self, text: str, name: str = "stdout") -> None:
+        """Return when a text has come, in how many pieces it may be: ipykernel may send a line apart from its end."""
+        seen = ""
+        while text not in seen:
+            seen = (seen + (await self.until("stream", name=name)).content["text"])[-1000:]
+
     def close(self) -> None:
         self.socket.close()
 

@@ -107,7 +107,7 @@ async def test_an_interrupt_ends_the_command_and_keeps_the_state(api: Api) -> No
     bash = Bash(await api.connect(kernel))
     await bash.run("A=kept")
     msg_id = await bash.socket.send("execute_request", execute_content("echo in; sleep 60"))
-    await bash.socket.until("stream", text="in\n")
+    await bash.socket.said("in\n")
     assert (await api.request("POST", f"/api/kernels/{kernel}/interrupt")).code == 204
     assert (await bash.socket.result(msg_id)).reply["exit_code"] == 130
     assert await bash.out("echo $? $A") == "130 kept\n"
@@ -186,7 +186,7 @@ async def test_an_interrupted_command_writes_nothing_of_its_own(api: Api) -> Non
     bash = Bash(await api.connect(kernel))
     for command in ("sleep 60", "x=$(sleep 60)", "while :; do sleep .3; done", "while :; do :; done", "sleep 60 | cat"):
         msg_id = await bash.socket.send("execute_request", execute_content(f"echo in; {command}"))
-        await bash.socket.until("stream", text="in\n")
+        await bash.socket.said("in\n")
         assert (await api.request("POST", f"/api/kernels/{kernel}/interrupt")).code == 204
         result = await bash.socket.result(msg_id)
         assert [m for m in result.of("stream") if m["text"] != "in\n"] == [], command

@@ -124,7 +124,7 @@ async def test_a_cell_asks_the_user(cell: LabSocket) -> None:
 async def test_lab_interrupts_a_sleeping_cell(lab: Api, notebook: dict[str, Any], cell: LabSocket) -> None:
     code = "import time\nx = 1\nprint('asleep', flush=True)\ntime.sleep(600)"
     sleeping = await cell.send("execute_request", execute_content(code))
-    await cell.until("stream", text="asleep\n")
+    await cell.said("asleep\n")
     assert (await lab.request("POST", f"/api/kernels/{notebook['kernel']['id']}/interrupt")).code == 204
     assert (await cell.result(sleeping)).reply["ename"] == "KeyboardInterrupt"
     assert (await cell.execute("print(x)")).stream() == "1\n"
@@ -150,7 +150,7 @@ async def test_lab_restarts_a_kernel_whose_cell_does_not_end(
     lab: Api, notebook: dict[str, Any], cell: LabSocket
 ) -> None:
     endless = await cell.send("execute_request", execute_content("print('running', flush=True)\nwhile True: pass"))
-    await cell.until("stream", text="running\n")
+    await cell.said("running\n")
     assert (await lab.request("POST", f"/api/kernels/{notebook['kernel']['id']}/restart")).code == 200
     assert (await cell.result(endless)).reply["status"] == "error"
     assert (await cell.execute("print('new')")).stream() == "new\n"

@@ -287,7 +287,7 @@ async def test_an_execution_that_exceeds_its_time_leaves_other_clients_cells_alo
         "while not os.path.exists('/tmp/go'): time.sleep(.01)\nprint('whole')"
     )
     msg_id = await socket.send("execute_request", execute_content(cell))
-    await socket.until("stream", text="begun\n")
+    await socket.said("begun\n")
     answer = await run(api, session, code="open('/tmp/unasked', 'w')", timeout_ms=300)
     assert (answer["timed_out"], answer["exit_code"]) == (True, -1)
     assert "was not begun within 0.3 s" in answer["stderr"]
@@ -302,7 +302,7 @@ async def test_a_command_that_waits_for_another_clients_is_withdrawn(api: Api) -
     socket = await api.connect(session["id"])
     waiting = "echo begun; until [ -e /tmp/go ]; do sleep 0.05; done; echo whole"
     msg_id = await socket.send("execute_request", execute_content(waiting))
-    await socket.until("stream", text="begun\n")
+    await socket.said("begun\n")
     answer = await run(api, session, cmd="touch /tmp/unasked", timeout_ms=300)
     assert answer["timed_out"]
     await api.request("POST", f"/v1/sessions/{session['id']}/fs/write", {"path": "x", "text": ""})

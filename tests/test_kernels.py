@@ -29,7 +29,7 @@ async def test_streams_arrive_while_the_cell_runs(api: Api, v1: bool) -> None:
     socket = await api.connect(await api.create(), v1)
     code = "import sys\nprint('out', flush=True)\ninput()\nprint('err', file=sys.stderr)"
     msg_id = await socket.send("execute_request", execute_content(code, answer=""))
-    assert (await socket.until("stream", text="out\n")).content["name"] == "stdout"
+    await socket.said("out\n")
     await socket.until("input_request")
     await socket.send("input_reply", {"value": ""}, channel="stdin")
     assert (await socket.result(msg_id)).stream("stderr") == "err\n"
@@ -84,7 +84,7 @@ async def test_an_interrupt_ends_the_cell_and_keeps_the_state(api: Api) -> None:
     socket = await api.connect(kernel)
     await socket.execute("import time; kept = 1")
     msg_id = await socket.send("execute_request", execute_content("print('in', flush=True)\ntime.sleep(60)"))
-    await socket.until("stream", text="in\n")
+    await socket.said("in\n")
     assert (await api.request("POST", f"/api/kernels/{kernel}/interrupt")).code == 204
     assert (await socket.result(msg_id)).reply["ename"] == "KeyboardInterrupt"
     assert (await socket.execute("kept")).of("execute_result")[0]["data"]["text/plain"] == "1"
@@ -112,7 +112,7 @@ async def test_a_restart_ends_a_running_cell_with_an_error_not_a_hang(api: Api) 
     kernel = await api.create()
     socket = await api.connect(kernel)
     msg_id = await socket.send("execute_request", execute_content("print('in', flush=True)\nwhile True: pass"))
-    await socket.until("stream", text="in\n")
+    await socket.said("in\n")
     assert (await api.request("POST", f"/api/kernels/{kernel}/restart")).code == 200
     assert (await socket.result(msg_id)).reply["ename"] == "KernelRestarted"
     assert (await socket.execute("1")).reply["status"] == "ok"
@@ -145,7 +145,7 @@ async def test_two_clients_of_one_kernel_both_see_the_output_and_each_its_own_re
     first, second = await api.connect(kernel), await api.connect(kernel, v1=False)
     result = await first.execute("print('hi')")
     assert result.stream() == "hi\n"
-    await second.until("stream", text="hi\n")
+    await second.said("hi\n")
     own = await second.execute("print('me')")
     assert [m.parent_id for m in own.messages if m.msg_type == "execute_reply"] == [own.messages[-1].parent_id]
 

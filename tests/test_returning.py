@@ -41,13 +41,6 @@ async def connected(api: Api, kernel: str, count: int) -> None:
         await asyncio.sleep(0.02)
 
 
-async def said(watcher: KernelSocket, text: str) -> None:
-    """Return when a kernel has printed a text, in how many pieces it may be."""
-    seen = ""
-    while text not in seen:
-        seen = (seen + (await watcher.until("stream", name="stdout")).content["text"])[-1000:]
-
-
 async def go_on(api: Api, kernel: str) -> None:
     """Wake the cell that waits."""
     assert (await api.request("POST", f"/api/kernels/{kernel}/interrupt")).code == 204
@@ -61,11 +54,11 @@ async def test_what_a_cell_says_while_its_client_is_away_is_said_when_it_returns
         client = await Api(cable.url, api.token).connect(kernel, v1, "?session_id=me")
         code = COUNTS + "print('hello', input('name? '))"
         cell = await client.send("execute_request", execute_content(code, answer=""))
-        await client.until("stream", text="before\n")
+        await client.said("before\n")
         await cable.cut()
         await connected(api, kernel, 1)
         await go_on(api, kernel)
-        await said(watcher, "499\n")
+        await watcher.said("499\n")
         again = await Api(cable.url, api.token).connect(kernel, v1, "?session_id=me")
         result = await again.result(cell, answer="Ada")
         assert result.stream().split() == [*NUMBERS, "hello", "Ada"]
@@ -82,13 +75,13 @@ async def test_several_clients_that_are_away_at_once_each_get_all_and_their_own_
         first = await far.connect(kernel, True, "?session_id=first")
         second = await far.connect(kernel, False, "?session_id=second")
         cell = await first.send("execute_request", execute_content(COUNTS))
-        await second.until("stream", text="before\n")
+        await second.said("before\n")
         asked = await second.send("execute_request", execute_content("print('mine')"))
         await connected(api, kernel, 3)
         await cable.cut()
         await connected(api, kernel, 1)
         await go_on(api, kernel)
-        await said(watcher, "mine\n")
+        await watcher.said("mine\n")
         first = await far.connect(kernel, False, "?session_id=first")
         second = await far.connect(kernel, True, "?session_id=second")
         assert (await first.result(cell)).stream().split() == NUMBERS
@@ -124,11 +117,11 @@ async def test_more_than_is_kept_is_told_and_the_end_of_it_arrives(api: Api) -> 
     client = await api.connect(kernel, query="?session_id=me")
     code = WAITS + "line = 'x' * 100_000\nfor number in range(400): print(number, line, flush=True)\nprint('done')"
     cell = await client.send("execute_request", execute_content(code))
-    await client.until("stream", text="before\n")
+    await client.said("before\n")
     client.close()
     await connected(api, kernel, 1)
     await go_on(api, kernel)
-    await said(watcher, "done")
+    await watcher.said("done")
     await watcher.until("status", execution_state="idle")
     again = await api.connect(kernel, query="?session_id=me")
     result = await again.result(cell)
@@ -228,7 +221,7 @@ async def cut_while_a_cell_runs(api: Api, cable: Cable, socket: KernelSocket, ke
     assert (await socket.result(first)).stream() == "the first cell\n"
     for _ in range(2):
         cell = await socket.send("execute_request", execute_content(COUNTS))
-        await socket.until("stream", text="before\n")
+        await socket.said("before\n")
         await cable.cut()
         await connected(api, kernel, 0)
         await go_on(api, kernel)

@@ -407,26 +407,6 @@ async def test_a_workspace_is_not_deleted_under_an_upload(api: Api) -> None:
     assert (await api.request("DELETE", "/v1/workspaces/shelf")).code == 200
 
 
-async def test_a_workspace_without_a_name_may_be_on_the_disk_and_goes_with_its_session(folder: Path) -> None:
-    with Gateway(folder, "pool: {images: {python: 1}}\nworkspace: {ephemeral: disk}\n") as gateway:
-        async with Api(gateway.url, gateway.token) as api:
-            await warm(api)
-            session = await create(api)
-            assert session["workspace_id"] is None
-            filled = await run(
-                api, session, cmd="head -c 300M /dev/zero > big && stat -c %s big; stat -fc %T /workspace"
-            )
-            assert filled["output"].split()[0] == str(300 * 2**20)
-            assert "tmpfs" not in filled["output"]
-            (own,) = (p for p in (gateway.data_dir / "workspaces").iterdir() if (p / "data" / "big").exists())
-            assert await workspaces(api) == {}
-            await end(api, session)
-            while own.exists():
-                await asyncio.sleep(0.05)
-    gateway.assert_nothing_left()
-    assert list((gateway.data_dir / "workspaces").iterdir()) == []
-
-
 async def test_every_session_may_have_a_workspace_that_stays(folder: Path) -> None:
     with Gateway(folder, "pool: {images: {python: 1}}\nworkspace: {persist_by_default: true}\n") as gateway:
         async with Api(gateway.url, gateway.token) as api:
@@ -440,61 +420,10 @@ async def test_every_session_may_have_a_workspace_that_stays(folder: Path) -> No
     gateway.assert_nothing_left()
 
 
-async def test_what_fills_a_workspace_is_stopped_with_the_reason_and_then_ended(folder: Path) -> None:
-    with Gateway(folder, "pool: {images: {python: 1}}\nlimits: {workspace_mb: 5}\n") as gateway:
-        async with Api(gateway.url, gateway.token) as api:
-            session = await create(api, workspace_id="full")
-            fill = "while :; do head -c 1M /dev/zero >> big; sleep 0.05; done"
-            stopped = await run(api, session, cmd=fill, timeout_ms=60000)
-            assert stopped["exit_code"] != 0
-            assert not stopped["timed_out"] or "limits.workspace_mb is 5" in stopped["stderr"]
-            assert "limits.workspace_mb is 5: what runs is stopped" in stopped["stderr"]
-            assert (await run(api, session, cmd="rm big; echo freed"))["output"] == "freed\n"
-            code = "f = open('big', 'w')\nwhile True: f.write('x' * 2**20); f.flush(); __import__('time').sleep(0.05)"
-            answer = await run(api, session, code=code, timeout_ms=60000)
-            assert "limits.workspace_mb is 5" in answer["stderr"]
-            assert answer["outputs"][-1]["ename"] == "KeyboardInterrupt"
-            await run(api, session, cmd=f"({fill}) & echo $!; disown")
-            while (info := await api.get(f"/v1/sessions/{session['id']}"))["status"] == "running":
-                await asyncio.sleep(0.1)
-            assert "limits.workspace_mb" in info["reason"]
-            await tidy(api)
-    gateway.assert_nothing_left()
-
-
-async def test_no_session_is_made_when_the_disk_is_nearly_full(folder: Path) -> None:
-    disk = shutil.disk_usage(folder)
-    config = f"pool: {{enabled: false}}\nlimits: {{min_free_disk_mb: {disk.total // 2**20}}}\n"
-    with Gateway(folder, config) as gateway:
-        async with Api(gateway.url, gateway.token) as api:
-            for path, body in (("/v1/sessions", {}), ("/api/kernels", {}), ("/v1/sessions", {"workspace_id": "ab"})):
-                answer = await api.request("POST", path, body)
-                assert (answer.code, json.loads(answer.body)["error_code"]) == (503, "NO_CAPACITY")
-                assert "limits.min_free_disk_mb" in json.loads(answer.body)["message"]
-            assert await workspaces(api) == {}
-
-
 def volumes(gateway: Gateway) -> list[str]:
     with contextlib.closing(docker.from_env()) as client:
         found = client.api.volumes(filters={"label": f"sandkasten.instance={gateway.instance}"})["Volumes"]
     return [volume["Name"] for volume in found or []]
-
-
-async def test_cycles_leave_no_volume_no_mount_and_no_directory(api: Api, gateway: Gateway) -> None:
-    def mounts() -> list[str]:
-        lines = Path("/proc/self/mountinfo").read_text().splitlines()
-        return sorted(line for line in lines if "workspaces" in line)
-
-    before = mounts()
-    for _ in range(6):
-        await warm(api)
-        session = await create(api, workspace_id="cycle")
-        await run(api, session, cmd="echo x > a")
-        await end(api, session)
-        assert (await api.request("DELETE", "/v1/workspaces/cycle")).code == 200
-        assert mounts() == before
-    assert volumes(gateway) == []
-    assert list((gateway.data_dir / "workspaces").iterdir()) == []
 
 
 async def test_neither_a_pruned_volume_nor_a_lost_database_loses_a_file(folder: Path) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import os
+import time
 import uuid
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ from ..errors import EngineError, InvalidRequest, SandboxFailed
 from ..guest import PROTOCOL
 from ..image import PROTOCOL_LABEL, build_command, full_name
 from ..paths import asset_dir
+from .autopsy import LOOK_BACK_SECONDS, cause_of_death
 from .base import Engine, Sandbox, SandboxSpec, StoredWorkspace
 from .client import CALL_SECONDS, connect, words
 from .container import HELPER_LABEL, INSTANCE_LABEL, SANDBOX_LABEL, container_config
@@ -52,6 +54,7 @@ class DockerEngine(Engine):
         self._host: Host | None = None
         self._volumes: Volumes | None = None
         self._private = WorkspaceSettings(parent=self.parent)
+        self._image_mb = Limits(parent=self.parent).workspace_mb if self._private.disk == "image" else 0
         self._names: set[str] = set()
         self._creating: set[asyncio.Future[str]] = set()
         self._discards: set[asyncio.Task[None]] = set()
@@ -133,6 +136,9 @@ class DockerEngine(Engine):
         if mem_limit_mb is not None:
             changes |= {"Memory": mem_limit_mb * 2**20, "MemorySwap": mem_limit_mb * 2**20}
         await self._run(self._update, sandbox.handle, changes)
+
+    async def how_ended(self, sandbox: Sandbox) -> str:
+        return await self._run(self._how_ended, sandbox.handle)
 
     async def stats(self, sandbox: Sandbox) -> dict[str, int]:
         found = await self._run(self._api.stats, sandbox.handle, stream=False, one_shot=True)
@@ -281,6 +287,14 @@ class DockerEngine(Engine):
         if protocol != str(PROTOCOL):
             raise EngineError(f"image {image} speaks guest protocol {protocol}, this gateway {PROTOCOL}: {mend}")
 
+    def _how_ended(self, container: str) -> str:
+        self._api.wait(container, timeout=CALL_SECONDS)  # its process has ended a moment before the engine knows
+        now = time.time()
+        filters = {"container": container, "event": "kill"}
+        times = {"since": f"{now - LOOK_BACK_SECONDS:.9f}", "until": f"{now:.9f}"}
+        events = list(self._api.events(**times, filters=filters, decode=True))
+        return cause_of_death(self._api.inspect_container(container), events)
+
     def _update(self, container: str, changes: dict[str, int]) -> None:
         """Change a container's resources; docker-py has no ``NanoCpus`` for it."""
         url = self._api._url("/containers/{0}/update", container)  # noqa: SLF001
@@ -310,7 +324,9 @@ class DockerEngine(Engine):
         try:
             os.close(sandbox.sockets.open("guest-control"))
             if self.workspaces_dir:
-                self._volumes = Volumes(self.instance, self.workspaces_dir, self.run_dir, self._run, self.log)
+                self._volumes = Volumes(
+                    self.instance, self.workspaces_dir, self.run_dir, self._run, self.log, self._image_mb
+                )
                 await self._volumes.setup(self._api, sandbox)
         finally:
             await self.destroy(sandbox)

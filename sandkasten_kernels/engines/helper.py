@@ -106,7 +106,7 @@ def own_helper(root: Path) -> Helper:
             stdin=theirs.fileno(),
             stdout=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C in a terminal is for the gateway
-            env={"PATH": os.defpath},
+            env={"PATH": f"{os.defpath}:/usr/sbin:/sbin"},
         )
     ours.setblocking(False)
     return Helper(ours, process)

@@ -10,10 +10,14 @@ a JSON object with ``id``, ``do`` and what that needs, perhaps with a descriptor
 =========== ===================== =============================================================================
 ``attach``  ``name uid``, a pidfd the workspace is mounted over ``/workspace`` in the namespace of that process
 ``own``     ``name uid``          the workspace's directory belongs to the user
+``format``  ``name uid bytes``    a file system of that size is made for the workspace, in a file beside ``data``
 ``plain``   ``name``              answered when the workspace is a plain directory, and nothing is mounted there
 ``remove``  ``name``              a directory is removed with all that is in it
 ``size``    ``name``              ``bytes`` on the disk, and whether all were counted (``complete``)
 =========== ===================== =============================================================================
+
+A workspace with such a file, ``disk.img``, is mounted from it, through a loop device that goes with its last user. It
+is mounted in a namespace of this process's own, so that the host never sees it.
 
 What went wrong is ``error`` and ``errno``. Files are a sandbox's: no link is followed, no mount is crossed by what
 removes, and no depth of directories matters.
@@ -21,6 +25,7 @@ removes, and no depth of directories matters.
 
 import ctypes
 import errno
+import fcntl
 import json
 import os
 import secrets
@@ -28,6 +33,7 @@ import signal
 import socket
 import stat
 import struct
+import subprocess
 import sys
 import time
 
@@ -38,7 +44,12 @@ NOSUID_NODEV, PRIVATE = 0x2 | 0x4, 1 << 18
 NO_XDEV, NO_MAGICLINKS, NO_SYMLINKS, BENEATH = 1, 2, 4, 8
 CLONE_NEWNS = 0x20000
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+MS_REC, MS_PRIVATE = 0x4000, 1 << 18
 MAX_ENTRIES, MAX_SECONDS = 1_000_000, 5.0
+IMAGE, UNMADE = "disk.img", "disk.new"
+# the file is new, so its zeros are; what is removed inside gives its room on the disk back
+MKFS = ("mkfs.ext4", "-q", "-F", "-m", "0", "-E", "lazy_itable_init=1,lazy_journal_init=1")
+MOUNT = ("mount", "-n", "-i", "-t", "ext4", "-o", "loop,nosuid,nodev,discard,noinit_itable,errors=remount-ro")
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -64,6 +75,37 @@ def beneath(directory: int, path: str, flags: int = DIRECTORY, resolve: int = 0)
 def own(directory: int, uid: int) -> None:
     if os.fstat(directory).st_uid != uid:
         os.fchown(directory, uid, uid)
+
+
+def run(*command: str) -> None:
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # else nobody learns how it ended
+    try:
+        ended = subprocess.run(command, capture_output=True, check=False)
+    except FileNotFoundError:
+        raise OSError(errno.ENOSYS, f"there is no {command[0]} on this host") from None
+    if ended.returncode:
+        raise OSError(errno.EIO, f"{command[0]}: {ended.stderr.decode(errors='replace').strip()[:300]}")
+
+
+def mount(image: str, target: str) -> None:
+    """Mount an image where only this process sees it; ``mount`` takes the loop device that it may have already."""
+    checked(libc.unshare(CLONE_NEWNS))
+    checked(libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None))
+    with open(image, "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # two that looked for a loop device at once would take two
+        run(*MOUNT, image, target)
+
+
+def format_image(directory: str, uid: int, size: int) -> None:
+    """Make the image in a workspace's directory, with a root that belongs to a user and nothing in it."""
+    unmade = f"{directory}/{UNMADE}"
+    with open(unmade, "wb") as file:
+        file.truncate(size)
+    run(*MKFS, unmade)
+    mount(unmade, f"{directory}/data")
+    os.rmdir(f"{directory}/data/lost+found")  # noqa: PTH106
+    os.chown(f"{directory}/data", uid, uid)
+    os.rename(unmade, f"{directory}/{IMAGE}")  # noqa: PTH104
 
 
 def attach(directory: int, pidfd: int) -> None:
@@ -149,6 +191,17 @@ def answer(root: int, request: dict[str, str | int], fds: list[int]) -> dict[str
     if do == "remove":
         remove(root, name)
         return {}
+    path = f"{sys.argv[1]}/{name}"
+    if do == "format":
+        format_image(path, int(request["uid"]), int(request["bytes"]))
+        return {}
+    image = os.path.exists(f"{path}/{IMAGE}")  # noqa: PTH110
+    if image and do == "size":
+        found = os.stat(f"{path}/{IMAGE}")  # noqa: PTH116
+        return {"bytes": min(found.st_blocks * 512, found.st_size), "complete": True}
+    if image and do == "attach":
+        mount(f"{path}/{IMAGE}", f"{path}/data")
+        root = os.open(sys.argv[1], DIRECTORY)  # as it is in the namespace where the image is mounted
     directory = beneath(root, f"{name}/data", resolve=NO_XDEV if do == "plain" else 0)
     if do in ("attach", "own"):
         own(directory, int(request["uid"]))

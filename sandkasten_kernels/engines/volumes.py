@@ -27,7 +27,8 @@ from .helper import Helper, HelperError, container_helper_config, own_helper
 __all__ = ["Volumes", "private_name"]
 
 ATTACH_SECONDS, START_SECONDS = 10.0, 20.0
-TRASH, PRIVATE, PROBE, DATA = ".trash-", ".private-", ".probe", "data"
+TRASH, PRIVATE, PROBE, DATA, IMAGE = ".trash-", ".private-", ".probe", "data", "disk.img"
+LEAST_IMAGE_MB = 16
 
 
 class Volumes:
@@ -37,16 +38,24 @@ class Volumes:
     ----------
     run: runs a blocking call of the engine's, with its deadline.
     run_dir: a directory for what a helper in a container needs.
+    image_mb: size in MiB of the file system that each new workspace is; 0 for plain directories.
     """
 
     def __init__(
-        self, instance: str, root: Path, run_dir: Path, run: Callable[..., Awaitable[Any]], log: logging.Logger
+        self,
+        instance: str,
+        root: Path,
+        run_dir: Path,
+        run: Callable[..., Awaitable[Any]],
+        log: logging.Logger,
+        image_mb: int = 0,
     ) -> None:
         self._instance = instance
         self._root = root
         self._run_dir = run_dir
         self._run = run
         self._log = log
+        self._image_mb = image_mb and max(image_mb, LEAST_IMAGE_MB)
         self._image = ""
         self._uid = SANDBOX_UID
         self._helper: Helper | None = None
@@ -70,6 +79,11 @@ class Volumes:
                 self._in_container = in_container
                 if await self._probe(sandbox):
                     return
+        if self._image_mb:
+            raise EngineError(
+                "workspace.disk: image: no image can be mounted here: it takes a gateway that is root, a free loop "
+                "device, and mkfs.ext4. The log says what failed; or choose directory"
+            )
         self._log.warning("workspaces cannot be attached to warm sandboxes here: sessions with one start cold")
 
     async def cleanup(self) -> None:
@@ -103,13 +117,26 @@ class Volumes:
         data = self._root / name / DATA
         data.parent.mkdir(mode=0o700, exist_ok=True)
         if not data.is_dir():
-            data.mkdir(mode=0o755)
-            await self._ask("own", name, uid=self._uid)
+            await self._make_data(name)
         await self._run(self._make_volume, name)
 
     async def make_private(self, sandbox: str) -> None:
         """Make a directory that goes with a sandbox; attaching it gives it to the sandbox's user."""
-        (self._root / private_name(sandbox) / DATA).mkdir(parents=True)
+        (self._root / private_name(sandbox)).mkdir()
+        await self._make_data(private_name(sandbox))
+
+    async def _make_data(self, name: str) -> None:
+        """Make what a workspace's directory has in it; nothing, where that fails."""
+        data = self._root / name / DATA
+        data.mkdir(mode=0o755)
+        try:
+            if self._image_mb:
+                await self._ask("format", name, uid=self._uid, bytes=self._image_mb * 2**20)
+            else:
+                await self._ask("own", name, uid=self._uid)
+        except BaseException:
+            data.rmdir()
+            raise
 
     async def remove_private(self, sandbox: str) -> None:
         """Remove the directory of a sandbox that is gone; no-op when it had none."""
@@ -120,6 +147,10 @@ class Volumes:
         """Mount a workspace over a sandbox's ``/workspace``; False where that cannot be done. Raises `EngineError`."""
         if not self.can_attach:
             return False
+        if self._in_container and (self._root / name / IMAGE).exists():
+            raise EngineError(
+                f"workspace {name} is an image (workspace.disk), which only a gateway that is root mounts"
+            )
         pidfd, uid = sandbox.arrival.pidfd, sandbox.arrival.uid
         if pidfd < 0:
             raise EngineError("the sandbox has ended")
@@ -165,6 +196,8 @@ class Volumes:
         """Attach an empty directory to a sandbox as a workspace would be."""
         try:
             (self._root / PROBE / DATA).mkdir(parents=True, exist_ok=True)
+            if self._image_mb:
+                await self._ask("format", PROBE, uid=self._uid, bytes=self._image_mb * 2**20)
             await self._ask("attach", PROBE, fd=sandbox.arrival.pidfd, uid=self._uid, timeout=ATTACH_SECONDS)
             self.can_attach = True
         except EngineError as error:
@@ -172,6 +205,8 @@ class Volumes:
             self._log.info("%s cannot attach workspaces: %s", how, error.message)
             if not self._in_container:
                 self._close_helper()
+        if self._image_mb:
+            await self._empty(PROBE)
         with contextlib.suppress(OSError):
             (self._root / PROBE / DATA).rmdir()
             (self._root / PROBE).rmdir()

@@ -16,11 +16,12 @@ from typing import Any
 
 from . import driver
 from .command import CHUNK, DRAIN_READS, Command, Outcome
+from .foreground import Foreground
 from .supervisor import raise_oom_score
 
 AT_ONCE_SECONDS = 0.001
 STEP_SECONDS = 1.0
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
+SIGNALS = (signal.SIGTERM, signal.SIGKILL)
 MAX_LATE = 16
 MAX_LATE_BYTES = 1 << 20
 READY_SECONDS = 10.0
@@ -52,6 +53,7 @@ class Shell:
         self._late: list[Command] = []
         self._up = False
         self._up_by = 0.0
+        self._foreground = Foreground(-1, 0)
 
     @property
     def idle(self) -> bool:
@@ -71,7 +73,7 @@ class Shell:
         if self._command:
             self._command.signals += 1
             if self._command.begun:
-                self._signal(signal.SIGINT)
+                self._foreground.interrupt()
 
     def stop(self) -> None:
         """End what runs in the foreground, as if its time were over; bash lives on where it can."""
@@ -83,7 +85,7 @@ class Shell:
     def kill(self) -> None:
         """End bash and what runs in its foreground; a command that runs is done then."""
         if self.pid:
-            self._kill_session()
+            self._foreground.kill_all()
 
     def readable(self) -> list[int]:
         """Return the descriptors to wait for."""
@@ -114,26 +116,31 @@ class Shell:
     def patience(self) -> float | None:
         """Return seconds until `tick` is due, None for never."""
         times = [self._up_by] if self._awaited else []
-        if self._command and self._command.begun and self._command.deadline is not None:
-            times.append(self._command.deadline)
+        if self._command and self._command.begun:
+            times += [due for due in (self._command.deadline, self._foreground.due) if due is not None]
         return max(0.0, min(times) - time.monotonic()) if times else None
 
     def tick(self) -> None:
         """Act on what is late: a command gets INT, TERM, KILL a second apart, then bash itself is killed."""
         now = time.monotonic()
         if self._awaited and now >= self._up_by:
-            self._kill_session()
+            self._foreground.kill_all()
         command = self._command
-        if command is None or not command.begun or command.deadline is None or now < command.deadline:
+        if command is None or not command.begun:
+            return
+        self._foreground.look()
+        if command.deadline is None or now < command.deadline:
             return
         step = command.signals if command.timed_out else 0
         command.timed_out = True
         command.signals = step + 1
         command.deadline = now + STEP_SECONDS
-        if step < len(SIGNALS):
-            self._signal(SIGNALS[step])
+        if step == 0:
+            self._foreground.interrupt()
+        elif step <= len(SIGNALS):
+            self._foreground.signal(SIGNALS[step - 1])
         else:
-            self._kill_session()
+            self._foreground.kill_all()
 
     def ended(self, status: int) -> None:
         """bash has ended with a wait status: what ran in it ends, and the next command starts a new one."""
@@ -147,6 +154,7 @@ class Shell:
         for fd in (self._master, self._stdout):
             os.close(fd)
         self._master = self._stdout = -1
+        self._foreground = Foreground(-1, 0)
         if self._command:
             code = os.waitstatus_to_exitcode(status)
             self._command.restarted = True
@@ -215,6 +223,7 @@ class Shell:
             os.close(own)
             os.chdir("/")
         self._master, self._stdout = master, stdout
+        self._foreground = Foreground(master, self.pid)
 
     def _feed(self) -> None:
         """Give the command that waits to bash, which stands at its prompt."""
@@ -225,7 +234,7 @@ class Shell:
         except OSError:  # a ulimit or an option of the user's keeps bash from making them
             self._next = command
             self._up = False
-            self._kill_session()
+            self._foreground.kill_all()
             return
         _available(self._stdout)
         self._said = b""  # what bash says from here on belongs to this command, also before its first report is read
@@ -283,11 +292,12 @@ class Shell:
         if command.timeout is not None:
             command.deadline = time.monotonic() + command.timeout
         if command.signals:
-            self._signal(signal.SIGINT)
+            self._foreground.interrupt()
 
     def _finish(self, code: int) -> None:
         command, self._command = self._command, None
         assert command
+        self._foreground.settle()
         command.drain()
         self._cwd = self._directory_of_bash()
         if command.outputs:
@@ -315,25 +325,6 @@ class Shell:
             return os.readlink(f"/proc/{self.pid}/cwd") if self.pid else self._cwd
         except OSError:
             return self._cwd
-
-    def _signal(self, number: signal.Signals) -> None:
-        try:
-            os.killpg(os.tcgetpgrp(self._master), number)
-        except OSError:
-            pass
-
-    def _kill_session(self) -> None:
-        for target in (self._foreground(), self.pid):
-            try:
-                os.killpg(target, signal.SIGKILL)
-            except OSError:
-                pass
-
-    def _foreground(self) -> int:
-        try:
-            return os.tcgetpgrp(self._master)
-        except OSError:
-            return self.pid
 
 
 def _available(fd: int) -> bytes:

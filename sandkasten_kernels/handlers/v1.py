@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from ..errors import InvalidImage, LimitReached, SandboxFailed, SandkastenError
+from ..errors import InvalidImage, KernelDead, LimitReached, SandboxFailed, SandkastenError
 from ..execution import Collector, Job, Outcome, Sink
 from ..parameters import SessionRequest, exec_request, label_filter
 from ..session import Session as LiveSession
@@ -30,7 +30,7 @@ class V1Handler(Handler):
         """Return how a job ended; it is stopped when the client goes away. Raises `SessionEnded` for that, too."""
         try:
             return await self.unless_gone(self.services.executions.run(session, job, sink))
-        except SandboxFailed:
+        except (SandboxFailed, KernelDead):
             self.services.sessions.running(session.id, self.owner)  # where it has ended meanwhile, that is the error
             raise
 
@@ -69,7 +69,7 @@ class Sessions(V1Handler):
             kernelspec=spec.name,
             env=wanted.env,
             origin="v1",
-            ttl_seconds=wanted.ttl_seconds,
+            culling=wanted.culling,
             name=wanted.name,
             labels=wanted.labels,
             mem_limit_mb=wanted.mem_limit_mb,
