@@ -23,9 +23,11 @@ from .errors import (
     UnknownKernel,
 )
 from .event_log import EventLog
+from .first_result import FirstResult
 from .kernelspec import Kernelspec, Kernelspecs
 from .launcher import Launcher
 from .messages import timestamp
+from .metrics import Metrics
 from .pool import Pool
 from .replay import Message
 from .rules import Rules
@@ -55,6 +57,7 @@ class Sessions:
         events: EventLog,
         log: logging.Logger,
         activity: Activity | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         self.started = datetime.now(UTC)
         self.last_activity = self.started
@@ -68,6 +71,7 @@ class Sessions:
         self._culler = Culler(lambda session, reason: self._end(session, "expired", reason))
         self._log = log
         self._activity = activity or Activity()
+        self._metrics = metrics or Metrics()
         self._sessions: dict[str, Session] = {}
         self._making: Counter[str] = Counter()
 
@@ -96,11 +100,16 @@ class Sessions:
         Raises `UnknownKernelspec`, `LimitReached`, `NoCapacity`, `InvalidWorkspace`, `SandboxFailed`, `EngineError`.
         """
         spec = self._specs.get(wanted.kernelspec)
+        began = time.monotonic()
         try:
-            return await self._create(spec, wanted, owner)
+            session = await self._create(spec, wanted, owner)
         except SandkastenError as error:
             self._chronicle.refused(error, spec.image, wanted.workspace_id)
             raise
+        took = time.monotonic() - began
+        self._metrics.claims.labels(spec.image, session.acquire_source).observe(took)
+        session.first_result = FirstResult(took, self._metrics.first_results.labels(spec.image).observe)
+        return session
 
     async def _create(self, spec: Kernelspec, wanted: Wanted, owner: str) -> Session:
         living = [session for session in self._sessions.values() if session.owner == owner and not session.crashed]

@@ -461,7 +461,7 @@ async def test_a_message_of_twenty_megabytes_passes_and_one_of_seventy_ends_its_
 )
 async def test_a_client_that_sends_its_request_drop_by_drop_is_cut_off(begin: bytes) -> None:
     nothing = cast(Any, None)
-    services = Services(Authenticator("t"), *[nothing] * 4, Web(), *[nothing] * 6)
+    services = Services(Authenticator("t"), *[nothing] * 4, Web(), *[nothing] * 6, settings=nothing)
     server = http_server(services, header_seconds=0.2, body_seconds=0.2)
     sock, port = bind_unused_port()
     server.add_socket(sock)

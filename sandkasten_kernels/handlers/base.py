@@ -9,7 +9,7 @@ import logging
 import re
 import uuid
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import unquote_plus
 
@@ -21,9 +21,11 @@ from ..errors import ForeignPage, InvalidRequest, SandkastenError, TooLarge, Una
 from ..event_log import EventLog
 from ..executions import Executions
 from ..kernelspec import Kernelspecs
+from ..metrics import Metrics
 from ..notebooks import NotebookSessions
 from ..pool import Pool
 from ..sessions import Sessions
+from ..settings_editor import SettingsEditor
 from ..status_feed import StatusFeed
 from ..web import Web
 from ..workspace_files import WorkspaceFiles
@@ -54,6 +56,9 @@ class Services:
     workspace_files: WorkspaceFiles
     events: EventLog
     status: StatusFeed
+    _: KW_ONLY
+    settings: SettingsEditor
+    metrics: Metrics = field(default_factory=Metrics)
 
 
 def _masked(parameter: re.Match[str]) -> str:
@@ -70,6 +75,10 @@ def log_request(handler: RequestHandler) -> None:
     request_id = getattr(handler, "request_id", "-")
     duration = 1000 * handler.request.request_time()
     called = f"{handler.request.method} {uri}"
+    if isinstance(handler, Handler):
+        route = handler.settings.get("route_names", {}).get(type(handler), "other")
+        method, seconds = handler.request.method or "", handler.request.request_time()
+        handler.services.metrics.requested(route, method, status, seconds)
     log.log(level, "%d %s %.1f ms %s [%s]", status, called, duration, handler.request.remote_ip, request_id)
 
 
@@ -198,7 +207,7 @@ class Handler(RequestHandler):
         details: dict[str, Any] = {}
         code = http.HTTPStatus(status_code).name
         if isinstance(error, SandkastenError):
-            code, message = error.code, error.message
+            code, message, details = error.code, error.message, dict(error.details)
             self.set_status(self.status_of(error))
             if error.retry_after is not None:
                 self.set_header("Retry-After", str(error.retry_after))

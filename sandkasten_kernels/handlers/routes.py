@@ -7,7 +7,7 @@ from typing import Any
 
 from tornado.web import Application
 
-from . import v1, v1_control, v1_downloads, v1_events, v1_files, v1_status, v1_watch, v1_workspaces
+from . import v1, v1_control, v1_downloads, v1_events, v1_files, v1_settings, v1_status, v1_watch, v1_workspaces
 from .base import Handler, Health, NotFound, Services, log_request
 from .bodies import BoundedApplication
 from .channels import Channels
@@ -23,6 +23,7 @@ from .kernels import (
     Version,
 )
 from .me import Me
+from .metrics import Metrics
 from .notebooks import NotebookSession, NotebookSessions
 from .pages import SessionPage, SettingsPage, SignIn, SignOut, StaticFile, StatusPage
 
@@ -39,6 +40,7 @@ ROUTES: list[tuple[str, type[Handler]]] = [
     (r"/signout", SignOut),
     (r"/static/((?:vendor/)?[a-z-]+\.(?:css|js|svg|woff2))", StaticFile),
     (r"/healthz", Health),
+    (r"/metrics", Metrics),
     (r"/api/?", Version),
     (r"/api/status", Status),
     (r"/api/me", Me),
@@ -67,6 +69,7 @@ ROUTES: list[tuple[str, type[Handler]]] = [
     (r"/v1/sessions/([^/]+)/fs/upload", v1_files.Upload),
     (r"/v1/sessions/([^/]+)/fs/unpack", v1_files.Unpack),
     (r"/v1/events", v1_events.Events),
+    (r"/v1/settings", v1_settings.Settings),
     (r"/v1/status", v1_status.Status),
     (r"/v1/workspaces", v1_workspaces.Workspaces),
     (r"/v1/workspaces/([^/]+)", v1_workspaces.Workspace),
@@ -93,7 +96,13 @@ def application(services: Services, *, idle_seconds: float) -> Application:
         default_handler_class=NotFound,
         default_handler_args=arguments,
         log_function=log_request,
+        route_names={handler: _in_words(path) for path, handler in ROUTES},
         websocket_ping_interval=PING_SECONDS,
         websocket_ping_timeout=0,  # a pong waits behind all that a slow reader has not read; TCP knows who is gone
         websocket_max_message_size=MAX_MESSAGE_BYTES,
     )
+
+
+def _in_words(pattern: str) -> str:
+    """Return a route as it stands in the figures: ``/v1/sessions/{id}``."""
+    return re.sub(r"\(.*?\)+", "{id}", pattern).removesuffix("?")
