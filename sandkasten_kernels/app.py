@@ -271,9 +271,9 @@ class SandkastenApp(Application):
 
         engine = self._engine(data)
         stack.push_async_callback(engine.cleanup)
+        metrics = Metrics()
         store = Store(data.path / "sessions.sqlite")
         stack.callback(store.close)
-        metrics = Metrics()
         events = EventLog(store, self.log, metrics)
         defaults = Defaults(parent=self)
         launcher = Launcher(engine, defaults, self.log, events, metrics)

@@ -99,14 +99,16 @@ def _rows(
 def _state(session: Session) -> str:
     if session.crashed:
         return "dead"
-    return "unresponsive" if getattr(session, "unresponsive", False) else session.kernel.link.execution_state
+    return "unresponsive" if session.unresponsive else session.kernel.link.execution_state
 
 
 def _expires(session: Session) -> str | None:
-    """Return when a session ends if nobody uses it; None for never, and while it is in use."""
-    if session.busy:
-        longest = session.lifetime.longest
-        end = session.created + longest if longest else FOR_EVER
-    else:
-        end = session.expires_at
-    return timestamp(end) if end < datetime.now(UTC) + timedelta(days=3650) else None
+    """Return when a session ends if nobody uses it; None for never, and where that moves on because it is in use."""
+    now = datetime.now(UTC)
+    end, later = (
+        session.lifetime.end(
+            session.created, session.last_activity, moment, busy=session.busy, connected=session.connected
+        )
+        for moment in (now, now + timedelta(seconds=1))
+    )
+    return timestamp(end) if end == later < FOR_EVER else None

@@ -46,6 +46,9 @@ export function count(value) {
 
 export const shortId = (id) => id.slice(0, 8);
 
-export const clock = (time) => new Date(time).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const CLOCK = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+const MOMENT = new Intl.DateTimeFormat([], { dateStyle: "medium", timeStyle: "medium", hourCycle: "h23" });
 
-export const moment = (time) => new Date(time).toLocaleString([], { dateStyle: "medium", timeStyle: "medium" });
+export const clock = (time) => CLOCK.format(new Date(time));
+
+export const moment = (time) => MOMENT.format(new Date(time));

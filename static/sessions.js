@@ -4,7 +4,9 @@ import { end, endAll, extend, interrupt, restart, titleOf } from "./actions.js";
 import { ago, bytes, countdown, duration, moment, percent, shortId } from "./format.js";
 import { api, at, attempt, element, icon, iconButton } from "./page.js";
 
-const byText = (of) => (a, b) => of(a).localeCompare(of(b));
+const { compare } = new Intl.Collator();
+const byText = (of) => (a, b) => compare(of(a), of(b));
+const byTime = (of) => (a, b) => (of(a) < of(b) ? 1 : of(a) > of(b) ? -1 : 0);
 const byNumber = (of) => (a, b) => (of(a) ?? -1) - (of(b) ?? -1);
 const FOREVER = Number.MAX_SAFE_INTEGER;
 
@@ -13,15 +15,17 @@ const COLUMNS = [
   { key: "image", title: "Image", compare: byText((s) => s.image) },
   { key: "state", title: "Kernel", compare: byText((s) => s.state) },
   { key: "workspace", title: "Workspace", compare: byText((s) => s.workspace_id ?? "") },
-  { key: "age", title: "Age", right: true, compare: byNumber((s) => -Date.parse(s.created_at)) },
-  { key: "activity", title: "Last activity", right: true, compare: byNumber((s) => -Date.parse(s.last_activity)) },
+  { key: "age", title: "Age", right: true, compare: byTime((s) => s.created_at) },
+  { key: "activity", title: "Last activity", right: true, compare: byTime((s) => s.last_activity) },
   { key: "left", title: "Time left", right: true, compare: byNumber((s) => (s.expires_at ? Date.parse(s.expires_at) : FOREVER)) },
   { key: "memory", title: "Memory", compare: byNumber((s) => s.memory_bytes) },
   { key: "cpu", title: "CPU", right: true, compare: byNumber((s) => s.cpu) },
 ];
 
 function set(node, text) {
-  if (node.textContent !== text) node.textContent = text;
+  if (node.shown === text) return;
+  node.shown = text;
+  node.textContent = text;
 }
 
 /** One row; its cells are made once and changed where what they show changes. */
@@ -55,39 +59,50 @@ class Row {
   }
 
   show(session) {
-    if (session === this.session) return;
+    const before = this.session;
+    if (session === before) return;
     const title = titleOf(session);
-    if (!this.session || title !== titleOf(this.session)) {
+    if (!before) this.introduce(session);
+    if (!before || title !== titleOf(before)) {
       set(this.link, title);
       this.link.title = title;
       this.check.setAttribute("aria-label", `Select ${title}`);
       for (const button of this.buttons) button.node.setAttribute("aria-label", `${button.label} ${title}`);
     }
     this.session = session;
-    this.id.hidden = !session.name;
-    set(this.cells.image, session.image);
-    this.cells.image.title = session.kernelspec;
-    set(this.state, session.state);
-    this.state.dataset.state = session.state;
-    set(this.cells.workspace, session.workspace_id ?? "–");
-    this.cells.workspace.title = session.workspace_id ?? "goes with the session";
-    this.cells.workspace.classList.toggle("faint", !session.workspace_id);
-    this.cells.age.title = moment(session.created_at);
-    this.cells.activity.title = moment(session.last_activity);
+    if (session.state !== before?.state) {
+      set(this.state, session.state);
+      this.state.dataset.state = session.state;
+    }
+    if (session.last_activity !== before?.last_activity) this.cells.activity.title = moment(session.last_activity);
+    this.created = Date.parse(session.created_at);
+    this.active = Date.parse(session.last_activity);
+    this.expires = session.expires_at && Date.parse(session.expires_at);
     set(this.used, session.memory_bytes === null ? "–" : bytes(session.memory_bytes));
     const share = session.memory_bytes === null ? 0 : session.memory_bytes / session.memory_limit;
     this.bar.firstChild.style.transform = `scaleX(${Math.min(1, share).toFixed(3)})`;
     this.bar.dataset.level = share > 0.9 ? "full" : share > 0.75 ? "high" : "";
     this.cells.memory.title = session.memory_bytes === null ? "" : `${bytes(session.memory_bytes)} of ${bytes(session.memory_limit)}`;
     set(this.cells.cpu, percent(session.cpu));
+  }
+
+  /** Show what does not change. */
+  introduce(session) {
+    this.id.hidden = !session.name;
+    set(this.cells.image, session.image);
+    this.cells.image.title = session.kernelspec;
+    set(this.cells.workspace, session.workspace_id ?? "–");
+    this.cells.workspace.title = session.workspace_id ?? "goes with the session";
+    this.cells.workspace.classList.toggle("faint", !session.workspace_id);
+    this.cells.age.title = moment(session.created_at);
     this.cells.cpu.title = `of one processor; it may use ${session.cpu_limit}`;
   }
 
   tick(now) {
-    const { created_at: created, last_activity: used, expires_at: expires, ttl_seconds: ttl, state } = this.session;
-    set(this.cells.age, duration((now - Date.parse(created)) / 1000));
-    set(this.cells.activity, ago((now - Date.parse(used)) / 1000));
-    const left = expires ? (Date.parse(expires) - now) / 1000 : null;
+    const { ttl_seconds: ttl, state } = this.session;
+    set(this.cells.age, duration((now - this.created) / 1000));
+    set(this.cells.activity, ago((now - this.active) / 1000));
+    const left = this.expires ? (this.expires - now) / 1000 : null;
     set(this.cells.left, left !== null ? countdown(left) : ttl && state !== "dead" ? "in use" : "no limit");
     this.cells.left.classList.toggle("soon", left !== null && left < 120);
     this.cells.left.classList.toggle("faint", left === null);
@@ -104,7 +119,7 @@ export class SessionTable {
     this.body = element("tbody", {});
     this.empty = element("div", { className: "empty" });
     this.all = element("input", { type: "checkbox", className: "check", "aria-label": "Select all that are shown", onchange: () => this.selectAll() });
-    this.heads = COLUMNS.map((column) => element("th", { scope: "col", className: column.right ? "right" : "" }, element("button", { type: "button", onclick: () => this.sortBy(column.key) }, column.title)));
+    this.heads = COLUMNS.map((column) => element("th", { scope: "col", className: `head-${column.key}${column.right ? " right" : ""}` }, element("button", { type: "button", onclick: () => this.sortBy(column.key) }, column.title)));
     this.search = element("input", { className: "input", type: "search", placeholder: "Search name, id, label, workspace", "aria-label": "Search sessions", title: "Press / to search", oninput: () => this.refresh() });
     this.state = this.filter("Kernel", "Any state");
     this.image = this.filter("Image", "Any image");
@@ -174,9 +189,9 @@ export class SessionTable {
 
   refresh(resort = false) {
     for (const id of this.selected) if (!this.sessions.has(id)) this.selected.delete(id);
-    const { compare } = COLUMNS.find((column) => column.key === this.sort.key);
+    const inOrder = COLUMNS.find((column) => column.key === this.sort.key).compare;
     const shown = [...this.sessions.values()].filter((session) => this.matches(session));
-    shown.sort((a, b) => (this.sort.up ? 1 : -1) * compare(a, b) || (a.id < b.id ? -1 : 1));
+    shown.sort((a, b) => (this.sort.up ? 1 : -1) * inOrder(a, b) || (a.id < b.id ? -1 : 1));
     if (this.held && !resort) {
       const places = new Map([...this.body.children].map((node, index) => [node.dataset.id, index]));
       shown.sort((a, b) => (places.get(a.id) ?? -1) - (places.get(b.id) ?? -1));
