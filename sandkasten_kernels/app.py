@@ -19,10 +19,12 @@ from traitlets.config import Application
 from traitlets.config.loader import ArgumentError
 
 from . import __version__
+from .activity import Activity
 from .adoption import Adoption
 from .auth import Authenticator
 from .checks import check_settings, find_kernelspecs, find_web, within
 from .claims import Claims
+from .cli import CLIENT_COMMANDS, one_line_errors
 from .config import Defaults, Limits, WorkspaceSettings
 from .config_app import ConfigApp
 from .datadir import DataDir, default_data_dir
@@ -31,22 +33,30 @@ from .doctor_app import DoctorApp
 from .engines import Engine, SandboxSpec
 from .engines.registry import find_engine
 from .environment import CONFIG_VARIABLE, environment_settings
-from .errors import ConfigError, SandkastenError
+from .errors import ConfigError
 from .event_log import EventLog
 from .executions import Executions
+from .gauges import Gauges
 from .handlers.base import Services
 from .handlers.server import http_server
+from .host_usage import HostWatch
 from .images_app import ImagesApp
 from .kernelspec import Kernelspecs
 from .keys import Sections
 from .launcher import Launcher, sandbox_spec
 from .listen import parse_listen, reachable, url_host
+from .live_settings import LiveSettings, session_rules
+from .metrics import Metrics
 from .notebooks import NotebookSessions
+from .overview import Overview
 from .own_images import OwnImages
 from .pool import Pool
 from .register import StoredRegister
-from .sessions import Rules, Sessions
+from .sessions import Sessions
 from .settings import Settings, command_line_settings, file_settings
+from .settings_editor import SettingsEditor
+from .settings_file import NAME, SettingsFile
+from .status_feed import StatusFeed
 from .stop_app import StopApp
 from .store import Store
 from .workspace_files import WorkspaceFiles
@@ -162,14 +172,7 @@ class SandkastenApp(Application):
         "config": (ConfigApp, "Check the configuration, or show it with the source of each value."),
         "stop": (StopApp, "Stop the gateway; with --all, end every sandbox."),
         "token": ("sandkasten_kernels.token_app.TokenApp", "Print the token, or make a new one."),
-        "run": ("sandkasten_kernels.run_app.RunApp", "Run a program in a sandbox of its own."),
-        "exec": ("sandkasten_kernels.session_apps.ExecApp", "Run a command in a session."),
-        "ps": ("sandkasten_kernels.session_apps.PsApp", "List the sessions."),
-        "rm": ("sandkasten_kernels.session_apps.RmApp", "End sessions."),
-        "cp": ("sandkasten_kernels.cp_app.CpApp", "Copy files to a session or a workspace, and back."),
-        "workspaces": ("sandkasten_kernels.workspaces_app.WorkspacesApp", "List, export, import, remove workspaces."),
-        "pool": ("sandkasten_kernels.status_apps.PoolApp", "Show what is kept warm."),
-        "events": ("sandkasten_kernels.status_apps.EventsApp", "Show what has happened."),
+        **CLIENT_COMMANDS,
     }
 
     def _log_level_default(self) -> int:
@@ -201,11 +204,16 @@ class SandkastenApp(Application):
         if self.extra_args:
             raise ConfigError(f"unknown argument {self.extra_args[0]!r}: see {self.name} --help")
         options = command_line_settings(self.cli_config, SECTIONS)
+        self.over = environment_settings(os.environ, SECTIONS)
+        self.over.merge(options)
+        named = self.config_file or os.environ.get(CONFIG_VARIABLE)
+        own = Path(self.over.value("data_dir")) / NAME
+        self.file = SettingsFile(Path(named) if named else own, own=not named)
         settings = Settings(SECTIONS)
-        if file := self.config_file or os.environ.get(CONFIG_VARIABLE):
-            settings.merge(file_settings(Path(file), SECTIONS))
-        settings.merge(environment_settings(os.environ, SECTIONS))
-        settings.merge(options)
+        if named or os.access(own, os.F_OK):
+            settings.merge(file_settings(Path(named or own), SECTIONS))
+            self.file.check_own(settings)
+        settings.merge(self.over)
         return settings
 
     @validate("listen")
@@ -231,10 +239,7 @@ class SandkastenApp(Application):
 
     async def serve(self) -> None:
         """Start everything, serve, and stop everything in the opposite order."""
-        package = logging.getLogger("sandkasten_kernels")
-        package.setLevel(self.log.level)
-        package.handlers = self.log.handlers
-        package.propagate = False
+        self._set_log_level(self.log.level)
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -243,6 +248,14 @@ class SandkastenApp(Application):
             print(_greeting(url), file=sys.stderr, flush=True)
             await stop.wait()
             self.log.info("stopping: sandboxes are %s", "kept" if self._keeps else "ended")
+
+    def _set_log_level(self, level: int | str) -> None:
+        """Log at a level, and let the modules log as the application does."""
+        self.log_level = level
+        package = logging.getLogger("sandkasten_kernels")
+        package.setLevel(self.log.level)
+        package.handlers = self.log.handlers
+        package.propagate = False
 
     async def setup(self, stack: contextlib.AsyncExitStack) -> str:
         """Start the parts, each with its end on ``stack``; return the URL to open.
@@ -258,39 +271,35 @@ class SandkastenApp(Application):
         data = DataDir(Path(self.data_dir))
         stack.callback(data.close)
         token = self.api_key or data.token()
+        self.file.salt = data.instance().encode()
         sockets = _bind(host, port)
         for sock in sockets:
             stack.callback(sock.close)
 
         engine = self.engine_of(data)
         stack.push_async_callback(self._stop, engine)
+        metrics = Metrics()
         store = Store(data.path / "sessions.sqlite")
         stack.callback(store.close)
-        events = EventLog(store, self.log)
-        launcher = Launcher(engine, Defaults(parent=self), self.log, events)
+        events = EventLog(store, self.log, metrics)
+        defaults = Defaults(parent=self)
+        launcher = Launcher(engine, defaults, self.log, events, metrics)
         limits = within(Limits(parent=self))
         pool = Pool(launcher, specs, limits.max_sandboxes, StoredRegister(store, self.log), parent=self)
-        rules = Rules(
-            ttl_seconds=self.session_ttl_seconds,
-            kernel_ttl_seconds=self.kernel_ttl_seconds,
-            max_lifetime_seconds=self.max_lifetime_seconds,
-            cull_connected=self.cull_connected,
-            cull_busy=self.cull_busy,
-            retention_seconds=self.retention_seconds,
-            max_per_owner=limits.max_sessions_per_owner,
-            env_names=frozenset(self.env_names),
-            persist_by_default=WorkspaceSettings(parent=self).persist_by_default,
-        )
         workspaces = Workspaces(engine, data.path, limits.min_free_disk_mb, self.log)
         claims = Claims(pool, launcher, workspaces)
         files = WorkspaceFiles(claims, workspaces, specs)
-        sessions = Sessions(pool, launcher, specs, store, claims, rules, events, self.log)
+        activity = Activity()
+        rules = session_rules(self.settings)
+        sessions = Sessions(pool, launcher, specs, store, claims, rules, events, self.log, activity, metrics)
         sessions.setup()
         executions = Executions(
             max_concurrent=limits.max_concurrent_execs,
-            max_timeout_ms=Defaults(parent=self).max_exec_timeout_ms,
+            max_timeout_ms=defaults.max_exec_timeout_ms,
             log=self.log,
+            metrics=metrics,
         )
+        metrics.registry.register(Gauges(metrics, pool, sessions, executions, data.path))
         adoption = Adoption(store, engine, launcher, pool, sessions, workspaces, specs, self.log)
         stack.push_async_callback(launcher.cleanup)
         stack.push_async_callback(self._stop, pool)
@@ -311,6 +320,21 @@ class SandkastenApp(Application):
         watch = DiskWatch(sessions, engine, limits.workspace_mb, self.log)
         stack.push_async_callback(watch.cleanup)
         watch.setup()
+        live = LiveSettings(
+            pool=pool,
+            sessions=sessions,
+            executions=executions,
+            workspaces=workspaces,
+            watch=watch,
+            defaults=defaults,
+            limits=limits,
+            set_log_level=self._set_log_level,
+        )
+        editor = SettingsEditor(self.file, SECTIONS, self.over, self.settings, live.apply, self.log)
+        overview = Overview(sessions, pool, engine, HostWatch(data.path), activity)
+        status = StatusFeed(overview.take, activity, self.log)
+        stack.push_async_callback(status.cleanup)
+        status.setup()
 
         server = http_server(
             Services(
@@ -325,6 +349,9 @@ class SandkastenApp(Application):
                 workspaces,
                 files,
                 events,
+                status,
+                settings=editor,
+                metrics=metrics,
             )
         )
         server.add_sockets(sockets)
@@ -373,15 +400,9 @@ SECTIONS: Sections = {
 def main(argv: list[str] | None = None) -> None:
     """Run the command; exit with 2 for a wrong configuration, 1 for what failed later, each in one line."""
     app = SandkastenApp.instance()
-    try:
+    with one_line_errors():
         app.initialize(argv)
         app.start()
-    except ConfigError as error:
-        print(f"{app.name}: {error}", file=sys.stderr)
-        sys.exit(2)
-    except SandkastenError as error:
-        print(f"{app.name}: {error.message}", file=sys.stderr)
-        sys.exit(1)
 
 
 def _greeting(url: str) -> str:

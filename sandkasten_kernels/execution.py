@@ -28,7 +28,7 @@ MAX_DISPLAY_BYTES, MAX_DISPLAY_PARTS = 8 * 1024 * 1024, 500_000
 GUEST_GRACE_SECONDS, MAX_ERROR = 10.0, 1000
 TIMED_OUT = -1
 UNHEEDED = "killed by the gateway, what ran heeded no interrupt after its time, or without its client"
-_ENDS = ("KernelDied", "KernelRestarted", "ShellGone", "ShellFailed")
+_ENDS = ("KernelDied", "KernelRestarted", "ShellGone", "ShellFailed", "ReplyLost")
 _CWD = "__import__('os').getcwd()"
 _PATH = re.compile(r"'([^'\\]{1,4096})'")
 
@@ -267,7 +267,7 @@ async def _withdraw(kernel: Kernel, link: KernelLink, request: _Request, *, in_s
 async def _stop(kernel: Kernel, request: _Request, *, in_shell: bool) -> None:
     """End what was begun: interrupt it, and kill its process where that does not help."""
     steps = (
-        (partial(kernel.stop_command, request.msg_id),)
+        (partial(kernel.interrupts.stop_command, request.msg_id),)
         if in_shell
         else (kernel.interrupt, partial(kernel.kill, UNHEEDED))
     )

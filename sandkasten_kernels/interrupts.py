@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 from .calls import LinkError
 from .errors import SandboxFailed
@@ -52,6 +53,21 @@ class Interrupts:
             self._task = asyncio.create_task(self._go_on(running))
             self._task.add_done_callback(self._done)
 
+    async def interrupt_shell(self) -> None:
+        """Send SIGINT to what runs in the shell's foreground; no-op when nothing does. Raises `SandboxFailed`."""
+        await self._ask("interrupt_request", {})
+
+    async def stop_command(self, msg_id: str) -> None:
+        """End one request of the shell's as if its time were over: INT, TERM and KILL; one that waits is not begun.
+
+        Raises `SandboxFailed`.
+        """
+        await self._ask("interrupt_request", {"msg_id": msg_id})
+
+    async def signal(self, number: signal.Signals) -> None:
+        """Signal the kernel's process with all that it has started. Raises `SandboxFailed`."""
+        await self._ask("kernel_signal_request", {"signum": int(number)})
+
     def close(self) -> None:
         """Take no more steps; a second call does nothing."""
         if self._task:
@@ -64,17 +80,13 @@ class Interrupts:
                 return
         except LinkError as error:
             self._log.info("a kernel did not answer the interrupt request, it gets a signal: %s", error)
-        await self._signal()
+        await (self.interrupt_shell() if self._spec.in_guest else self.signal(signal.SIGINT))
 
-    async def _signal(self, msg_id: str = "") -> None:
-        """Send SIGINT; of the guest's own bash end one request. Raises `SandboxFailed`."""
+    async def _ask(self, request: str, content: Mapping[str, Any]) -> None:
         try:
-            if self._spec.in_guest:
-                await self._guest.call("interrupt_request", {"msg_id": msg_id} if msg_id else {}, INTERRUPT_SECONDS)
-            else:
-                await self._guest.call("kernel_signal_request", {"signum": int(signal.SIGINT)}, INTERRUPT_SECONDS)
+            await self._guest.call(request, content, INTERRUPT_SECONDS)
         except LinkError as error:
-            raise SandboxFailed(f"the kernel could not be interrupted: {error}") from error
+            raise SandboxFailed(f"the sandbox did not take a signal: {error}") from error
 
     async def _go_on(self, running: tuple[str, bytes]) -> None:
         seconds = self._spec.interrupt_seconds
@@ -86,12 +98,15 @@ class Interrupts:
         ):
             return
         try:
-            await self._signal(running[0])
+            await (self.stop_command(running[0]) if self._spec.in_guest else self.signal(signal.SIGINT))
         except SandboxFailed as error:
             self._log.info("the second step of an interrupt failed: %s", error)
         await asyncio.sleep(seconds)
         if self._tell(running, f"SIGINT has not ended this within {seconds} s: the kernel gets SIGTERM."):
-            await self._replace("it heeded no interrupt, and got SIGTERM")
+            try:
+                await self._replace("it heeded no interrupt, and got SIGTERM")
+            except SandboxFailed as error:
+                self._log.warning("the last step of an interrupt failed: %s", error)
 
     def _tell(self, running: tuple[str, bytes], words: str) -> bool:
         """Tell the client of a request; False where that is done."""
@@ -104,8 +119,4 @@ class Interrupts:
     def _done(self, task: asyncio.Task[None]) -> None:
         self._task = None
         if not task.cancelled() and (error := task.exception()):
-            self._log.error("an interrupt could not go on: %s", error, exc_info=None if _public(error) else error)
-
-
-def _public(error: BaseException) -> bool:
-    return isinstance(error, SandboxFailed)
+            self._log.error("an interrupt could not go on", exc_info=error)

@@ -7,40 +7,32 @@ import enum
 import logging
 import signal
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from .calls import LinkError
 from .death import Deaths, death_in_words
 from .engines import Sandbox
-from .errors import KernelDead, SandboxFailed, SandkastenError
+from .errors import KernelDead, SandboxFailed
 from .guest_link import GuestLink
-from .interrupts import INTERRUPT_SECONDS, Interrupts
-from .kernel_process import KernelProcess
+from .interrupts import Interrupts
+from .kernel_process import WORKSPACE, KernelProcess
 from .kernel_record import KernelRecord, Recalled
 from .kernelspec import Kernelspec
 from .link import Client, KernelLink
 from .messages import Parts
-from .own_code import READ_AT_START, set_up, user_base
 from .pulse import Pulse
 from .shell_link import ShellLink
+from .verdict import HowEnded, Verdict, unknown
 from .workspaces import Use
 
-__all__ = ["WORKSPACE", "Change", "HowEnded", "Kernel", "KernelState"]
+__all__ = ["WORKSPACE", "Change", "Kernel", "KernelState"]
 
 RESTART_GRACE_SECONDS = 2.0
 NEWS_SECONDS = 2.0
 SETTLE_SECONDS = 5.0
-VERDICT_SECONDS = 1.0
-WORKSPACE = "/workspace"
 
 Change = Literal["died", "restarted", "unresponsive"]
-HowEnded = Callable[[Sandbox], Awaitable[str]]
-"""Says in words how a sandbox has ended, as `Engine.how_ended` does."""
-
-
-async def _unknown(sandbox: Sandbox) -> str:
-    return ""
 
 
 class KernelState(enum.Enum):
@@ -68,7 +60,7 @@ class Kernel:
         sandbox: Sandbox,
         spec: Kernelspec,
         log: logging.Logger,
-        how_ended: HowEnded = _unknown,
+        how_ended: HowEnded = unknown,
         record: KernelRecord | None = None,
     ) -> None:
         self.id = record.id if record else str(uuid.uuid4())
@@ -81,11 +73,11 @@ class Kernel:
         self.link = KernelLink(self._link_lost, log, **names)
         self.guest = GuestLink(sandbox.guest_key, self._on_news, self._link_lost)
         self._log = log
-        self._how_ended = how_ended
+        self._verdict = Verdict(sandbox, how_ended, log)
         self._process = KernelProcess(self.id, sandbox, spec, self.guest, self.link)
         self._shell = ShellLink(sandbox, self.guest, log)
         self._pulse = Pulse(self.link, spec.heartbeat_seconds, self._on_pulse)
-        self._interrupts = Interrupts(self.link, self.guest, spec, self._replace, log)
+        self.interrupts = Interrupts(self.link, self.guest, spec, self._replace, log)
         self.link.on_asked = self._pulse.asked
         self._no_news: asyncio.TimerHandle | None = None
         self._condemned = ""
@@ -97,7 +89,6 @@ class Kernel:
         self._lock = asyncio.Lock()
         self._revival: asyncio.Task[None] | None = None
         self._burial: asyncio.Task[None] | None = None
-        self._verdict: asyncio.Task[str] | None = None
 
     def __repr__(self) -> str:
         return f"<Kernel {self.id} {self.spec.name} {self.state.value} in {self.sandbox.id}>"
@@ -171,21 +162,15 @@ class Kernel:
         Returns how, when it was not silent: variables that a process reads only at its start, and kernels whose
         language we cannot speak, make the process start anew. With a workspace it enters that. Raises `SandboxFailed`.
         """
-        self._process.owned = True
-        at_start_alone = any(map(READ_AT_START.match, env))
-        if self.workspace:
-            env, cwd = {**user_base(WORKSPACE), **env}, cwd or WORKSPACE
-        self._process.env, self._process.cwd = dict(env), cwd
+        at_start = self._process.belong(env, cwd, in_workspace=self.workspace is not None)
+        env, cwd = self._process.env, self._process.cwd
         try:
             self._process.leave_note()
             if (env or cwd) and not self.spec.in_guest:
                 self._shell.set_up(env, cwd)
         except LinkError as error:
             raise SandboxFailed(f"the shell could not be prepared for its owner: {error}", retry_after=1) from error
-        language = self.spec.spec.language
-        known = set_up(language, env, cwd) is not None
-        at_start = not known or (language == "python" and at_start_alone)
-        if env and at_start:
+        if at_start:
             await self.restart()
             return "the kernel was started anew with its environment"
         try:
@@ -248,7 +233,7 @@ class Kernel:
             self._on_change("died", reason)
             if not self.spec.in_guest:
                 self._process.pid = None  # its death is no news
-                await self._signal(signal.SIGTERM, "could not be ended")
+                await self.interrupts.signal(signal.SIGTERM)
             self.link.publish("status", {"execution_state": "restarting"})
             await self._exchange(f"The kernel was restarted: {reason}. Its variables are lost.")
             self._on_change("restarted", reason)
@@ -260,11 +245,11 @@ class Kernel:
         try:
             await self._run("kernel_restart_request", {"grace": RESTART_GRACE_SECONDS})
         except LinkError as error:
-            self._die(await self._because(f"the kernel could not be restarted: {error}"))
+            self._die(await self._verdict.cause(f"the kernel could not be restarted: {error}"))
             raise SandboxFailed(self.reason) from error
 
     async def interrupt(self) -> None:
-        """Interrupt what runs, in steps as `Interrupts` has them; returns after the first.
+        """Interrupt what runs, in steps as `Interrupts` has them, and return after the first.
 
         Raises `KernelDead`, `SandboxFailed`.
         """
@@ -273,35 +258,12 @@ class Kernel:
         except TimeoutError as error:
             raise SandboxFailed("the kernel is just starting: there is nothing to interrupt") from error
         self.check_alive()
-        await self._interrupts.interrupt()
+        await self.interrupts.interrupt()
 
     async def kill(self, reason: str) -> None:
         """Kill the kernel's process, which is told to have died for that reason. Raises `SandboxFailed`."""
         self._condemned = reason
-        await self._signal(signal.SIGKILL, "could not be killed")
-
-    async def _signal(self, number: signal.Signals, failed: str) -> None:
-        try:
-            await self.guest.call("kernel_signal_request", {"signum": int(number)}, INTERRUPT_SECONDS)
-        except LinkError as error:
-            raise SandboxFailed(f"the kernel {failed}: {error}") from error
-
-    async def stop_command(self, msg_id: str) -> None:
-        """End one request of the shell's as if its time were over: INT, TERM and KILL; one that waits is not begun.
-
-        Raises `SandboxFailed`.
-        """
-        try:
-            await self.guest.call("interrupt_request", {"msg_id": msg_id}, INTERRUPT_SECONDS)
-        except LinkError as error:
-            raise SandboxFailed(f"the command could not be stopped: {error}") from error
-
-    async def interrupt_shell(self) -> None:
-        """Send SIGINT to what runs in the shell's foreground; no-op when nothing does. Raises `SandboxFailed`."""
-        try:
-            await self.guest.call("interrupt_request", {}, INTERRUPT_SECONDS)
-        except LinkError as error:
-            raise SandboxFailed(f"the shell could not be interrupted: {error}") from error
+        await self.interrupts.signal(signal.SIGKILL)
 
     async def stop(self, words: str) -> bool:
         """Stop what runs in the kernel and in the shell, with the reason on stderr; False when nothing did.
@@ -311,7 +273,7 @@ class Kernel:
         shell = self.link if self.spec.in_guest else self._shell.link
         commands = shell.tell_executions(words) if shell else []
         for msg_id in commands:
-            await self.stop_command(msg_id)
+            await self.interrupts.stop_command(msg_id)
         cells = [] if shell is self.link else self.link.tell_executions(words)
         if cells:
             await self.interrupt()
@@ -330,8 +292,9 @@ class Kernel:
 
     def _give_up(self) -> None:
         self._pulse.close()
-        self._interrupts.close()
-        for task in (self._revival, self._burial, self._verdict):
+        self.interrupts.close()
+        self._verdict.close()
+        for task in (self._revival, self._burial):
             if task is not None:
                 task.cancel()
 
@@ -423,7 +386,7 @@ class Kernel:
             try:
                 await self._run("kernel_restart_request", {"grace": 0})
             except LinkError as error:
-                self._die(await self._because(f"it could not be started again: {error}"))
+                self._die(await self._verdict.cause(f"it could not be started again: {error}"))
                 return
             self._on_change("restarted", f"by itself, after it had died: {reason}")
 
@@ -433,28 +396,10 @@ class Kernel:
         self._burial = asyncio.create_task(self._bury())
 
     async def _bury(self) -> None:
-        reason = await self._end_of_sandbox()
+        reason = await self._verdict.reason()
         self._die(reason)
         self._shell.close(reason)
         self._tell_gone()
-
-    async def _because(self, words: str) -> str:
-        """Return why something failed: that its sandbox has ended goes before ``words``."""
-        await asyncio.sleep(0)  # connections end a moment before the process
-        return words if self.sandbox.alive else await self._end_of_sandbox()
-
-    async def _end_of_sandbox(self) -> str:
-        if self._verdict is None:
-            self._verdict = asyncio.create_task(self._ask_how_it_ended())
-        return await asyncio.shield(self._verdict)
-
-    async def _ask_how_it_ended(self) -> str:
-        try:
-            async with asyncio.timeout(VERDICT_SECONDS):
-                return await self._how_ended(self.sandbox) or "its sandbox ended"
-        except (TimeoutError, SandkastenError) as error:
-            self._log.info("how sandbox %s ended is not known: %s", self.sandbox.id, error)
-            return "its sandbox ended, and the engine does not say how"
 
     def _tell_gone(self) -> None:
         callbacks, self._on_gone = self._on_gone, []

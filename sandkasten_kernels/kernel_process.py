@@ -14,15 +14,16 @@ from .guest_link import GuestLink
 from .kernel_record import KernelRecord, Note, Recalled, left_sandbox, recall
 from .kernelspec import Kernelspec
 from .link import MAX_MESSAGE_BYTES, KernelLink
-from .own_code import set_up, silent
+from .own_code import READ_AT_START, set_up, silent, user_base
 from .relief import relieved
 from .shell_link import guest_sockets, socket_names
 
-__all__ = ["KernelProcess"]
+__all__ = ["WORKSPACE", "KernelProcess"]
 
 START_SECONDS, GUEST_SECONDS = 60.0, 1.0
 RESUME_SECONDS = 10.0
 AFTER_CLAIM_SECONDS, MAX_WORDS = 30.0, 300
+WORKSPACE = "/workspace"
 
 
 class KernelProcess:
@@ -49,6 +50,19 @@ class KernelProcess:
         self.pid: object = None
         self.record: KernelRecord | None = None
         self.on_connected: Callable[[], None] = lambda: None
+
+    def belong(self, env: Mapping[str, str], cwd: str | None, *, in_workspace: bool) -> bool:
+        """Take an owner's environment and directory; return whether only a new process can have them.
+
+        That is so of variables that a process reads only at its start, and of languages that we cannot speak.
+        """
+        at_start_alone = any(map(READ_AT_START.match, env))
+        if in_workspace:
+            env, cwd = {**user_base(WORKSPACE), **env}, cwd or WORKSPACE
+        self.owned, self.env, self.cwd = True, dict(env), cwd
+        language = self._spec.spec.language
+        known = set_up(language, env, cwd) is not None
+        return bool(env) and (not known or (language == "python" and at_start_alone))
 
     async def run(self, request: str, extra: Mapping[str, Any]) -> None:
         """Return when a new process, or the guest's new bash, has answered over new connections. Raises `LinkError`."""

@@ -29,6 +29,7 @@ MAX_STATUS_BYTES = 4096
 OVERSIZED_SECONDS = 1.0
 REPLY_HOLD_SECONDS, MAX_REPLY_HOLD_SECONDS = 1.0, 60.0
 IOPUB_PROOF_SECONDS, MARK_SECONDS = 0.25, 2.0
+LOST_REPLY_SECONDS = 5.0
 _STATES = frozenset({"busy", "idle"})  # a late "starting" of the kernel's own would undo what `open` has proven
 _SOCKET_TYPES = {"shell": "DEALER", "control": "DEALER", "stdin": "DEALER", "iopub": "SUB"}
 
@@ -278,11 +279,7 @@ class KernelLink:
             if held := self._requests.release(request):
                 self._deliver(held.client, "shell", held.parts)
             elif not request.replied:
-                error: dict[str, Any] = {"status": "error", "ename": ename, "evalue": reason, "traceback": []}
-                if request.kind == "execute_request":
-                    error["execution_count"] = 0
-                reply = request.kind.removesuffix("_request") + "_reply"
-                self._deliver(request.client, "shell", build(reply, error, self.session, request.header)[1])
+                self._answer(request, ename, reason)
         return told
 
     def _connect(
@@ -330,8 +327,12 @@ class KernelLink:
         if self.clients:
             for piece in split_stream(parts) if kind == "stream" else (parts,):
                 self._fan_out("iopub", piece)
-        if state == "idle" and (held := self._requests.idle(parts[1])):
+        if state != "idle":
+            return
+        if held := self._requests.idle(parts[1]):
             self._deliver(held.client, "shell", held.parts)
+        elif lost := self._requests.unanswered(parts[1]):
+            asyncio.get_running_loop().call_later(LOST_REPLY_SECONDS, self._reply_lost, lost)
 
     def _on_reply(self, channel: str, frames: list[bytes]) -> None:
         parts = parts_of(frames)
@@ -363,6 +364,18 @@ class KernelLink:
             return
         if held := self._requests.release(request):
             self._deliver(held.client, "shell", held.parts)
+
+    def _reply_lost(self, request: OpenRequest[Client]) -> None:
+        """Answer for a kernel that is done with an execution and does not: ipykernel, interrupted while it replies."""
+        if self._requests.give_up(request):
+            self._answer(request, "ReplyLost", "The kernel was done with this, but did not answer.")
+
+    def _answer(self, request: OpenRequest[Client], ename: str, reason: str) -> None:
+        error: dict[str, Any] = {"status": "error", "ename": ename, "evalue": reason, "traceback": []}
+        if request.kind == "execute_request":
+            error["execution_count"] = 0
+        reply = request.kind.removesuffix("_request") + "_reply"
+        self._deliver(request.client, "shell", build(reply, error, self.session, request.header)[1])
 
     def _fan_out(self, channel: str, parts: Parts) -> None:
         for client in tuple(self.clients):

@@ -128,6 +128,18 @@ class OpenRequests(Generic[C]):
         self._forget_if_done(request)
         return self.release(request)
 
+    def unanswered(self, parent: bytes) -> OpenRequest[C] | None:
+        """Return the execution that the kernel is done with, if it has not been replied to."""
+        request = self._requests.get(str(json_object(parent).get("msg_id")))
+        return request if request and request.kind == "execute_request" and not request.replied else None
+
+    def give_up(self, request: OpenRequest[C]) -> bool:
+        """Forget a request that was not replied to; False for one that was, or is forgotten already."""
+        if request.replied or self._requests.get(request.msg_id) is not request:
+            return False
+        del self._requests[request.msg_id]
+        return True
+
     @staticmethod
     def release(request: OpenRequest[C]) -> Delivery[C] | None:
         """Return a held reply, once."""

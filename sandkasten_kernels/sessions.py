@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
@@ -10,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from .activity import Activity
 from .chronicle import Chronicle
 from .claims import Claims
 from .culling import Culler
@@ -21,12 +23,14 @@ from .errors import (
     UnknownKernel,
 )
 from .event_log import EventLog
+from .first_result import FirstResult
 from .kernel import Kernel, KernelState
 from .kernel_record import Recalled
 from .kernelspec import Kernelspec, Kernelspecs
 from .launcher import Launcher
 from .lifetime import Lifetime
 from .messages import timestamp
+from .metrics import Metrics
 from .pool import Pool
 from .replay import Message
 from .rules import Rules
@@ -55,6 +59,8 @@ class Sessions:
         rules: Rules,
         events: EventLog,
         log: logging.Logger,
+        activity: Activity | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         self.started = datetime.now(UTC)
         self.last_activity = self.started
@@ -67,6 +73,8 @@ class Sessions:
         self._chronicle = Chronicle(store, events, log)
         self._culler = Culler(lambda session, reason: self._end(session, "expired", reason))
         self._log = log
+        self._activity = activity or Activity()
+        self._metrics = metrics or Metrics()
         self._sessions: dict[str, Session] = {}
         self._expected: dict[str, Record] = {}
         self._making: Counter[str] = Counter()
@@ -104,11 +112,16 @@ class Sessions:
         Raises `UnknownKernelspec`, `LimitReached`, `NoCapacity`, `InvalidWorkspace`, `SandboxFailed`, `EngineError`.
         """
         spec = self._specs.get(wanted.kernelspec)
+        began = time.monotonic()
         try:
-            return await self._create(spec, wanted, owner)
+            session = await self._create(spec, wanted, owner)
         except SandkastenError as error:
             self._chronicle.refused(error, spec.image, wanted.workspace_id)
             raise
+        took = time.monotonic() - began
+        self._metrics.claims.labels(spec.image, session.acquire_source).observe(took)
+        session.first_result = FirstResult(took, self._metrics.first_results.labels(spec.image).observe)
+        return session
 
     async def _create(self, spec: Kernelspec, wanted: Wanted, owner: str) -> Session:
         living = [session for session in self._sessions.values() if session.owner == owner and not session.crashed]
@@ -127,7 +140,9 @@ class Sessions:
         return session
 
     async def _make(self, spec: Kernelspec, wanted: Wanted, owner: str) -> Session:
+        began = time.perf_counter()
         acquired, attached = await self._claims.acquire(spec, wanted.workspace_id)
+        self._activity.claimed(spec.image, time.perf_counter() - began, warm=acquired.source == "pool")
         kernel = acquired.kernel
         try:
             if wanted.mem_limit_mb or wanted.cpu_limit:
@@ -153,6 +168,7 @@ class Sessions:
             self._end(session, "crashed", "its sandbox ended")
             raise SandboxFailed("the sandbox ended while it was claimed: try again", retry_after=1)
         self._culler.watch(session)
+        self._activity.created(time.perf_counter() - began)
         self._chronicle.claimed(session)
         return session
 

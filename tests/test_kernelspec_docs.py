@@ -25,7 +25,8 @@ def test_the_table_has_every_key_of_the_schema_and_no_other() -> None:
     table = PAGE.partition("## metadata.sandkasten")[2].partition("\n\nAn unknown")[0]
     assert re.findall(r"^\| `([\w.]+)`", table, re.MULTILINE) == [
         "image", "kernel", "limits.cpu_limit", "limits.mem_limit_mb", "limits.pids_limit", "network_mode", "pool",
-        "warm_up", "culling.ttl_seconds", "culling.max_lifetime_seconds", "culling.cull_connected", "culling.cull_busy",
+        "warm_up", "auto_restart", "heartbeat_seconds", "interrupt_seconds", "culling.ttl_seconds",
+        "culling.max_lifetime_seconds", "culling.cull_connected", "culling.cull_busy",
         "after_claim",
     ]  # fmt: skip
     assert set(re.findall(r"^\| `([\w.]+)`", table, re.MULTILINE)) == {key.name for key in Keys(SCHEMA)}

@@ -182,17 +182,33 @@ async def test_an_interrupt_that_is_not_heeded_goes_on_in_steps_that_are_told(ap
 async def test_a_cell_that_heeds_an_interrupt_late_is_left_alone(api: Api) -> None:
     kernel = await api.create(name="strict")
     socket = await api.connect(kernel)
-    code = (
-        "open('begun', 'w').close()\nimport time\ntry: time.sleep(60)\nexcept KeyboardInterrupt: time.sleep(1.5)\nx = 1"
-    )
+    code = "open('begun', 'w').close()\nimport time\ntry: time.sleep(60)\nexcept KeyboardInterrupt: time.sleep(0.5)"
     asked = await socket.send("execute_request", execute_content(code))
     await begun(api, {"id": kernel}, "begun")
-    for _ in range(3):  # as an impatient person does
-        assert (await api.request("POST", f"/api/kernels/{kernel}/interrupt")).code == 204
-        await asyncio.sleep(0.1)
-    await socket.result(asked)
-    await asyncio.sleep(1.5)
+    assert (await api.request("POST", f"/api/kernels/{kernel}/interrupt")).code == 204
+    assert (await socket.result(asked)).reply["status"] == "ok"
+    result = await socket.execute("time.sleep(2.5)")  # the next cell is not what was interrupted
+    assert (result.reply["status"], result.stream("stderr")) == ("ok", "")
     assert "died" not in [kind for kind, _ in await events_of(api, kernel)]
+
+
+async def test_a_cell_that_the_kernel_does_not_answer_ends_all_the_same(api: Api) -> None:
+    """ipykernel loses a reply when an interrupt comes while it is sent."""
+    session = await create(api)
+    code = """
+send = get_ipython().kernel.session.send
+def lossy(stream, kind, *args, **kwargs):
+    if kind == "execute_reply":
+        get_ipython().kernel.session.send = send
+        return None
+    return send(stream, kind, *args, **kwargs)
+get_ipython().kernel.session.send = lossy
+print("said")
+"""
+    answer = await run(api, session, code=code)
+    assert (answer["exit_code"], answer["stdout"], answer["timed_out"]) == (-1, "said\n", False)
+    assert answer["error"] == "The kernel was done with this, but did not answer."
+    assert (await run(api, session, code="print('next')"))["stdout"] == "next\n"
 
 
 async def test_a_bash_kernel_that_ignores_sigint_is_stopped_too(api: Api) -> None:

@@ -14,7 +14,7 @@ class Interrupt(V1Handler):
     async def post(self, session_id: str) -> None:
         kernel = self.services.sessions.running(session_id, self.owner).kernel
         if not kernel.spec.in_guest:
-            await kernel.interrupt_shell()
+            await kernel.interrupts.interrupt_shell()
         await kernel.interrupt()
         self.write_json({"ok": True})
 
