@@ -6,7 +6,7 @@ ARGS ?=
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast lint format bench images engine clean
+.PHONY: help run test test-fast lint format bench images engine browser clean
 
 help:
 	@echo 'make run        start the gateway; ARGS="--listen=127.0.0.1:9000" are for it'
@@ -19,7 +19,7 @@ help:
 run: $(VENV)/.run images
 	@exec $(BIN)/sandkasten-kernels serve $(ARGS)
 
-test: lint images
+test: lint images browser
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 test-fast: lint
@@ -44,6 +44,9 @@ images: engine
 
 engine: $(VENV)/.run
 	@scripts/ensure-engine $(VENV)
+
+browser: $(VENV)/.test
+	@scripts/ensure-browser $(VENV)
 
 $(VENV)/.run: setup.cfg pyproject.toml scripts/make-venv
 	@scripts/make-venv $(VENV)

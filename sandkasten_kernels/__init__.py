@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    if name[:1].isupper():
+    if not name.startswith("_"):
         client = importlib.import_module(".client", __name__)
         if name in client.__all__:
             return getattr(client, name)

@@ -19,6 +19,7 @@ from traitlets.config import Application
 from traitlets.config.loader import ArgumentError
 
 from . import __version__
+from .activity import Activity
 from .auth import Authenticator
 from .checks import check_settings, find_kernelspecs, find_web, within
 from .claims import Claims
@@ -33,18 +34,26 @@ from .environment import CONFIG_VARIABLE, environment_settings
 from .errors import ConfigError, SandkastenError
 from .event_log import EventLog
 from .executions import Executions
+from .gauges import Gauges
 from .handlers.base import Services
 from .handlers.server import http_server
+from .host_usage import HostWatch
 from .images_app import ImagesApp
 from .kernelspec import Kernelspecs
 from .keys import Sections
 from .launcher import Launcher
 from .listen import parse_listen, reachable, url_host
+from .live_settings import LiveSettings, session_rules
+from .metrics import Metrics
 from .notebooks import NotebookSessions
+from .overview import Overview
 from .own_images import OwnImages
 from .pool import Pool
-from .sessions import Rules, Sessions
+from .sessions import Sessions
 from .settings import Settings, command_line_settings, file_settings
+from .settings_editor import SettingsEditor
+from .settings_file import NAME, SettingsFile
+from .status_feed import StatusFeed
 from .store import Store
 from .workspace_files import WorkspaceFiles
 from .workspaces import Workspaces
@@ -189,11 +198,16 @@ class SandkastenApp(Application):
         if self.extra_args:
             raise ConfigError(f"unknown argument {self.extra_args[0]!r}: see {self.name} --help")
         options = command_line_settings(self.cli_config, SECTIONS)
+        self.over = environment_settings(os.environ, SECTIONS)
+        self.over.merge(options)
+        named = self.config_file or os.environ.get(CONFIG_VARIABLE)
+        own = Path(self.over.value("data_dir")) / NAME
+        self.file = SettingsFile(Path(named) if named else own, own=not named)
         settings = Settings(SECTIONS)
-        if file := self.config_file or os.environ.get(CONFIG_VARIABLE):
-            settings.merge(file_settings(Path(file), SECTIONS))
-        settings.merge(environment_settings(os.environ, SECTIONS))
-        settings.merge(options)
+        if named or os.access(own, os.F_OK):
+            settings.merge(file_settings(Path(named or own), SECTIONS))
+            self.file.check_own(settings)
+        settings.merge(self.over)
         return settings
 
     @validate("listen")
@@ -219,10 +233,7 @@ class SandkastenApp(Application):
 
     async def serve(self) -> None:
         """Start everything, serve, and stop everything in the opposite order."""
-        package = logging.getLogger("sandkasten_kernels")
-        package.setLevel(self.log.level)
-        package.handlers = self.log.handlers
-        package.propagate = False
+        self._set_log_level(self.log.level)
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -231,6 +242,14 @@ class SandkastenApp(Application):
             print(_greeting(url), file=sys.stderr, flush=True)
             await stop.wait()
             self.log.info("stopping: sandboxes are ended")
+
+    def _set_log_level(self, level: int | str) -> None:
+        """Log at a level, and let the modules log as the application does."""
+        self.log_level = level
+        package = logging.getLogger("sandkasten_kernels")
+        package.setLevel(self.log.level)
+        package.handlers = self.log.handlers
+        package.propagate = False
 
     async def setup(self, stack: contextlib.AsyncExitStack) -> str:
         """Start the parts, each with its end on ``stack``; return the URL to open.
@@ -252,33 +271,28 @@ class SandkastenApp(Application):
 
         engine = self._engine(data)
         stack.push_async_callback(engine.cleanup)
+        metrics = Metrics()
         store = Store(data.path / "sessions.sqlite")
         stack.callback(store.close)
-        events = EventLog(store, self.log)
-        launcher = Launcher(engine, Defaults(parent=self), self.log, events)
+        events = EventLog(store, self.log, metrics)
+        defaults = Defaults(parent=self)
+        launcher = Launcher(engine, defaults, self.log, events, metrics)
         pool = Pool(launcher, specs, Limits(parent=self).max_sandboxes, parent=self)
         limits = within(Limits(parent=self))
-        rules = Rules(
-            ttl_seconds=self.session_ttl_seconds,
-            kernel_ttl_seconds=self.kernel_ttl_seconds,
-            max_lifetime_seconds=self.max_lifetime_seconds,
-            cull_connected=self.cull_connected,
-            cull_busy=self.cull_busy,
-            retention_seconds=self.retention_seconds,
-            max_per_owner=limits.max_sessions_per_owner,
-            env_names=frozenset(self.env_names),
-            persist_by_default=WorkspaceSettings(parent=self).persist_by_default,
-        )
         workspaces = Workspaces(engine, data.path, limits.min_free_disk_mb, self.log)
         claims = Claims(pool, launcher, workspaces)
         files = WorkspaceFiles(claims, workspaces, specs)
-        sessions = Sessions(pool, launcher, specs, store, claims, rules, events, self.log)
+        activity = Activity()
+        rules = session_rules(self.settings)
+        sessions = Sessions(pool, launcher, specs, store, claims, rules, events, self.log, activity, metrics)
         sessions.setup()
         executions = Executions(
             max_concurrent=limits.max_concurrent_execs,
-            max_timeout_ms=Defaults(parent=self).max_exec_timeout_ms,
+            max_timeout_ms=defaults.max_exec_timeout_ms,
             log=self.log,
+            metrics=metrics,
         )
+        metrics.registry.register(Gauges(metrics, pool, sessions, executions, data.path))
         self.log.info("checking the engine and the images")
         await engine.setup([launcher.sandbox_spec(spec) for spec in specs])
         await workspaces.setup()
@@ -291,6 +305,21 @@ class SandkastenApp(Application):
         watch = DiskWatch(sessions, engine, limits.workspace_mb, self.log)
         stack.push_async_callback(watch.cleanup)
         watch.setup()
+        live = LiveSettings(
+            pool=pool,
+            sessions=sessions,
+            executions=executions,
+            workspaces=workspaces,
+            watch=watch,
+            defaults=defaults,
+            limits=limits,
+            set_log_level=self._set_log_level,
+        )
+        editor = SettingsEditor(self.file, SECTIONS, self.over, self.settings, live.apply, self.log)
+        overview = Overview(sessions, pool, engine, HostWatch(data.path), activity)
+        status = StatusFeed(overview.take, activity, self.log)
+        stack.push_async_callback(status.cleanup)
+        status.setup()
 
         server = http_server(
             Services(
@@ -305,6 +334,9 @@ class SandkastenApp(Application):
                 workspaces,
                 files,
                 events,
+                status,
+                settings=editor,
+                metrics=metrics,
             )
         )
         server.add_sockets(sockets)

@@ -10,9 +10,10 @@ import yaml
 from traitlets import Dict, List, TraitType
 
 from .keys import Key, Keys
+from .live_settings import APPLIES
 from .traitcheck import expected
 
-__all__ = ["configuration_docs"]
+__all__ = ["configuration_docs", "kind_in_words"]
 
 INTRODUCTION = """\
 # Configuration
@@ -21,7 +22,8 @@ INTRODUCTION = """\
 
 Everything has a default. What you set can stand in three places, each with more weight than the one before it:
 
-1. one YAML file, named by `--config=sandkasten.yaml` or by the variable `SANDKASTEN_CONFIG`;
+1. one YAML file, named by `--config=sandkasten.yaml` or by the variable `SANDKASTEN_CONFIG`; where none is named,
+   `settings.yaml` in `data_dir`, which may be absent and which the page `/settings` makes;
 2. the environment: `SANDKASTEN_` and the key in upper case, dots as underscores. A text stands as it is, all else is
    YAML: `SANDKASTEN_POOL_IMAGES='{python: 4}'`, `SANDKASTEN_ALLOWED_IMAGES='[python, base]'`. For keys of `defaults`
    the section may be left out: `SANDKASTEN_CPU_LIMIT`. An empty variable sets nothing. A variable that no key has is
@@ -35,12 +37,15 @@ A value replaces the one of lesser weight as a whole: mappings and lists are not
     sandkasten-kernels config check --config=sandkasten.yaml    # one line, or what is wrong and exit code 2
     sandkasten-kernels config show --config=sandkasten.yaml     # each value and its source; --json for programs
 
-Both take the options of `serve`, see the same environment, and start nothing: neither the engine, the port nor
-`data_dir` is touched. `serve` makes the same checks first. Each key must exist and have a value of its type; then all
-must go together: images have a kernelspec and are allowed, the pool fits into `limits.max_sandboxes`, the directories
-exist, and a sandbox's `cpu_limit` and `mem_limit_mb` are not above what the machine has, since the engine would refuse
-each sandbox (CPUs) or the limit would be none (memory). A message names the key, where it was set and the nearest right
-name; no message and no `config show` contains a secret.
+Both take the options of `serve`, see the same environment, and start nothing: neither the engine nor the port is
+touched, and of `data_dir` only `settings.yaml` is read. `serve` makes the same checks first. Each key must exist and
+have a value of its type; then all must go together: images have a kernelspec and are allowed, the pool fits into
+`limits.max_sandboxes`, the directories exist, and a sandbox's `cpu_limit` and `mem_limit_mb` are not above what the
+machine has, since the engine would refuse each sandbox (CPUs) or the limit would be none (memory). A message names the
+key, where it was set and the nearest right name; no message and no `config show` contains a secret.
+
+The page `/settings` and `PUT /v1/settings` edit the file and check it in the same way (docs/operations.md). What a
+setting saved there applies to is said with each below; a file that is edited by hand is read at the next start.
 
 ## An example
 
@@ -78,11 +83,14 @@ def _entry(key: Key, aliases: Mapping[str, str]) -> str:
     default = key.trait.metadata.get("default_words") or f"`{_as_yaml(key.default())}`"
     options = [f"--{aliases[alias]}" for alias in [key.option.removeprefix("--")] if alias in aliases]
     elsewhere = ", ".join(f"`{name}`" for name in (*key.variables, *options, key.option))
+    applies = f"saved on the page it applies {APPLIES.get(key.name, 'after a restart')}"
     meaning = textwrap.fill(key.trait.help, 120, break_long_words=False, break_on_hyphens=False)
-    return f"\n### `{key.name}`\n\n{meaning}\n\n- {_kind(key.trait)}; default: {default}\n- {elsewhere}\n"
+    points = (f"{kind_in_words(key.trait)}; default: {default}", elsewhere, applies)
+    return f"\n### `{key.name}`\n\n{meaning}\n\n" + "".join(f"- {point}\n" for point in points)
 
 
-def _kind(trait: TraitType[Any, Any]) -> str:
+def kind_in_words(trait: TraitType[Any, Any]) -> str:
+    """Return what a setting takes: ``a list of items, each text``."""
     if isinstance(trait, List):
         return f"a list of items, each {expected(trait._trait)}"  # noqa: SLF001  traitlets has no public name for it
     if isinstance(trait, Dict) and isinstance(trait._value_trait, TraitType):  # noqa: SLF001

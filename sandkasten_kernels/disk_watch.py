@@ -28,7 +28,7 @@ class DiskWatch:
     def __init__(self, sessions: Sessions, engine: Engine, limit_mb: int, log: logging.Logger) -> None:
         self._sessions = sessions
         self._engine = engine
-        self._limit = limit_mb * 2**20
+        self.limit_mb = limit_mb
         self._log = log
         self._above: dict[str, tuple[int, int]] = {}
         self._task: asyncio.Task[None] | None = None
@@ -63,14 +63,14 @@ class DiskWatch:
     async def _look_at(self, name: str, sessions: list[Session]) -> None:
         size, _ = await self._engine.workspace_size(name)
         before, times = self._above.pop(name, (0, 0))
-        if size <= self._limit:
+        if size <= self.limit_mb * 2**20:
             return
         self._above[name] = size, times
         if size <= before:
             return  # it grows no more
         self._above[name] = size, times + 1
         words = (
-            f"The workspace has {size // 2**20} MiB on the disk, limits.workspace_mb is {self._limit // 2**20}: what "
+            f"The workspace has {size // 2**20} MiB on the disk, limits.workspace_mb is {self.limit_mb}: what "
             "runs is stopped. Remove files that are not needed."
         )
         self._log.warning("workspace %s is above limits.workspace_mb, with %d MiB", name, size // 2**20)

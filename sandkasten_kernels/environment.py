@@ -36,7 +36,7 @@ class Variable(NamedTuple):
         return self.name
 
     def error(self, path: KeyPath, problem: str) -> ConfigError:
-        return ConfigError(f"{self.name}: {'.'.join(map(shown, path))}: {problem}")
+        return ConfigError(f"{self.name}: {'.'.join(map(shown, path))}: {problem}", path=path, problem=problem)
 
 
 def environment_settings(environ: Mapping[str, str], sections: Sections) -> Settings:

@@ -5,14 +5,18 @@ Whatever else is raised is a defect of ours: it is logged with an id and answere
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 __all__ = [
     "ConfigError",
     "EngineError",
     "FileRefused",
+    "ForeignPage",
     "InvalidImage",
     "InvalidRequest",
+    "InvalidSettings",
     "InvalidWorkspace",
     "KernelDead",
     "LimitReached",
@@ -21,6 +25,8 @@ __all__ = [
     "SandboxFailed",
     "SandkastenError",
     "SessionEnded",
+    "SettingsChanged",
+    "SettingsReadOnly",
     "StoreFailed",
     "TooLarge",
     "TooMany",
@@ -38,11 +44,12 @@ class SandkastenError(Exception):
     """The public family: `status` is the HTTP status, `code` the machine's word for it, `message` a sentence.
 
     The message goes to the client as it is: no path of the host, no secret. `retry_after` (seconds) is None
-    where trying again does not help.
+    where trying again does not help. `details` is what a program may want to know besides.
     """
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "INTERNAL"
+    details: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self, message: str, *, retry_after: int | None = None) -> None:
         super().__init__(message)
@@ -64,6 +71,13 @@ class Unauthorized(SandkastenError):
     code = "UNAUTHORIZED"
 
 
+class ForeignPage(SandkastenError):
+    """The caller is a browser with a cookie, and nothing shows that it was one of our own pages that asked."""
+
+    status = 403
+    code = "FOREIGN_PAGE"
+
+
 class TooLarge(SandkastenError):
     """The body of the request is larger than a request may have."""
 
@@ -75,6 +89,35 @@ class InvalidImage(InvalidRequest):
     """No kernelspec runs in the image that was asked for."""
 
     code = "INVALID_IMAGE"
+
+
+class InvalidSettings(InvalidRequest):
+    """Settings that were to be saved are wrong: ``details.errors`` has ``name``, ``line`` and ``message`` of each.
+
+    ``name`` is empty for a fault of the text as a whole, ``line`` 0 where the fault is not in the file.
+    """
+
+    code = "INVALID_SETTINGS"
+
+    def __init__(self, errors: Sequence[Mapping[str, Any]]) -> None:
+        first = errors[0]
+        words = f"{first['name']}: {first['message']}" if first["name"] else str(first["message"])
+        super().__init__(words + (f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""))
+        self.details = {"errors": list(errors)}
+
+
+class SettingsChanged(SandkastenError):
+    """Somebody else has saved the settings since they were read."""
+
+    status = 409
+    code = "SETTINGS_CHANGED"
+
+
+class SettingsReadOnly(SandkastenError):
+    """The configuration file cannot be read or written by the gateway."""
+
+    status = 403
+    code = "SETTINGS_READ_ONLY"
 
 
 class InvalidWorkspace(InvalidRequest):
@@ -201,4 +244,13 @@ class SandboxFailed(_Passing):
 
 
 class ConfigError(Exception):
-    """A setting is wrong. The message is one line that names it; the program ends with exit code 2."""
+    """A setting is wrong. The message is one line that names it; the program ends with exit code 2.
+
+    ``path`` is the key, as far as there is one, ``problem`` the message without its place, ``line`` that of the file.
+    """
+
+    def __init__(self, message: str, *, path: tuple[str, ...] = (), problem: str = "", line: int = 0) -> None:
+        super().__init__(message)
+        self.path = path
+        self.problem = problem or message
+        self.line = line

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 
 from .errors import StoreFailed
 from .messages import timestamp
+from .metrics import Metrics
 from .store import Store
 
 __all__ = ["KINDS", "MAX_EVENTS", "Event", "EventLog", "Kind"]
@@ -61,15 +62,17 @@ class Event:
 class EventLog:
     """Keeps the last `MAX_EVENTS` events, a few more for a moment; a number is never given twice."""
 
-    def __init__(self, store: Store, log: logging.Logger) -> None:
+    def __init__(self, store: Store, log: logging.Logger, metrics: Metrics | None = None) -> None:
         self._store = store
         self._log = log
+        self._metrics = metrics or Metrics()
         self._changed = asyncio.Event()
         (row,) = store.query("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'events'", ())
         self.last: int = row[0]
 
     def record(self, kind: Kind, *, session_id: str = "", reason: str = "", **details: Any) -> None:
         """Write an event down; one that cannot be is logged. ``reason`` and ``details`` are cut where they are long."""
+        self._metrics.happened(kind, reason, str(details.get("code", "")))
         told = json.dumps({name: value for name, value in details.items() if value not in (None, "")}, default=str)
         if len(told) > MAX_DETAILS_BYTES:
             told = json.dumps({"left_out": f"more than {MAX_DETAILS_BYTES} bytes"})

@@ -9,6 +9,8 @@ from typing import Any
 
 from .errors import NoCapacity
 from .execution import Job, Outcome, Sink, run
+from .first_result import Heard
+from .metrics import Metrics
 from .session import Session
 
 __all__ = ["Executions"]
@@ -19,15 +21,18 @@ class Executions:
 
     Parameters
     ----------
-    max_concurrent: how many there may be at once in all sessions, those that wait counted.
+    max_concurrent: how many there may be at once in all sessions, those that wait counted; may be changed.
     max_timeout_ms: how long a job may take at most, in milliseconds.
     """
 
-    def __init__(self, *, max_concurrent: int, max_timeout_ms: int, log: logging.Logger) -> None:
+    def __init__(
+        self, *, max_concurrent: int, max_timeout_ms: int, log: logging.Logger, metrics: Metrics | None = None
+    ) -> None:
+        self.max_concurrent = max_concurrent
         self.max_timeout_ms = max_timeout_ms
-        self._max_concurrent = max_concurrent
+        self.under_way = 0
+        self._metrics = metrics or Metrics()
         self._log = log
-        self._under_way = 0
         self._tidying: set[asyncio.Task[None]] = set()
 
     async def cleanup(self) -> None:
@@ -41,16 +46,19 @@ class Executions:
 
         Raises `NoCapacity` above the limit of all sessions, `TooMany` above that of one, and what `execution.run` does.
         """
-        if self._under_way >= self._max_concurrent:
-            words = f"{self._under_way} executions are under way, which is limits.max_concurrent_execs: try again"
+        if self.under_way >= self.max_concurrent:
+            words = f"{self.under_way} executions are under way, which is limits.max_concurrent_execs: try again"
             raise NoCapacity(words, retry_after=1)
-        self._under_way += 1
+        self.under_way += 1
         session.executions += 1
+        session.first_result.asked()
+        self._metrics.executions.labels("command" if job.in_shell else "code").inc()
         try:
             async with session.turns["cmd" if job.in_shell else "code"].turn():
-                outcome = await run(session.kernel, job, sink, self._tidy)
+                outcome = await run(session.kernel, job, Heard(sink, session.first_result), self._tidy)
         finally:
-            self._under_way -= 1
+            session.first_result.given()
+            self.under_way -= 1
             session.executions -= 1
             session.use()
         return session.after(outcome, in_shell=job.in_shell)

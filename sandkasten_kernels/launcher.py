@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import time
 from dataclasses import fields, replace
 
 from .config import Defaults
 from .engines import Engine, SandboxSpec
-from .errors import EngineError
+from .errors import EngineError, SandkastenError
 from .event_log import EventLog, Kind
 from .kernel import Kernel
 from .kernelspec import Kernelspec
+from .metrics import Metrics
 
 __all__ = ["Launcher"]
 
@@ -22,11 +24,19 @@ BACKOFF_SECONDS = (1.0, 2.0, 5.0, 15.0, 30.0)
 class Launcher:
     """Starts a kernel with all that is around it, and ends it again."""
 
-    def __init__(self, engine: Engine, defaults: Defaults, log: logging.Logger, events: EventLog | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        defaults: Defaults,
+        log: logging.Logger,
+        events: EventLog | None = None,
+        metrics: Metrics | None = None,
+    ) -> None:
         self._engine = engine
         self._defaults = defaults
         self._log = log
         self._events = events
+        self._metrics = metrics or Metrics()
         self._discards: set[asyncio.Task[None]] = set()
 
     def sandbox_spec(self, spec: Kernelspec) -> SandboxSpec:
@@ -42,6 +52,16 @@ class Launcher:
 
         Raises `SandboxFailed`, `EngineError`.
         """
+        began = time.monotonic()
+        try:
+            kernel = await self._start(spec, workspace)
+        except SandkastenError:
+            self._metrics.failed_starts.labels(spec.image).inc()
+            raise
+        self._metrics.starts.labels(spec.image).observe(time.monotonic() - began)
+        return kernel
+
+    async def _start(self, spec: Kernelspec, workspace: str) -> Kernel:
         sandbox = await self._engine.start(replace(self.sandbox_spec(spec), workspace=workspace))
         kernel = Kernel(sandbox, spec, self._log, self._engine.how_ended)
         try:

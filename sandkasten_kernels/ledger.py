@@ -48,6 +48,8 @@ class Ledger(Generic[M]):
     - claimed + waiting <= ``max_sandboxes``: who is told to wait will be served;
     - a member is warm, or claimed, or neither; never twice;
     - claims come first: no member is started for the pool while a claim waits for a place.
+
+    Where `retarget` has lowered a bound below what there is, nothing is started until it holds again.
     """
 
     def __init__(self, targets: Mapping[str, int], max_sandboxes: int, max_starting: int) -> None:
@@ -137,6 +139,22 @@ class Ledger(Generic[M]):
     def removed(self) -> None:
         """A member that was ending is gone."""
         self.ending -= 1
+
+    def retarget(self, targets: Mapping[str, int], max_sandboxes: int, max_starting: int) -> list[M]:
+        """Take over new bounds; return the warm members that are too many now, longest warm first, all ending."""
+        self.max_sandboxes = max_sandboxes
+        self.max_starting = max_starting
+        for key, target in targets.items():
+            self._kind(key).target = target
+        surplus: list[M] = []
+        for kind in self._kinds.values():
+            while len(kind.warm) > kind.target:
+                surplus.append(kind.warm.popleft())
+        for kind in self._kinds.values():
+            while kind.warm and self.total > max_sandboxes:
+                surplus.append(kind.warm.popleft())
+        self.ending += len(surplus)
+        return surplus
 
     def drain(self) -> list[M]:
         """Return every warm member, all ending now."""

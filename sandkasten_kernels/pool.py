@@ -13,7 +13,7 @@ from typing import Any, Literal
 from traitlets import Bool, Dict, Float, Integer, Unicode
 from traitlets.config import LoggingConfigurable
 
-from .errors import SandboxFailed, SandkastenError
+from .errors import NoCapacity, SandboxFailed, SandkastenError
 from .kernel import Kernel
 from .kernelspec import Kernelspec, Kernelspecs
 from .launcher import BACKOFF_SECONDS, Launcher
@@ -62,9 +62,10 @@ class Pool(LoggingConfigurable):
     def __init__(self, launcher: Launcher, specs: Kernelspecs, max_sandboxes: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._launcher = launcher
+        self._offered = specs
         self._specs = {spec.name: spec for spec in specs}
-        targets = {name: self._target(spec, specs) for name, spec in self._specs.items()}
-        self._ledger: Ledger[Kernel] = Ledger(targets, max_sandboxes, self.max_starting)
+        self._ledger: Ledger[Kernel] = Ledger(self._targets(), max_sandboxes, self.max_starting)
+        self._generation = 0
         self._waiting: dict[str, deque[asyncio.Future[Kernel]]] = {name: deque() for name in self._specs}
         self._starts: set[asyncio.Task[None]] = set()
         self._removals: set[asyncio.Task[None]] = set()
@@ -95,6 +96,31 @@ class Pool(LoggingConfigurable):
             _, late = await asyncio.wait(self._removals, timeout=STOP_SECONDS)
             for task in late:
                 task.cancel()
+
+    def resize(self, max_sandboxes: int) -> None:
+        """Take over this bound and what ``enabled``, ``images`` and ``max_starting`` are now.
+
+        Warm kernels that are too many are destroyed, those that are missing started. Kernels in use stay; a claim that
+        waits and could not be served within the new bound is told `NoCapacity`.
+        """
+        before = {name: self._ledger.counts(name)["target"] for name in self._specs}
+        for kernel in self._ledger.retarget(self._targets(), max_sandboxes, self.max_starting):
+            self._spawn(self._remove(kernel), self._removals)
+        if any(self._ledger.counts(name)["target"] < target for name, target in before.items()):
+            self._generation += 1
+        for name, futures in self._waiting.items():
+            while futures and self._ledger.promised > max_sandboxes:
+                self._ledger.give_up(name)
+                error = NoCapacity(f"limits.max_sandboxes is {max_sandboxes} now: try again later", retry_after=5)
+                _settle(futures.pop(), error)
+        self._work()
+
+    def renew(self) -> None:
+        """Replace the warm kernels, those that are just starting too: new ones are made of other limits, say."""
+        self._generation += 1
+        for kernel in self._ledger.drain():
+            self._spawn(self._remove(kernel), self._removals)
+        self._work()
 
     async def claim(self, spec: Kernelspec) -> Acquired:
         """Return a live kernel that nobody has used.
@@ -144,10 +170,16 @@ class Pool(LoggingConfigurable):
             {"image": spec.image, "kernelspec": name, **self._ledger.counts(name)} for name, spec in self._specs.items()
         ]
 
-    def _target(self, spec: Kernelspec, specs: Kernelspecs) -> int:
-        return (
-            self.images.get(spec.image, 0) if self.enabled and spec.pool and spec is specs.for_image(spec.image) else 0
-        )
+    def totals(self) -> dict[str, int]:
+        """Return ``ending max``: how many sandboxes are just ending, and how many there may be in all."""
+        return {"ending": self._ledger.ending, "max": self._ledger.max_sandboxes}
+
+    def _targets(self) -> dict[str, int]:
+        return {name: self._target(spec) for name, spec in self._specs.items()}
+
+    def _target(self, spec: Kernelspec) -> int:
+        kept = self.enabled and spec.pool and spec is self._offered.for_image(spec.image)
+        return self.images.get(spec.image, 0) if kept else 0
 
     def _hold_refills(self, seconds: float) -> None:
         self._no_refill_before = max(self._no_refill_before, time.monotonic() + seconds)
@@ -181,6 +213,7 @@ class Pool(LoggingConfigurable):
         self._work()
 
     async def _add(self, name: str) -> None:
+        generation = self._generation
         try:
             kernel = await self._launcher.start(self._specs[name])
         except SandkastenError as error:
@@ -193,6 +226,8 @@ class Pool(LoggingConfigurable):
         if self._ledger.arrived(name, kernel):
             if not _settle(self._waiting[name].popleft(), kernel):
                 self.release(kernel)
+        elif generation != self._generation and self._ledger.lost(name, kernel):  # it is of no use any more
+            self._spawn(self._remove(kernel), self._removals)
         else:
             kernel.on_gone(lambda: self._lost(kernel))
             self.log.debug("%r is warm", kernel)

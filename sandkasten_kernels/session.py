@@ -12,6 +12,7 @@ from .auth import OWNER
 from .errors import TooMany
 from .execution import Outcome, Turns
 from .files import Files
+from .first_result import FirstResult
 from .kernel import Kernel
 from .lifetime import Lifetime
 from .messages import timestamp
@@ -48,6 +49,7 @@ class Session:
     crashed: datetime | None = None
     greeted: bool = False
     reason: str = ""
+    first_result: FirstResult = field(default_factory=FirstResult)
     seats: Seats = field(init=False)
     files: Files = field(init=False)
     turns: dict[str, Turns] = field(init=False)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from .activity import Activity
 from .chronicle import Chronicle
 from .claims import Claims
 from .culling import Culler
@@ -22,9 +23,11 @@ from .errors import (
     UnknownKernel,
 )
 from .event_log import EventLog
+from .first_result import FirstResult
 from .kernelspec import Kernelspec, Kernelspecs
 from .launcher import Launcher
 from .messages import timestamp
+from .metrics import Metrics
 from .pool import Pool
 from .replay import Message
 from .rules import Rules
@@ -53,6 +56,8 @@ class Sessions:
         rules: Rules,
         events: EventLog,
         log: logging.Logger,
+        activity: Activity | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         self.started = datetime.now(UTC)
         self.last_activity = self.started
@@ -65,6 +70,8 @@ class Sessions:
         self._chronicle = Chronicle(store, events, log)
         self._culler = Culler(lambda session, reason: self._end(session, "expired", reason))
         self._log = log
+        self._activity = activity or Activity()
+        self._metrics = metrics or Metrics()
         self._sessions: dict[str, Session] = {}
         self._making: Counter[str] = Counter()
 
@@ -93,11 +100,16 @@ class Sessions:
         Raises `UnknownKernelspec`, `LimitReached`, `NoCapacity`, `InvalidWorkspace`, `SandboxFailed`, `EngineError`.
         """
         spec = self._specs.get(wanted.kernelspec)
+        began = time.monotonic()
         try:
-            return await self._create(spec, wanted, owner)
+            session = await self._create(spec, wanted, owner)
         except SandkastenError as error:
             self._chronicle.refused(error, spec.image, wanted.workspace_id)
             raise
+        took = time.monotonic() - began
+        self._metrics.claims.labels(spec.image, session.acquire_source).observe(took)
+        session.first_result = FirstResult(took, self._metrics.first_results.labels(spec.image).observe)
+        return session
 
     async def _create(self, spec: Kernelspec, wanted: Wanted, owner: str) -> Session:
         living = [session for session in self._sessions.values() if session.owner == owner and not session.crashed]
@@ -116,7 +128,9 @@ class Sessions:
         return session
 
     async def _make(self, spec: Kernelspec, wanted: Wanted, owner: str) -> Session:
+        began = time.perf_counter()
         acquired, attached = await self._claims.acquire(spec, wanted.workspace_id)
+        self._activity.claimed(spec.image, time.perf_counter() - began, warm=acquired.source == "pool")
         kernel = acquired.kernel
         try:
             if wanted.mem_limit_mb or wanted.cpu_limit:
@@ -147,6 +161,7 @@ class Sessions:
             self._end(session, "crashed", "its sandbox ended")
             raise SandboxFailed("the sandbox ended while it was claimed: try again", retry_after=1)
         self._culler.watch(session)
+        self._activity.created(time.perf_counter() - began)
         self._chronicle.claimed(session)
         return session
 

@@ -15,7 +15,7 @@ from .keys import Key, KeyPath, Keys, Sections
 from .traitcheck import fault
 from .yamlfile import Document, shown
 
-__all__ = ["Origin", "Settings", "command_line_settings", "file_settings"]
+__all__ = ["Origin", "Settings", "command_line_settings", "document_settings", "file_settings"]
 
 
 class Origin(Protocol):
@@ -47,7 +47,7 @@ class Settings:
 
     def merge(self, other: Settings) -> None:
         """Take what ``other`` gives, in the place of what was there."""
-        self.config.merge(other.config)
+        self.config.merge(deepcopy(other.config))
         self.origins.update(other.origins)
 
     def value(self, *path: str) -> Any:
@@ -76,7 +76,7 @@ class Settings:
         for length in range(len(path), 0, -1):
             if path[:length] in self.origins:
                 return self.origins[path[:length]].error(path, problem)
-        return ConfigError(f"{'.'.join(map(shown, path))}: {problem}")
+        return ConfigError(f"{'.'.join(map(shown, path))}: {problem}", path=path, problem=problem)
 
 
 class CommandLineOption(NamedTuple):
@@ -90,7 +90,8 @@ class CommandLineOption(NamedTuple):
         return "command line"
 
     def error(self, path: KeyPath, problem: str) -> ConfigError:
-        return ConfigError(f"{'.'.join((self.option, *map(shown, path[self.depth :])))}: {problem}")
+        words = f"{'.'.join((self.option, *map(shown, path[self.depth :])))}: {problem}"
+        return ConfigError(words, path=path, problem=problem)
 
 
 def file_settings(path: Path, sections: Sections) -> Settings:
@@ -99,7 +100,11 @@ def file_settings(path: Path, sections: Sections) -> Settings:
     An empty file or section sets nothing. Raises `ConfigError` for a file that cannot be read or is not a
     plain YAML mapping, for an unknown key and for a wrong value.
     """
-    document = Document.read(path)
+    return document_settings(Document.read(path), sections)
+
+
+def document_settings(document: Document, sections: Sections) -> Settings:
+    """Return the settings of a YAML file that was read. Raises `ConfigError` as `file_settings`."""
     settings = Settings(sections)
     for key, value in settings.keys.read(document.data, document.error):
         settings.set(key, value, document)

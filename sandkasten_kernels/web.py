@@ -68,8 +68,17 @@ class Web:
         origin = headers.get("Origin")
         if origin is None:
             return headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin")
-        scheme = origin.partition("://")[0]
-        return self._is_allowed(origin) or _plain(origin) == _plain(f"{scheme}://{self._host(headers)}")
+        return self._is_allowed(origin) or self._is_ours(origin, headers)
+
+    def is_trusted_page(self, headers: HTTPHeaders, *, named: bool = False) -> bool:
+        """Return whether a browser's cookie may count: a page of ours asks, or, if it may, one of `allow_origin`.
+
+        ``named``: whether a request that does not say which page it is from is refused.
+        """
+        origin = headers.get("Origin")
+        if origin is None:
+            return not named and headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin")
+        return self._is_ours(origin, headers) or (self._credentials and self._is_allowed(origin))
 
     def cors(self, headers: HTTPHeaders) -> dict[str, str]:
         """Return the headers that let a page of `allow_origin` read an answer; none for any other page."""
@@ -97,6 +106,9 @@ class Web:
             "Access-Control-Allow-Headers": _ALLOWED_HEADERS,
             "Access-Control-Max-Age": str(_PREFLIGHT_SECONDS),
         }
+
+    def _is_ours(self, origin: str, headers: HTTPHeaders) -> bool:
+        return _plain(origin) == _plain(f"{origin.partition('://')[0]}://{self._host(headers)}")
 
     def _is_allowed(self, origin: str) -> bool:
         return self._allowed == "*" or (self._allowed != "" and _plain(origin) == self._allowed)

@@ -51,7 +51,7 @@ class Workspaces:
     def __init__(self, engine: Engine, directory: Path, min_free_mb: int, log: logging.Logger) -> None:
         self._engine = engine
         self._directory = directory
-        self._min_free_mb = min_free_mb
+        self.min_free_mb = min_free_mb
         self._log = log
         self._uses: dict[str, list[Use]] = {}
         self._known: set[str] = set()
@@ -64,9 +64,9 @@ class Workspaces:
     def check_room(self) -> None:
         """Raise `NoCapacity` where the disk has too little room for a new session's files."""
         disk = os.statvfs(self._directory)
-        if (free := disk.f_bavail * disk.f_frsize // 2**20) < self._min_free_mb:
+        if (free := disk.f_bavail * disk.f_frsize // 2**20) < self.min_free_mb:
             raise NoCapacity(
-                f"the gateway's disk has {free} MiB free, and limits.min_free_disk_mb is {self._min_free_mb}: "
+                f"the gateway's disk has {free} MiB free, and limits.min_free_disk_mb is {self.min_free_mb}: "
                 "delete workspaces that are not needed",
                 retry_after=60,
             )

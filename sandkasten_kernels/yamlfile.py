@@ -11,7 +11,7 @@ import yaml
 
 from .errors import ConfigError
 
-__all__ = ["Document", "plain_value", "shown"]
+__all__ = ["Document", "composed", "plain_value", "shown"]
 
 
 def shown(name: str) -> str:
@@ -31,6 +31,12 @@ def plain_value(text: str) -> Any:
         raise ValueError("nested too deeply") from None
 
 
+def composed(text: str) -> yaml.Node | None:
+    """Return the tree of a text, whose nodes know where they stand; None for nothing. Raises what YAML raises."""
+    root: yaml.Node | None = _Loader(text).get_single_node()
+    return root
+
+
 @dataclass
 class Document:
     """A mapping read from `file`; `lines` has the line of each key and list item by its path."""
@@ -46,26 +52,33 @@ class Document:
         Raises `ConfigError` for a file that cannot be read, malformed YAML, a key that is given twice or
         is not text, and for anchors, aliases, tags and several documents. No message contains a value.
         """
-        document = cls(str(path))
         try:
-            text = path.read_bytes()
+            return cls.parse(path, path.read_bytes())
         except OSError as error:
             raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+
+    @classmethod
+    def parse(cls, path: Path, text: bytes | str) -> Document:
+        """Return what stands in ``text``, which is or will be that of a file. Raises as `read`."""
+        document = cls(str(path))
         try:
             data = document.load(text)
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
-            line = f":{mark.line + 1}" if mark is not None else ""
-            raise ConfigError(f"{path}{line}: {error.problem or error.context}") from error
+            line = mark.line + 1 if mark is not None else 0
+            problem = str(error.problem or error.context)
+            place = f"{path}:{line}" if line else str(path)
+            raise ConfigError(f"{place}: {problem}", problem=problem, line=line) from error
         except yaml.YAMLError as error:
-            raise ConfigError(f"{path}: not a text file in UTF-8") from error
+            raise ConfigError(f"{path}: not a text file in UTF-8", problem="not a text file in UTF-8") from error
         except RecursionError:
-            raise ConfigError(f"{path}: nested too deeply") from None
+            raise ConfigError(f"{path}: nested too deeply", problem="nested too deeply") from None
         if isinstance(data, dict):
             document.data = data
         elif data is not None:
             start = document.lines[()]
-            raise ConfigError(f"{path}:{start}: expected keys and values, as in `session_ttl_seconds: 1800`")
+            problem = "expected keys and values, as in `session_ttl_seconds: 1800`"
+            raise ConfigError(f"{path}:{start}: {problem}", problem=problem, line=start)
         return document
 
     @property
@@ -75,13 +88,18 @@ class Document:
 
     def place(self, path: tuple[str, ...]) -> str:
         """Return file and line of what stands at `path`."""
-        while path not in self.lines:
+        return f"{self.file}:{self.line(path)}"
+
+    def line(self, path: tuple[str, ...]) -> int:
+        """Return the line of what stands at `path`, or of what it would stand in."""
+        while path and path not in self.lines:
             path = path[:-1]
-        return f"{self.file}:{self.lines[path]}"
+        return self.lines.get(path, 1)
 
     def error(self, path: tuple[str, ...], problem: str) -> ConfigError:
         """Return the error for what stands at `path`, with its line."""
-        return ConfigError(f"{self.place(path)}: {'.'.join(map(shown, path))}: {problem}")
+        words = f"{self.place(path)}: {'.'.join(map(shown, path))}: {problem}"
+        return ConfigError(words, path=path, problem=problem, line=self.line(path))
 
     def load(self, text: bytes | str) -> Any:
         """Return the plain data of a text and note the lines; raises what YAML raises."""

@@ -8,7 +8,9 @@ from types import TracebackType
 
 
 class Cable:
-    """Forwards connections to ``url``; `cut` ends those there are, new ones work."""
+    """Forwards connections to ``url``; `cut` ends those there are, new ones work, unless it is to ``refuse`` them."""
+
+    refuse = False
 
     def __init__(self, url: str) -> None:
         self._target, _, path = url.removeprefix("http://").partition("/")
@@ -35,6 +37,9 @@ class Cable:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.refuse:
+            writer.transport.abort()
+            return
         task = asyncio.create_task(self._carry(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -24,7 +24,7 @@ class Gateway:
     Parameters
     ----------
     folder: an empty directory; data directory, configuration and log are put there.
-    config: text of the YAML file.
+    config: text of the YAML file; None for none.
     env: variables besides those of the test run.
     uid: the user that it runs as, who may use the engine; None for this one.
     port: where it serves; 0 for any free one.
@@ -33,7 +33,7 @@ class Gateway:
     def __init__(
         self,
         folder: Path,
-        config: str = "",
+        config: str | None = "",
         env: Mapping[str, str] | None = None,
         arguments: tuple[str, ...] = (),
         uid: int | None = None,
@@ -41,8 +41,10 @@ class Gateway:
     ) -> None:
         self.data_dir = folder / "data"
         self.log = folder / "gateway.log"
-        self._config = folder / "sandkasten.yaml"
-        self._config.write_text(config)
+        self.config = folder / "sandkasten.yaml"
+        self._config_option = () if config is None else (f"--config={self.config}",)
+        if config is not None:
+            self.config.write_text(config)
         self._env = {**os.environ, **(env or {})}
         if uid is not None:
             self._env |= {"PYTHONPATH": os.pathsep.join(sys.path), "HOME": str(folder)}
@@ -66,7 +68,7 @@ class Gateway:
             "-m",
             "sandkasten_kernels",
             "serve",
-            f"--config={self._config}",
+            *self._config_option,
             f"--listen=127.0.0.1:{self._port}",
         ]
         with self.log.open("wb") as log:

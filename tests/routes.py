@@ -8,7 +8,7 @@ from typing import NamedTuple
 from sandkasten_kernels.handlers.base import Handler
 from sandkasten_kernels.handlers.routes import ROUTES
 
-FILES = r"([a-z]+\.(?:css|js|svg))"
+FILES = r"((?:vendor/)?[a-z-]+\.(?:css|js|svg|woff2))"
 
 
 class Route(NamedTuple):

@@ -241,7 +241,7 @@ async def test_the_pool_is_shown(client: Any) -> None:
 
 async def test_events_are_listed_and_followed_over_a_lost_connection(client: Any, gateway: Gateway) -> None:
     session = await client.create_session(image="base", name="eventful")
-    created = next(e for e in await client.events() if e.session_id == session.id and e.kind == "created")
+    created = next(e for e in await client.events() if (e.session_id, e.kind) == (session.id, "claimed"))
     assert created.details["image"] == "base"
     kind = "async" if isinstance(client, SandboxClient) else "sync"
     async with Cable(gateway.url) as cable, client_of(kind, cable.url, gateway.token) as over_cable:

@@ -146,7 +146,7 @@ def test_a_wrong_or_missing_token_opens_no_route(wire: Wire, route: Route, metho
     wrong = [
         (), ("Authorization: token x",), ("Authorization: Bearer",), ("Authorization: token " + "x" * 5000,),
         (f"Authorization: Basic {wire.token}",), (f"Authorization: token {wire.token}x",), ("X-API-Key: \xff\xfe",),
-        ("Cookie: sandkasten-session=x",), ("Cookie: sandkasten-session=\xff; =;;=",), (f"X-XSRFToken: {wire.token}",),
+        ("Cookie: sandkasten-0a=x",), ("Cookie: sandkasten-0a=\xff; =;;=",), (f"X-XSRFToken: {wire.token}",),
     ]  # fmt: skip
     paths = [route.path(wire.kernel), *(f"{route.path()}?token={text}" for text in ("", "x", "%ff", "%00"))]
     for headers, path in [*((headers, paths[0]) for headers in wrong), *(((), path) for path in paths[1:])]:
@@ -461,7 +461,7 @@ async def test_a_message_of_twenty_megabytes_passes_and_one_of_seventy_ends_its_
 )
 async def test_a_client_that_sends_its_request_drop_by_drop_is_cut_off(begin: bytes) -> None:
     nothing = cast(Any, None)
-    services = Services(Authenticator("t"), *[nothing] * 4, Web(), *[nothing] * 5)
+    services = Services(Authenticator("t"), *[nothing] * 4, Web(), *[nothing] * 6, settings=nothing)
     server = http_server(services, header_seconds=0.2, body_seconds=0.2)
     sock, port = bind_unused_port()
     server.add_socket(sock)

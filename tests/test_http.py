@@ -162,24 +162,6 @@ async def test_status_tells_of_kernels_connections_and_the_pool(api: Api) -> Non
     assert isinstance((await api.get("/api"))["version"], str)
 
 
-async def test_the_printed_url_signs_a_browser_in_for_reading_only(api: Api) -> None:
-    response = await api.request("GET", f"/?token={api.token}", headers={})
-    assert (response.code, response.headers["Location"]) == (302, "/")
-    cookie = response.headers["Set-Cookie"]
-    assert "HttpOnly" in cookie
-    assert "SameSite=Strict" in cookie
-    assert api.token not in cookie
-    signed_in = {"Cookie": cookie.partition(";")[0]}
-    page = await api.request("GET", "/", headers=signed_in)
-    assert page.code == 200
-    assert "unsafe-inline" not in page.headers["Content-Security-Policy"]
-    assert (await api.request("GET", "/api/status", headers=signed_in)).code == 200
-    assert (await api.request("POST", "/api/kernels", headers=signed_in)).code == 401
-    unknown = await api.request("GET", "/", headers={"Accept": "text/html"})
-    assert unknown.code == 401
-    assert b"<form" not in unknown.body
-
-
 async def test_no_token_reaches_the_log(api: Api, gateway: Gateway) -> None:
     for query, status in ((f"x=1&token={api.token}", 404), (f"TOKEN={api.token}&y", 401)):
         assert (await api.request("GET", f"/api/kernels/none?{query}", headers={})).code == status

@@ -29,6 +29,8 @@ class Accounting(RuleBasedStateMachine):
         self.warm: dict[int, str] = {}
         self.claimed: dict[int, str] = {}
         self.ending = 0
+        self.max, self.max_starting = MAX, MAX_STARTING
+        self.total = self.promised = 0
 
     @rule(kind=kinds)
     def claim(self, kind: str) -> None:
@@ -36,9 +38,9 @@ class Accounting(RuleBasedStateMachine):
         try:
             member = self.ledger.claim(kind)
         except NoCapacity:
-            assert promised >= MAX
+            assert promised >= self.max
             return
-        assert promised < MAX
+        assert promised < self.max
         if member is None:
             assert kind not in self.warm.values()
             self.waiting[kind] += 1
@@ -51,6 +53,7 @@ class Accounting(RuleBasedStateMachine):
         while action := self.ledger.next_action(refill):
             if isinstance(action, Start):
                 assert refill or self.waiting[action.key] > self.starting[action.key]
+                assert self.starting.total() < self.max_starting
                 self.starting[action.key] += 1
             elif isinstance(action, Evict):
                 del self.warm[action.member]
@@ -101,12 +104,35 @@ class Accounting(RuleBasedStateMachine):
         self.ending -= 1
         self.ledger.removed()
 
+    @rule(
+        wanted=st.fixed_dictionaries(dict.fromkeys(KINDS, st.integers(0, 3))),
+        most=st.integers(1, MAX + 2),
+        at_a_time=st.integers(1, MAX_STARTING),
+    )
+    def operator_changes_the_bounds(self, wanted: dict[str, int], most: int, at_a_time: int) -> None:
+        for member in self.ledger.retarget(wanted, most, at_a_time):
+            del self.warm[member]
+            self.ending += 1
+        self.max, self.max_starting = most, at_a_time
+        warm = Counter(self.warm.values())
+        assert all(warm[kind] <= target for kind, target in wanted.items())
+        assert not self.warm or self.ledger.total - self.ending <= most
+        while self.waiting.total() and self.ledger.promised > most:  # as the pool does
+            kind = next(self.waiting.elements())
+            self.waiting[kind] -= 1
+            self.ledger.give_up(kind)
+        self.total, self.promised = self.ledger.total, self.ledger.promised
+
     @invariant()
     def limits_hold(self) -> None:
+        """What is above a bound that was lowered becomes fewer, never more."""
+        self.total, self.promised = (
+            min(self.total, self.ledger.total),
+            min(self.promised, self.ledger.promised),
+        )
         assert self.ledger.total == len(self.warm) + len(self.claimed) + self.starting.total() + self.ending
-        assert self.ledger.total <= MAX
-        assert self.ledger.promised == len(self.claimed) + self.waiting.total() <= MAX
-        assert self.starting.total() <= MAX_STARTING
+        assert self.ledger.total <= max(self.max, self.total)
+        assert self.ledger.promised == len(self.claimed) + self.waiting.total() <= max(self.max, self.promised)
 
     def teardown(self) -> None:
         """Whoever waits is served in the end, and then the pool is as full as it should and can be."""
@@ -122,7 +148,7 @@ class Accounting(RuleBasedStateMachine):
                 (self.claimed if handed else self.warm)[self.number] = kind
         assert not self.waiting.total()
         missing = sum(max(0, self.ledger.counts(kind)["target"] - self.ledger.counts(kind)["warm"]) for kind in KINDS)
-        assert not missing or self.ledger.total == MAX
+        assert not missing or self.ledger.total >= self.max
 
 
 Accounting.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)

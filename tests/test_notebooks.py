@@ -208,7 +208,7 @@ async def test_the_caller_is_told_who_it_is_and_what_it_may_do(api: Api) -> None
     }  # fmt: skip
     cookie = (await api.request("GET", f"/?token={api.token}", headers={})).headers["Set-Cookie"].partition(";")[0]
     response = await api.request("GET", path, headers={"Cookie": cookie})
-    assert json.loads(response.body)["permissions"]["kernels"] == ["read"]
+    assert json.loads(response.body)["permissions"]["kernels"] == ["read", "execute"]
     for wrong in ("[", "[1]", "5", '{"kernels": "read"}', '{"kernels": [1]}', "[" * 5000):
         assert await code_of(api, "GET", f"/api/me?permissions={quote(wrong)}") == 400
     assert (await api.request("GET", "/api/me", headers={})).code == 401

@@ -47,7 +47,7 @@ class Count(StreamedHandler):
 async def connected(limit: int = 10_000) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     nothing = cast(Any, None)
     limits = Limits(max_upload_bytes=limit)
-    services = Services(Authenticator("t"), *[nothing] * 4, Web(), nothing, limits, *[nothing] * 3)
+    services = Services(Authenticator("t"), *[nothing] * 4, Web(), nothing, limits, *[nothing] * 4, settings=nothing)
     Count.cancelled = asyncio.Event()
     routes = [(r"/(.*)", Count, {"services": services})]
     app = BoundedApplication(routes, web=Web(), idle_seconds=IDLE_SECONDS, log_function=log_request)

@@ -3,6 +3,7 @@
 It imports nothing of the gateway.
 """
 
+from .agents import SandkastenContext, create_sandkasten_tools, sandbox_tools_for_workspace, sandkasten_tools
 from .blocking import SyncSandboxClient, SyncSession, SyncWorkspace
 from .client import SandboxClient
 from .errors import (
@@ -68,6 +69,7 @@ __all__ = [
     "SandboxClient",
     "SandboxError",
     "SandkastenAPIError",
+    "SandkastenContext",
     "SandkastenError",
     "SandkastenStreamError",
     "Session",
@@ -84,4 +86,7 @@ __all__ = [
     "WorkspaceInUse",
     "WorkspaceInfo",
     "WorkspaceNotFound",
+    "create_sandkasten_tools",
+    "sandbox_tools_for_workspace",
+    "sandkasten_tools",
 ]

@@ -182,3 +182,19 @@ class SyncSandboxClient:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
+
+
+def inner_session(session: SyncSession) -> Session:
+    """Return the session that a blocking one asks; only `finished` may run its coroutines."""
+    inner: Session = session._inner  # noqa: SLF001  of the same module
+    return inner
+
+
+def blocking_function(function: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R]:
+    """Return a function that blocks, of one that uses an `inner_session`."""
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        return finished(function(*args, **kwargs))
+
+    return call

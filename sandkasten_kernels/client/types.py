@@ -325,7 +325,7 @@ class Event(_Table):
     id: int
     time: str
     kind: str
-    """As ``created``, ``died``, ``culled``."""
+    """As ``claimed``, ``died``, ``culled``."""
 
     session_id: str = ""
     reason: str = ""

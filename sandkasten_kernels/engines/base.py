@@ -13,15 +13,17 @@ from __future__ import annotations
 import asyncio
 import select
 from abc import ABCMeta, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from traitlets.config import LoggingConfigurable
 
 from ..channel import SocketDirectory
 from ..errors import InvalidRequest, InvalidWorkspace
 from .door import Arrival
+from .usage import CgroupReader, Usage
 
 __all__ = ["Engine", "Sandbox", "SandboxSpec", "StoredWorkspace"]
 
@@ -140,6 +142,10 @@ class Engine(LoggingConfigurable, metaclass=_EngineMeta):  # type: ignore[metacl
     run_dir: Path
     workspaces_dir: Path | None = None
 
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._cgroups = CgroupReader()
+
     @abstractmethod
     async def setup(self, specs: list[SandboxSpec]) -> None:
         """Return when the engine answers and has the images of ``specs``, and nothing of an earlier run is left.
@@ -177,6 +183,13 @@ class Engine(LoggingConfigurable, metaclass=_EngineMeta):  # type: ignore[metacl
     async def stats(self, sandbox: Sandbox) -> dict[str, int]:
         """Return what a sandbox uses: ``memory_bytes memory_limit cpu_usage_usec pids``, as far as it is known."""
         return {}
+
+    async def usages(self, sandboxes: Sequence[Sandbox]) -> Mapping[str, Usage]:
+        """Return what sandboxes use, by their ids, as far as it is known at once; called every second.
+
+        This reads their cgroups, of sandboxes on this host. An engine elsewhere has a cheap way of its own, or none.
+        """
+        return await asyncio.to_thread(self._cgroups.read, sandboxes) if sandboxes else {}
 
     async def workspaces(self) -> list[StoredWorkspace]:
         """Return the workspaces that there are, found again from what is stored."""

@@ -9,21 +9,24 @@ import logging
 import re
 import uuid
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import unquote_plus
 
 from tornado.web import HTTPError, RequestHandler
 
-from ..auth import Authenticator
+from ..auth import OWNER, XSRF_HEADER, Authenticator
 from ..config import Limits
-from ..errors import InvalidRequest, SandkastenError, TooLarge, Unauthorized
+from ..errors import ForeignPage, InvalidRequest, SandkastenError, TooLarge, Unauthorized
 from ..event_log import EventLog
 from ..executions import Executions
 from ..kernelspec import Kernelspecs
+from ..metrics import Metrics
 from ..notebooks import NotebookSessions
 from ..pool import Pool
 from ..sessions import Sessions
+from ..settings_editor import SettingsEditor
+from ..status_feed import StatusFeed
 from ..web import Web
 from ..workspace_files import WorkspaceFiles
 from ..workspaces import Workspaces
@@ -52,6 +55,10 @@ class Services:
     workspaces: Workspaces
     workspace_files: WorkspaceFiles
     events: EventLog
+    status: StatusFeed
+    _: KW_ONLY
+    settings: SettingsEditor
+    metrics: Metrics = field(default_factory=Metrics)
 
 
 def _masked(parameter: re.Match[str]) -> str:
@@ -68,6 +75,10 @@ def log_request(handler: RequestHandler) -> None:
     request_id = getattr(handler, "request_id", "-")
     duration = 1000 * handler.request.request_time()
     called = f"{handler.request.method} {uri}"
+    if isinstance(handler, Handler):
+        route = handler.settings.get("route_names", {}).get(type(handler), "other")
+        method, seconds = handler.request.method or "", handler.request.request_time()
+        handler.services.metrics.requested(route, method, status, seconds)
     log.log(level, "%d %s %.1f ms %s [%s]", status, called, duration, handler.request.remote_ip, request_id)
 
 
@@ -91,6 +102,7 @@ class Handler(RequestHandler):
         self.request_id = uuid.uuid4().hex[:12]
         self.set_header("X-Request-Id", self.request_id)
         self.set_header("X-Content-Type-Options", "nosniff")
+        self.set_header("Content-Security-Policy", "default-src 'none'; sandbox; frame-ancestors 'none'")
         self.set_header("Cache-Control", "no-store")
         self.set_header("Server", "sandkasten-kernels")
         for name, value in self.settings["web"].cors(self.request.headers).items():
@@ -105,14 +117,31 @@ class Handler(RequestHandler):
             raise TooLarge(f"the body is larger than {limit}{self.way_out}")
 
     def authenticate(self) -> None:
-        """Raise `Unauthorized` for a caller without a key."""
+        """Raise `Unauthorized` for a caller without a key, `ForeignPage` for a change that none of our pages made."""
         if self.open_to_all:
             return
-        self.owner = self.services.authenticator.owner(self.request)
-        if not self.owner:
+        means = self.services.authenticator.caller(self.request)
+        if not means:
             raise Unauthorized(
                 "a token is needed: send it as 'Authorization: token ...', or open the URL printed at start"
             )
+        if means == "cookie":
+            self._check_page()
+        self.owner = OWNER
+
+    def _check_page(self) -> None:
+        """Raise `ForeignPage` for what a browser was made to send: it adds the cookie whoever asks."""
+        headers = self.request.headers
+        if "Upgrade" in headers:
+            if not self.services.web.is_trusted_page(headers, named=True):
+                raise ForeignPage(
+                    "a WebSocket by cookie is opened from the gateway's own pages only: allow_credentials"
+                )
+        elif self.request.method not in ("GET", "HEAD"):
+            if not self.services.web.is_trusted_page(headers):
+                raise ForeignPage("a change by cookie is made from the gateway's own pages only: allow_credentials")
+            if not self.services.authenticator.has_xsrf_token(self.request):
+                raise ForeignPage(f"a change by cookie needs the header {XSRF_HEADER} of the page: load it anew")
 
     def options(self, *args: str) -> None:
         """Answer what a client may ask before it has a token."""
@@ -178,7 +207,7 @@ class Handler(RequestHandler):
         details: dict[str, Any] = {}
         code = http.HTTPStatus(status_code).name
         if isinstance(error, SandkastenError):
-            code, message = error.code, error.message
+            code, message, details = error.code, error.message, dict(error.details)
             self.set_status(self.status_of(error))
             if error.retry_after is not None:
                 self.set_header("Retry-After", str(error.retry_after))

@@ -105,11 +105,13 @@ class Channels(Handler, WebSocketHandler):
         self._seat = self.services.sessions.attach(self.session, self, self.session_id)
 
     async def on_message(self, message: str | bytes) -> None:
+        self.services.status.activity.relayed(len(message))
         try:
             if self._v1 and isinstance(message, bytes):
                 channel, parts = v1_decode(message)
             else:
                 channel, parts = legacy_decode(message)
+            self._count(parts, len(message))
             if self._seat is not None:
                 await self.session.kernel.send(self._seat, channel, parts)
         except MalformedFrame as error:
@@ -127,7 +129,10 @@ class Channels(Handler, WebSocketHandler):
 
     def deliver(self, channel: str, parts: Parts) -> None:
         """Send one message of the kernel's to the client."""
+        self.services.status.activity.relayed(sum(map(len, parts)))
         self._outbox.put((channel, parts))
+        if self.session.first_result.waiting:
+            self.session.first_result.hear(channel, parts)
         self._write()
         if self._outbox.waiting_bytes + self._in_flight_bytes > MAX_UNREAD_BYTES:
             self._cut_off()
@@ -141,6 +146,13 @@ class Channels(Handler, WebSocketHandler):
     def end(self, reason: str) -> None:
         """Close: the kernel is gone for good."""
         self.close(GONE, reason[:100])
+
+    def _count(self, parts: Parts, size: int) -> None:
+        metrics = self.services.metrics
+        metrics.to_kernels.add(size)
+        if b'"execute_request"' in parts[0]:
+            metrics.executions.labels("cell").inc()
+            self.session.first_result.asked()
 
     def _leave(self) -> None:
         if self._seat is not None:
@@ -156,6 +168,7 @@ class Channels(Handler, WebSocketHandler):
             except WebSocketClosedError:
                 return
             size = self._outbox.sent(self._bytes("_total_write_index"), asyncio.get_running_loop().time())
+            self.services.metrics.to_clients.add(len(frame))
             self._in_flight += 1
             self._in_flight_bytes += size
             written.add_done_callback(partial(self._written, size))

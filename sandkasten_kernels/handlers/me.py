@@ -16,12 +16,12 @@ class Me(Handler):
 
     def get(self) -> None:
         authenticator = self.services.authenticator
-        allowed = authenticator.permissions(self.request)
+        allowed = authenticator.permissions()
         asked = _permissions(self.get_query_argument("permissions", ""))
         granted = {resource: [action for action in actions if action in allowed] for resource, actions in asked.items()}
         self.write_json(
             {
-                "identity": authenticator.identity(self.request),
+                "identity": authenticator.identity(),
                 "permissions": {**granted, "updatable_fields": []},
             }
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 from tornado.web import Application
 
-from . import v1, v1_control, v1_downloads, v1_events, v1_files, v1_workspaces
+from . import v1, v1_control, v1_downloads, v1_events, v1_files, v1_settings, v1_status, v1_workspaces
 from .base import Handler, Health, NotFound, Services, log_request
 from .bodies import BoundedApplication
 from .channels import Channels
@@ -23,8 +23,9 @@ from .kernels import (
     Version,
 )
 from .me import Me
+from .metrics import Metrics
 from .notebooks import NotebookSession, NotebookSessions
-from .pages import Index, StaticFile
+from .pages import SessionPage, SettingsPage, SignIn, SignOut, StaticFile, StatusPage
 
 __all__ = ["application"]
 
@@ -32,9 +33,14 @@ PING_SECONDS = 30
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 
 ROUTES: list[tuple[str, type[Handler]]] = [
-    (r"/", Index),
-    (r"/static/([a-z]+\.(?:css|js|svg))", StaticFile),
+    (r"/", StatusPage),
+    (r"/sessions/([^/]+)", SessionPage),
+    (r"/settings", SettingsPage),
+    (r"/signin", SignIn),
+    (r"/signout", SignOut),
+    (r"/static/((?:vendor/)?[a-z-]+\.(?:css|js|svg|woff2))", StaticFile),
     (r"/healthz", Health),
+    (r"/metrics", Metrics),
     (r"/api/?", Version),
     (r"/api/status", Status),
     (r"/api/me", Me),
@@ -62,6 +68,8 @@ ROUTES: list[tuple[str, type[Handler]]] = [
     (r"/v1/sessions/([^/]+)/fs/upload", v1_files.Upload),
     (r"/v1/sessions/([^/]+)/fs/unpack", v1_files.Unpack),
     (r"/v1/events", v1_events.Events),
+    (r"/v1/settings", v1_settings.Settings),
+    (r"/v1/status", v1_status.Status),
     (r"/v1/workspaces", v1_workspaces.Workspaces),
     (r"/v1/workspaces/([^/]+)", v1_workspaces.Workspace),
     *((rf"/v1/workspaces/([^/]+)/{path}", handler) for path, handler in v1_workspaces.FILE_ROUTES.items()),
@@ -79,7 +87,7 @@ def application(services: Services, *, idle_seconds: float) -> Application:
     prefix = re.escape(services.web.prefix)
     routes = [(prefix + path, handler, arguments) for path, handler in ROUTES]
     if prefix:
-        routes.append((prefix, Index, arguments))
+        routes.append((prefix, StatusPage, arguments))
     return BoundedApplication(
         routes,
         web=services.web,
@@ -87,7 +95,13 @@ def application(services: Services, *, idle_seconds: float) -> Application:
         default_handler_class=NotFound,
         default_handler_args=arguments,
         log_function=log_request,
+        route_names={handler: _in_words(path) for path, handler in ROUTES},
         websocket_ping_interval=PING_SECONDS,
         websocket_ping_timeout=0,  # a pong waits behind all that a slow reader has not read; TCP knows who is gone
         websocket_max_message_size=MAX_MESSAGE_BYTES,
     )
+
+
+def _in_words(pattern: str) -> str:
+    """Return a route as it stands in the figures: ``/v1/sessions/{id}``."""
+    return re.sub(r"\(.*?\)+", "{id}", pattern).removesuffix("?")

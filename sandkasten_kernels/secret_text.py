@@ -1,0 +1,126 @@
+"""The text of a configuration file without its secrets, and what comes back with them again; pure, without I/O."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+import yaml
+
+from .errors import ConfigError
+from .traitcheck import SECRETS
+from .yaml_edit import end_of
+from .yamlfile import composed, plain_value
+
+__all__ = ["KEPT", "Masked", "is_secret"]
+
+KEPT = "__kept__"
+"""Stands in a text for a secret that stays what it is."""
+
+_NAME = re.compile(r"api[-_ ]?key|token|secret|password", re.IGNORECASE)
+_COMMENT = re.compile(r"(?:^|(?<=\s))#.*$")
+_SAID = re.compile(r"((?:api[-_ ]?key|token|secret|password)\w*['\"]?\s*[:=]\s*)\S.*$", re.IGNORECASE)
+LEAST_SECRET = 4
+
+
+def is_secret(path: tuple[str, ...]) -> bool:
+    """Return whether what stands at a path is a secret; a wrong name for one counts too, but no image's."""
+    return path[-1] in SECRETS or (len(path) < 3 and path[0] != "images" and _NAME.search(path[-1]) is not None)
+
+
+@dataclass(frozen=True)
+class Masked:
+    """A text that may be shown, and what it takes to get from a changed one to the real one.
+
+    Attributes
+    ----------
+    text: has `KEPT` for each secret: in its value, and in comments that name one or repeat one.
+    values: the secrets in YAML, by their path.
+    comments: lines with hidden comments, by what is shown of them.
+    others: the values that are no secrets.
+    """
+
+    text: str
+    values: dict[tuple[str, ...], str]
+    comments: dict[str, str]
+    others: frozenset[str]
+
+    @classmethod
+    def of(cls, text: str, known: Collection[str] = ()) -> Masked:
+        """Return a text without its secrets. Raises what YAML raises: of a malformed one nothing can be shown.
+
+        ``known``: secrets besides those that stand in it as values.
+        """
+        found = [(path, node) for path, node in _scalars(composed(text)) if is_secret(path)]
+        values: dict[tuple[str, ...], str] = {}
+        for path, node in reversed(found):
+            start, end = node.start_mark.index, end_of(node)
+            if start < end:
+                source = text[start:end]
+                values[path] = _quoted(node) if isinstance(node, yaml.ScalarNode) and "\n" in source else source
+                text = text[:start] + KEPT + ("\n" if source.endswith("\n") else "") + text[end:]
+        plain = [secret for secret in known if len(secret) >= LEAST_SECRET]
+        plain += [node.value for _, node in found if isinstance(node.value, str) and len(node.value) >= LEAST_SECRET]
+        comments: dict[str, str] = {}
+        lines = []
+        for line in text.splitlines(keepends=True):
+            shown = _COMMENT.sub(lambda comment: _without(plain, comment[0]), line.rstrip("\r\n"))
+            if shown != line.rstrip("\r\n"):
+                comments[shown] = line.rstrip("\r\n")
+            lines.append(shown + line[len(line.rstrip("\r\n")) :])
+        others = frozenset(str(node.value) for path, node in _scalars(composed(text)) if not is_secret(path))
+        return cls("".join(lines), values, comments, others)
+
+    def restored(self, text: str) -> str:
+        """Return a text that was made from the one that is shown, with the secrets in their places.
+
+        Raises `ConfigError` where something is to be kept that there is not, and where a secret would be shown in
+        another place; and what YAML raises.
+        """
+        ends = [line[len(line.rstrip("\r\n")) :] for line in text.splitlines(keepends=True)]
+        lines = [self.comments.get(line, line) for line in text.splitlines()]
+        text = "".join(line + end for line, end in zip(lines, ends, strict=True))
+        for path, node in reversed(list(_scalars(composed(text)))):
+            if node.value != KEPT:
+                continue
+            if path not in self.values:
+                problem = f"{KEPT} keeps the secret that the file has here, and it has none: write the value itself"
+                raise ConfigError(f"{'.'.join(path)}: {problem}", path=path, problem=problem)
+            start, end = node.start_mark.index, end_of(node)
+            text = text[:start] + self.values[path] + text[end:]
+        self._check_hidden(text)
+        return text
+
+    def _check_hidden(self, text: str) -> None:
+        """Raise `ConfigError` where a secret has become a part of what is no secret, and would be shown."""
+        hidden = [plain for plain in map(str, map(plain_value, self.values.values())) if len(plain) >= LEAST_SECRET]
+        hidden += [line.lstrip("\ufeff \t#") for line in self.comments.values()]
+        for path, node in _scalars(composed(text)):
+            value = str(node.value)
+            if not is_secret(path) and value not in self.others and any(word in value for word in hidden):
+                problem = "a secret of the file would stand here, where it is shown to everybody"
+                raise ConfigError(f"{'.'.join(path)}: {problem}", path=path, problem=problem)
+
+
+def _scalars(node: yaml.Node | None, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], yaml.Node]]:
+    """Yield the values of a tree, and whatever is below the name of a secret as one."""
+    if isinstance(node, yaml.CollectionNode) and not (path and is_secret(path)):
+        for number, item in enumerate(node.value):
+            name, inner = (str(item[0].value), item[1]) if isinstance(item, tuple) else (str(number), item)
+            yield from _scalars(inner, (*path, name))
+    elif node is not None and path:
+        yield path, node
+
+
+def _without(secrets: list[str], comment: str) -> str:
+    """Return a comment without what it says of secrets."""
+    shown = _SAID.sub(rf"\1{KEPT}", comment)
+    for secret in secrets:
+        shown = shown.replace(secret, KEPT)
+    return shown
+
+
+def _quoted(node: yaml.ScalarNode) -> str:
+    dumped: str = yaml.safe_dump(node.value, default_style='"', width=10**9)
+    return dumped.rstrip("\n")

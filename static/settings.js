@@ -1,0 +1,260 @@
+// The settings page: a form made from what there is to set, and the file itself. Both are checked while one types.
+
+import { Field } from "./fields.js";
+import { FileEditor } from "./file-editor.js";
+import { Live } from "./live.js";
+import { Refused, api, confirm, element, frame, icon, tabs, toast } from "./page.js";
+
+const CHECK_MS = 350;
+const byId = (id) => document.getElementById(id);
+const live = frame("settings");
+const fields = new Map();
+const editor = new FileEditor(typed);
+let model = null;
+let faults = [];
+let outcome = null;
+let checking = 0;
+let timer = 0;
+let saving = false;
+let lost = "";
+
+const changed = () => [...fields.values()].filter((field) => field.changed);
+const count = (number, one, many) => `${number} ${number === 1 ? one : many}`;
+
+function body(more = {}) {
+  if (editor.changed) return { version: model.version, text: editor.text, ...more };
+  const changes = {};
+  const yaml = {};
+  for (const field of changed()) {
+    const typedYaml = field.setting.type.kind === "yaml" && field.value !== null;
+    (typedYaml ? yaml : changes)[field.setting.name] = field.value;
+  }
+  return { version: model.version, changes, yaml, ...more };
+}
+
+function show(found) {
+  const before = new Map(fields);
+  const focused = document.activeElement?.id;
+  model = found;
+  fields.clear();
+  const readOnly = Boolean(model.read_only);
+  const groups = model.sections.map((section) => {
+    const rows = section.settings.map((setting) => {
+      const field = new Field(setting, { onchange: typed, readOnly: readOnly || model.errors.length > 0 });
+      fields.set(setting.name, field);
+      return field.node;
+    });
+    return element("section", { className: "group", id: `section-${section.title}`, "aria-labelledby": `title-${section.title}` },
+      element("h2", { id: `title-${section.title}` }, section.title), ...rows);
+  });
+  byId("groups").replaceChildren(...groups);
+  byId("sections").replaceChildren(...model.sections.map((section) =>
+    element("a", { href: `#section-${section.title}`, "data-section": section.name, onclick: (event) => {
+      event.preventDefault(); // the address's # is the tabs'
+      byId(`section-${section.title}`).scrollIntoView();
+    } }, element("span", {}, section.title[0].toUpperCase() + section.title.slice(1)), element("span", { className: "count", hidden: true }))));
+  byId("file").textContent = model.file;
+  byId("access").hidden = !readOnly;
+  byId("access").textContent = "read-only";
+  byId("access").dataset.state = "warn";
+  editor.show(model.text, readOnly);
+  filter();
+  notices();
+  if (focused) byId(focused)?.focus();
+  return before;
+}
+
+function notice(kind, ...children) {
+  return element("p", { className: `notice ${kind}` }, icon("warning"), element("span", {}, ...children));
+}
+
+function notices() {
+  const found = [];
+  if (lost) found.push(notice("bad", lost));
+  if (model?.read_only) found.push(notice("warn", `Nothing can be saved here: ${model.read_only}.`));
+  else if (model && !model.exists) found.push(notice("", `There is no such file yet. Saving makes it, and the gateway reads it at each start.`));
+  for (const error of model?.errors ?? []) {
+    const where = error.line ? ` on line ${error.line}` : "";
+    found.push(notice("bad", `The file has an error${where}, and the gateway would not start with it. ${error.name ? `${error.name}: ` : ""}${error.message}`));
+  }
+  const waiting = [...fields.values()].filter((field) => field.setting.after_restart).map((field) => field.setting.name);
+  if (waiting.length) found.push(notice("warn", "Saved, and in force after a restart of the gateway: ", element("strong", {}, waiting.join(", ")), "."));
+  byId("notices").replaceChildren(...found);
+}
+
+function filter() {
+  const words = byId("filter").value.toLowerCase().split(/\s+/).filter(Boolean);
+  for (const field of fields.values()) field.node.hidden = !field.matches(words);
+  for (const group of byId("groups").children) group.hidden = !group.querySelector(".setting:not([hidden])");
+}
+
+/** Show at each field what is wrong with it, and below how many changes there are and when they apply. */
+function state() {
+  const number = editor.changed ? 1 : changed().length;
+  const atFields = new Map(editor.changed ? [] : faults.map((fault) => [fault.name, fault.message]));
+  for (const [name, field] of fields) field.wrong(atFields.get(name) ?? "");
+  editor.tell(editor.changed ? faults : model.errors);
+  for (const link of byId("sections").children) {
+    const own = [...fields].filter(([name]) => (name.includes(".") ? name.split(".")[0] : "") === link.dataset.section).map(([, field]) => field);
+    const wrong = own.filter((field) => atFields.has(field.setting.name)).length;
+    const badge = link.querySelector(".count");
+    const some = wrong || own.filter((field) => field.changed).length;
+    badge.hidden = !some;
+    badge.textContent = some;
+    badge.dataset.state = wrong ? "bad" : "changed";
+  }
+  const read = Boolean(model.read_only);
+  for (const field of fields.values()) field.control.node.inert = editor.changed;
+  editor.lock(read || (!editor.changed && number > 0));
+  byId("form").querySelector(".settings-layout").title = editor.changed ? "Save or discard what you have changed in the file first." : "";
+  byId("text").title = !editor.changed && number ? "Save or discard what you have changed in the form first." : "";
+  const bar = byId("save-bar");
+  bar.hidden = !number;
+  if (!number) return;
+  const words = editor.changed ? ["The file is changed"] : [count(number, "change", "changes")];
+  if (faults.length) {
+    words.push(count(faults.length, "error", "errors"));
+    const elsewhere = faults.filter((fault) => !fields.has(fault.name) && !editor.changed).map((fault) => fault.message);
+    words.push(...elsewhere);
+  } else if (outcome) {
+    if (outcome.applied.length) words.push(`${outcome.applied.join(", ")} at once`);
+    if (outcome.after_restart.length) words.push(`${outcome.after_restart.join(", ")} after restart`);
+  }
+  byId("save-state").textContent = words.join(" · ");
+  byId("save-state").dataset.state = faults.length ? "bad" : "";
+  byId("save").disabled = saving || faults.length > 0;
+}
+
+function typed() {
+  clearTimeout(timer);
+  checking += 1;
+  outcome = null;
+  if (editor.changed || changed().length) timer = setTimeout(check, CHECK_MS);
+  else faults = [];
+  state();
+}
+
+/** Ask the gateway whether what is typed could be saved; an answer that is overtaken is passed over. */
+async function check() {
+  const asked = ++checking;
+  try {
+    const answer = await api("PUT", "v1/settings", body({ dry_run: true }));
+    if (asked !== checking) return;
+    outcome = answer;
+    faults = answer.errors;
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+    if (asked !== checking) return;
+    refused(error);
+  }
+  state();
+}
+
+/** Note why something cannot be saved: where it is a field's fault, there. */
+function refused(error) {
+  if (error.details.errors) faults = error.details.errors;
+  else if (error.status !== 409) faults = [{ name: "", line: 0, message: error.message }];
+  else faults = [];
+}
+
+async function save() {
+  clearTimeout(timer);
+  checking += 1;
+  saving = true;
+  state();
+  try {
+    const answer = await api("PUT", "v1/settings", body());
+    faults = [];
+    show(answer.settings);
+    const when = [];
+    if (answer.applied.length) when.push(`In force: ${answer.applied.join(", ")}.`);
+    if (answer.after_restart.length) when.push(`After a restart: ${answer.after_restart.join(", ")}.`);
+    toast(["Saved.", ...when].join(" "));
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+    if (error.status === 409) await overtaken();
+    else {
+      refused(error);
+      if (!error.details.errors) toast(error.message, "bad");
+      const first = faults.map((fault) => fields.get(fault.name)).find(Boolean);
+      if (first && !editor.changed) first.control.focus.focus();
+    }
+  } finally {
+    saving = false;
+    state();
+  }
+}
+
+/** Somebody else has saved: show what they saved, with what was typed here on top of it. */
+async function overtaken() {
+  const inFile = editor.changed;
+  const text = inFile
+    ? ["What they saved is not in your text. Copy what you need of it before you load theirs."]
+    : ["Load what they saved? What you have changed stays in its fields, unsaved, so that you can look at both."];
+  const title = "Somebody else has saved the settings";
+  if (!await confirm({ title, text, verb: inFile ? "Discard mine and load theirs" : "Load theirs, keep my changes", danger: inFile })) return;
+  const before = show(await api("GET", "v1/settings"));
+  for (const [name, field] of before) {
+    if (!inFile && field.changed && fields.get(name)?.editable) fields.get(name).takeOver(field);
+  }
+  faults = [];
+  typed();
+}
+
+function showFill(picture) {
+  const field = fields.get("pool.images");
+  if (!picture.pool || !field) return;
+  const images = new Map();
+  for (const pool of picture.pool) {
+    const sum = images.get(pool.image) ?? { warm: 0, starting: 0, target: 0 };
+    for (const name of Object.keys(sum)) sum[name] += pool[name];
+    images.set(pool.image, sum);
+  }
+  field.control.names([...images.keys()]);
+  const parts = [...images].filter(([, { warm, starting, target }]) => warm || starting || target).map(([image, { warm, starting, target }]) =>
+    element("span", { className: "state", "data-state": warm >= target ? "good" : "filling" },
+      `${image}: ${warm} of ${target} warm${starting ? `, ${starting} starting` : ""}`));
+  const text = parts.map((part) => part.textContent).join();
+  if (field.control.fill.dataset.text === text) return;
+  field.control.fill.dataset.text = text;
+  field.control.fill.hidden = !parts.length;
+  field.control.fill.replaceChildren(...parts);
+}
+
+async function load() {
+  try {
+    show(await api("GET", "v1/settings"));
+    lost = "";
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+    lost = error.message;
+  }
+  notices();
+  if (model) typed();
+}
+
+document.querySelector(".search").prepend(icon("search"));
+tabs(document.querySelector('[role="tablist"]'), (name) => name === "yaml" && editor.number());
+byId("filter").addEventListener("input", filter);
+byId("save").addEventListener("click", save);
+byId("discard").addEventListener("click", async () => {
+  const number = editor.changed ? 0 : changed().length;
+  const title = number ? `Discard ${count(number, "change", "changes")}?` : "Discard what you have changed in the file?";
+  if (await confirm({ title, text: "The settings stay as they are.", verb: "Discard" })) {
+    faults = [];
+    await load();
+  }
+});
+addEventListener("keydown", (event) => {
+  if (event.key === "s" && (event.ctrlKey || event.metaKey) && !event.altKey) {
+    event.preventDefault();
+    if (!byId("save-bar").hidden && !byId("save").disabled) save();
+  }
+});
+addEventListener("beforeunload", (event) => {
+  if (model && (editor.changed || changed().length)) event.preventDefault();
+});
+new Live("v1/status", { status: showFill, change: showFill }, (now) => {
+  live.textContent = now === "live" ? "" : "connection lost";
+}).start();
+await load();

@@ -1,0 +1,48 @@
+// Text of a terminal: colours as classes, carriage returns, everything else as it is. It never becomes markup.
+
+const ESCAPES = /\x1b\[([0-9;]*)m|\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-Z\\-_]/g;
+
+/** Return the text as a terminal leaves it: what stands before a carriage return is written over. */
+export function overwritten(text) {
+  return text.includes("\r") ? text.replace(/\r+\n/g, "\n").replace(/[^\n]*\r(?!$)/gm, "") : text;
+}
+
+function changed(style, codes) {
+  const next = { ...style };
+  for (const code of codes.split(";").map(Number)) {
+    if (code === 0) return changed({}, codes.includes(";") ? codes.slice(codes.indexOf(";") + 1) : "39");
+    if (code === 1) next.bold = "bold";
+    else if (code === 22) delete next.bold;
+    else if (code >= 30 && code <= 37) next.colour = `ansi-${code - 30}`;
+    else if (code >= 90 && code <= 97) next.colour = `ansi-${code - 90}`;
+    else if (code === 39) delete next.colour;
+    else if (code === 38 || code === 48) break;
+  }
+  return next;
+}
+
+/** Return nodes of a text with a terminal's escapes. */
+export function terminal(text) {
+  const nodes = [];
+  let style = {};
+  let from = 0;
+  const put = (part) => {
+    if (!part) return;
+    const classes = Object.values(style).join(" ");
+    if (!classes) {
+      nodes.push(part);
+      return;
+    }
+    const span = document.createElement("span");
+    span.className = classes;
+    span.textContent = part;
+    nodes.push(span);
+  };
+  for (const match of text.matchAll(ESCAPES)) {
+    put(text.slice(from, match.index));
+    if (match[1] !== undefined) style = changed(style, match[1] || "0");
+    from = match.index + match[0].length;
+  }
+  put(text.slice(from));
+  return nodes;
+}

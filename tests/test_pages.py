@@ -1,0 +1,413 @@
+"""The pages in a real browser: what a person sees, clicks and types."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Page, expect
+from tornado.testing import bind_unused_port
+
+from sandkasten_kernels.activity import Activity
+from sandkasten_kernels.auth import Authenticator
+from sandkasten_kernels.config import Limits
+from sandkasten_kernels.handlers.base import Services
+from sandkasten_kernels.handlers.server import http_server
+from sandkasten_kernels.status_feed import StatusFeed
+from sandkasten_kernels.web import Web
+
+from .browser import PATIENCE_MS, PHONE, axe_findings, browser, opened
+from .cable import Cable
+from .gateway import Gateway
+from .kernel_client import Api
+
+pytestmark = [pytest.mark.docker, pytest.mark.asyncio(loop_scope="module")]
+expect.set_options(timeout=PATIENCE_MS)
+EVIL = "<img src=x onerror=alert(1)>"
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway of these tests' own, so that its lists hold what they made."""
+    with Gateway(tmp_path_factory.mktemp("pages"), config="pool: {images: {python: 1}}\n") as running:
+        yield running
+    running.assert_nothing_left()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def chromium() -> AsyncIterator[Browser]:
+    """One browser for all tests; each has a profile of its own."""
+    async with browser() as launched:
+        yield launched
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def api(watched: Gateway) -> AsyncIterator[Api]:
+    """The gateway's REST API; sessions that a test leaves are ended."""
+    async with Api(watched.url, watched.token) as client:
+        yield client
+        for kernel in await client.kernels():
+            await client.request("DELETE", f"/v1/sessions/{kernel['id']}")
+
+
+@asynccontextmanager
+async def shown(chromium: Browser, url: str, token: str, path: str = "/", **options: Any) -> AsyncIterator[Page]:
+    """A page, signed in; what it reports as an error fails the test."""
+    async with opened(chromium, **options) as page:
+        await page.goto(f"{url}{path}?token={token}")
+        yield page
+
+
+async def session(api: Api, **wanted: Any) -> str:
+    """Return the id of a new session."""
+    return str(json.loads((await api.request("POST", "/v1/sessions", wanted)).body)["id"])
+
+
+def row(page: Page, name: str) -> Any:
+    return page.locator("table.sessions tbody tr", has=page.get_by_role("link", name=name, exact=True))
+
+
+async def test_one_signs_in_with_the_token_and_out_again(chromium: Browser, watched: Gateway) -> None:
+    async with opened(chromium, allowed_errors=("401",)) as page:
+        await page.goto(f"{watched.url}/")
+        await expect(page).to_have_title("Sign in · Sandkasten Kernels")
+        assert await axe_findings(page) == []
+        await page.get_by_label("Token").fill("wrong")
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("alert")).to_have_text("That is not the token of this gateway.")
+        await page.get_by_label("Token").fill(watched.token)
+        await page.get_by_role("button", name="Sign in").click()
+        await expect(page.get_by_text("Live", exact=True)).to_be_visible()
+        assert watched.token not in page.url
+        (cookie,) = await page.context.cookies()
+        assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
+        assert watched.token not in await page.content() + str(await page.evaluate("document.cookie"))
+        await page.get_by_role("button", name="Sign out").click()
+        await expect(page.get_by_label("Token")).to_be_visible()
+        assert await page.context.cookies() == []
+
+
+async def test_a_session_appears_without_reload_and_its_name_is_text(
+    chromium: Browser, watched: Gateway, api: Api
+) -> None:
+    async with shown(chromium, watched.url, watched.token) as page:
+        page.on("dialog", lambda dialog: pytest.fail(f"a script of a name ran: {dialog.message}"))
+        await expect(page.get_by_text("No session runs")).to_be_visible()
+        await session(api, name=EVIL, labels={"<b>": EVIL})
+        await expect(page.get_by_role("link", name=EVIL)).to_be_visible()
+        await expect(page.locator("#session-count")).to_have_text("1")
+        assert await page.locator("main img").count() == 0
+        await expect(row(page, EVIL).locator(".col-memory")).to_contain_text("MiB")
+        await page.get_by_role("link", name=EVIL).click()
+        await expect(page.get_by_role("heading", name=EVIL)).to_be_visible()
+        await expect(page.locator("#facts")).to_contain_text(f"<b>={EVIL}")
+        assert await page.locator("main img").count() == 0
+
+
+async def test_a_session_is_ended_when_that_was_confirmed(chromium: Browser, watched: Gateway, api: Api) -> None:
+    for name in ("first", "second", "third"):
+        await session(api, name=name)
+    async with shown(chromium, watched.url, watched.token) as page:
+        await row(page, "first").get_by_role("button", name="End first").click()
+        await page.keyboard.press("Escape")
+        await expect(page.get_by_role("dialog")).to_have_count(0)
+        await row(page, "first").get_by_role("button", name="End first").click()
+        await page.get_by_role("dialog").get_by_role("button", name="End session").click()
+        await expect(row(page, "first")).to_have_count(0)
+        await expect(row(page, "second")).to_be_visible()
+        await page.get_by_label("Search sessions").fill("second")
+        await expect(row(page, "third")).to_have_count(0)
+        await page.get_by_label("Select all that are shown").check()
+        await page.get_by_label("Search sessions").fill("")
+        await expect(row(page, "third")).to_be_visible()
+        await page.get_by_role("button", name="End selected (1)").click()
+        await page.get_by_role("dialog").get_by_role("button", name="End session").click()
+        await expect(row(page, "second")).to_have_count(0)
+        await expect(row(page, "third")).to_be_visible()
+        await page.get_by_role("tab", name="Events").click()
+        await expect(page.locator(".events li", has_text="ended").first).to_be_visible()
+        assert await axe_findings(page) == []
+
+
+async def test_a_kernel_is_interrupted_extended_and_restarted(chromium: Browser, watched: Gateway, api: Api) -> None:
+    name = await session(api, name="worker", ttl_seconds=600)
+    socket = await api.connect(name)
+    async with shown(chromium, watched.url, watched.token) as page:
+        request = await socket.send("execute_request", {"code": "while True: pass", "silent": False})
+        await expect(row(page, "worker").locator(".state")).to_have_text("busy")
+        await page.get_by_role("button", name="Interrupt worker").click()
+        assert (await socket.result(request)).reply["ename"] == "KeyboardInterrupt"
+        await expect(row(page, "worker").locator(".state")).to_have_text("idle")
+        await page.get_by_role("button", name="Extend the time of worker").click()
+        await expect(page.get_by_text("worker has 10 min again.")).to_be_visible()
+        await socket.execute("x = 1")
+        await page.get_by_role("button", name="Restart the kernel of worker").click()
+        await page.get_by_role("dialog").get_by_role("button", name="Restart").click()
+        await expect(page.get_by_text("The kernel of worker is started anew.")).to_be_visible()
+        assert (await socket.execute("x")).reply["ename"] == "NameError"
+    socket.close()
+
+
+async def test_a_page_shows_what_anybody_runs_and_a_cells_picture(
+    chromium: Browser, watched: Gateway, api: Api
+) -> None:
+    name = await session(api)
+    async with shown(chromium, watched.url, watched.token, f"/sessions/{name}") as page:
+        page.on("dialog", lambda dialog: pytest.fail(f"a script of a sandbox ran: {dialog.message}"))
+        await page.get_by_label("Code or command").fill("print('seen ' * 2)\n6 * 7")
+        await page.keyboard.press("Shift+Enter")
+        await expect(page.locator(".cell .stdout")).to_have_text("seen seen \n")
+        await expect(page.locator(".cell .result")).to_have_text("42")
+        await page.get_by_label("Code or command").fill(
+            "import matplotlib.pyplot as plt\nplt.plot([1, 3, 2])\nplt.show()"
+        )
+        await page.get_by_role("button", name="Run").click()
+        picture = page.locator(".cell img.picture").first
+        await expect(picture).to_be_visible()
+        assert await picture.evaluate("image => image.decode().then(() => image.naturalWidth)") > 100
+        other = await api.connect(name)
+        html = "from IPython.display import HTML, SVG, Javascript, display\n"
+        await other.execute(
+            html + f'display(HTML({EVIL!r}), SVG(\'<svg onload="alert(2)" xmlns="http://www.w3.org/2000/svg"/>\'), '
+            "Javascript('alert(3)'))\nprint('<b>bold</b>')\n1/0"
+        )
+        last = page.locator(".cell").last
+        await expect(last.locator(".by")).to_contain_text("another client")
+        await expect(last.locator(".error")).to_contain_text("ZeroDivisionError")
+        await expect(last.locator(".stdout")).to_have_text("<b>bold</b>\n")
+        await expect(last.locator(".result").first).to_contain_text("IPython.core.display.HTML")
+        assert await last.locator("img, svg, script, b").count() == 0
+        assert await axe_findings(page) == []
+        other.close()
+
+
+async def test_a_command_is_streamed_and_can_be_stopped(chromium: Browser, watched: Gateway, api: Api) -> None:
+    name = await session(api, image="python")
+    async with shown(chromium, watched.url, watched.token, f"/sessions/{name}") as page:
+        await page.get_by_role("button", name="Shell").click()
+        await page.get_by_label("Code or command").fill(r"printf '\033[31mred\033[0m one\n'; sleep 600; echo never")
+        await page.keyboard.press("Enter")
+        await expect(page.locator(".cell .stdout")).to_have_text("red one\n")
+        await expect(page.locator(".cell .ansi-1")).to_have_text("red")
+        await page.get_by_role("button", name="Stop").click()
+        await expect(page.locator(".cell .by")).to_contain_text("stopped")
+        await page.get_by_label("Code or command").fill("false")
+        await page.keyboard.press("Enter")
+        await expect(page.locator(".cell").last.locator(".by")).to_contain_text("exit code 1")
+
+
+async def test_files_go_up_and_come_down(chromium: Browser, watched: Gateway, api: Api, tmp_path: Path) -> None:
+    name = await session(api)
+    (tmp_path / "up <b>.txt").write_bytes(b"\0\xff up")
+    async with shown(chromium, watched.url, watched.token, f"/sessions/{name}") as page:
+        await expect(page.get_by_text("Empty. Drop files here")).to_be_visible()
+        await page.locator("input[type=file]").set_input_files(tmp_path / "up <b>.txt")
+        await expect(page.locator(".files")).to_contain_text("up <b>.txt")
+        async with page.expect_download() as waiting:
+            await page.get_by_label("Download up <b>.txt").click()
+        assert Path(await (await waiting.value).path()).read_bytes() == b"\0\xff up"
+        await page.get_by_label("New directory").click()
+        await page.get_by_label("Name").fill("made")
+        await page.get_by_role("button", name="Make").click()
+        await page.locator(".files").get_by_role("button", name="made", exact=True).click()
+        await expect(page.locator(".crumbs")).to_contain_text("/made")
+        await page.locator(".crumbs").get_by_role("button", name="/workspace").click()
+        await page.get_by_label("Remove made").click()
+        await page.get_by_role("dialog").get_by_role("button", name="Remove").click()
+        await expect(page.locator(".files")).not_to_contain_text("made")
+
+
+async def test_a_workspace_is_looked_at_and_deleted(chromium: Browser, watched: Gateway, api: Api) -> None:
+    name = await session(api, name="writer", workspace_id="to-go")
+    await api.request("POST", f"/v1/sessions/{name}/fs/write", {"path": "kept.txt", "text": "x"})
+    async with shown(chromium, watched.url, watched.token, "/") as page:
+        await page.get_by_role("tab", name="Workspaces").click()
+        entry = page.locator(".workspaces tbody tr", has_text="to-go")
+        await expect(entry.get_by_role("link", name="writer")).to_be_visible()
+        await expect(entry.get_by_label("Delete to-go")).to_be_disabled()
+        assert await axe_findings(page) == []
+        await api.request("DELETE", f"/v1/sessions/{name}")
+        await page.get_by_label("Count again").click()
+        await expect(entry).to_contain_text("nobody")
+        await entry.get_by_label("Browse to-go").click()
+        await expect(page.get_by_role("dialog")).to_contain_text("kept.txt")
+        await page.keyboard.press("Escape")
+        await entry.get_by_label("Delete to-go").click()
+        await page.get_by_role("dialog").get_by_role("button", name="Delete workspace").click()
+        await expect(page.get_by_text("There is no workspace")).to_be_visible()
+
+
+async def test_a_page_of_a_session_that_ends_or_never_was_says_so(
+    chromium: Browser, watched: Gateway, api: Api
+) -> None:
+    name = await session(api, name="short")
+    async with shown(chromium, watched.url, watched.token, f"/sessions/{name}", allowed_errors=("404",)) as page:
+        await expect(page.locator("#state")).to_have_text("idle")
+        await api.request("DELETE", f"/v1/sessions/{name}")
+        await expect(page.locator("#ended")).to_contain_text("a client destroyed it")
+        await expect(page.get_by_role("button", name="Interrupt")).to_be_hidden()
+        await page.reload()
+        await expect(page.locator("#ended")).to_contain_text("a client destroyed it")
+        await page.goto(f"{watched.url}/sessions/never")
+        await expect(page.locator("#ended")).to_contain_text("there is no session")
+
+
+async def test_a_lost_connection_is_told_and_comes_back(chromium: Browser, watched: Gateway, api: Api) -> None:
+    name = await session(api, name="before")
+    async with (
+        Cable(watched.url) as cable,
+        shown(chromium, cable.url, watched.token, allowed_errors=("ERR_",)) as page,
+        shown(chromium, cable.url, watched.token, f"/sessions/{name}", allowed_errors=("ERR_", "WebSocket")) as other,
+    ):
+        await expect(row(page, "before")).to_be_visible()
+        await expect(other.get_by_text("Live", exact=True)).to_be_visible()
+        cable.refuse = True
+        await cable.cut()
+        for one in (page, other):
+            await expect(one.get_by_role("alert").first).to_contain_text("The connection to the gateway is lost")
+        await session(api, name="meanwhile")
+        socket = await api.connect(name)
+        await socket.execute("print('missed by nobody')")
+        cable.refuse = False
+        await expect(row(page, "meanwhile")).to_be_visible()
+        for one in (page, other):
+            await expect(one.locator("#lost")).to_be_hidden()
+        await expect(other.locator(".cell .stdout")).to_have_text("missed by nobody\n")
+        socket.close()
+
+
+async def test_the_keyboard_alone_is_enough(chromium: Browser, watched: Gateway, api: Api) -> None:
+    await session(api, name="typed")
+    async with shown(chromium, watched.url, watched.token) as page:
+        await expect(row(page, "typed")).to_be_visible()
+        await page.keyboard.press("Tab")
+        await expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+        await page.keyboard.press("/")
+        await page.keyboard.type("nothing like it")
+        await expect(page.get_by_text("No session matches")).to_be_visible()
+        await page.keyboard.press("Control+a")
+        await page.keyboard.type("typ")
+        await expect(row(page, "typed")).to_be_visible()
+        await page.get_by_role("tab", name="Sessions").focus()
+        await page.keyboard.press("ArrowRight")
+        await expect(page.get_by_role("tab", name="Workspaces")).to_be_focused()
+        await page.keyboard.press("ArrowLeft")
+        await page.get_by_role("button", name="End typed").focus()
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("button", name="Cancel")).to_be_focused()
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("dialog")).to_have_count(0)
+        await expect(page.get_by_role("button", name="End typed")).to_be_focused()
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+async def test_axe_finds_nothing_serious(chromium: Browser, watched: Gateway, api: Api, theme: str) -> None:
+    name = await session(api, name="looked at", labels={"team": "data"})
+    for size in ((1360, 900), PHONE):
+        async with shown(chromium, watched.url, watched.token, size=size) as page:
+            await page.evaluate("theme => localStorage.setItem('sandkasten-theme', theme)", theme)
+            for path in ("/", f"/sessions/{name}"):
+                await page.goto(watched.url + path)
+                await expect(page.locator(".state", has_text="idle").first).to_be_visible()
+                assert await page.evaluate("document.documentElement.dataset.theme") == theme
+                assert await axe_findings(page) == [], (path, size)
+                wide = await page.evaluate("document.documentElement.scrollWidth > innerWidth")
+                assert not wide, f"{path} can be scrolled sideways at {size}"
+
+
+async def test_the_theme_is_dark_until_another_is_chosen_and_kept(chromium: Browser, watched: Gateway) -> None:
+    async with shown(chromium, watched.url, watched.token, color_scheme="light") as page:
+        assert await page.evaluate("document.documentElement.dataset.theme") == "dark"
+        await page.get_by_role("button", name="Use the light theme").click()
+        await page.reload()
+        await expect(page.get_by_role("button", name="Use the dark theme")).to_be_visible()
+
+
+class Crowd:
+    """Sessions that nobody runs: each picture changes a few of them."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.taken = 0
+
+    async def take(self) -> dict[str, Any]:
+        self.taken += 1
+        time = f"2026-01-02T03:04:{self.taken % 60:02d}Z"
+        host = {"cpu": 0.5, "cpus": 8, "load": 1.0, "memory_bytes": 1, "memory_total": 2}
+        return {
+            "time": time,
+            "gateway": {"version": "1", "started": time, "connections": 0},
+            "sandboxes": {"claimed": self.number, "warm": 0, "starting": 0, "ending": 0, "max": 500},
+            "pool": [],
+            "host": {**host, "disk_bytes": 1, "disk_total": 2},
+            "sessions": [self.session(index) for index in range(self.number)],
+        }
+
+    def session(self, index: int) -> dict[str, Any]:
+        changed = index % 10 == 0
+        return {
+            "id": f"{index:08d}-0000-4000-8000-000000000000", "name": f"session {index}", "labels": {},
+            "image": "python", "kernelspec": "python3", "origin": "v1",
+            "state": "busy" if changed and self.taken % 2 else "idle",
+            "workspace_id": None, "created_at": "2026-01-02T03:00:00Z", "last_activity": "2026-01-02T03:00:00Z",
+            "expires_at": "2026-01-02T09:00:00Z", "ttl_seconds": 1800, "connections": 0,
+            "memory_bytes": 2**26 + (self.taken * 2**18 if changed else 0), "memory_limit": 2**29, "cpu": 0.0,
+            "cpu_limit": 1.0,
+        }  # fmt: skip
+
+
+WATCH_ROWS = """() => {
+    const body = document.querySelector("table.sessions tbody");
+    Object.assign(window, { rows: [...body.children], touched: new Set(), moved: 0 });
+    new MutationObserver((records) => {
+        for (const { target } of records) {
+            const row = (target.nodeType === 1 ? target : target.parentElement)?.closest("tr");
+            if (row) touched.add(row.dataset.id);
+            else moved += 1;
+        }
+    }).observe(body, { subtree: true, childList: true, characterData: true, attributes: true });
+}"""
+
+
+async def test_two_hundred_sessions_stay_smooth(chromium: Browser) -> None:
+    """Rows stay where they are, and only what has changed is touched."""
+    crowd = Crowd(200)
+    feed = StatusFeed(crowd.take, Activity(), logging.getLogger(__name__))
+    nothing = cast(Any, None)
+    services = Services(Authenticator("t"), *[nothing] * 4, Web(), nothing, Limits(), *[nothing] * 3, feed)
+    server = http_server(services)
+    sock, port = bind_unused_port()
+    server.add_socket(sock)
+    feed.setup()
+    try:
+        async with shown(chromium, f"http://127.0.0.1:{port}", "t") as page:
+            await expect(page.locator("table.sessions tbody tr")).to_have_count(200)
+            await page.evaluate(WATCH_ROWS)
+            seen = crowd.taken
+            while crowd.taken < seen + 4:
+                await asyncio.sleep(0.1)
+            first = page.locator("table.sessions tbody tr", has_text="session 0").first
+            await expect(first.locator(".col-memory")).to_contain_text("MiB")
+            assert await page.evaluate(
+                "rows.every((row, i) => row === document.querySelectorAll('table.sessions tbody tr')[i])"
+            )
+            assert await page.evaluate("moved") == 0
+            assert 20 <= await page.evaluate("touched.size") <= 200
+            await page.get_by_label("Search sessions").fill("session 19")
+            await expect(page.locator("table.sessions tbody tr")).to_have_count(12)  # 19, 119, 190 to 199
+            await page.get_by_label("Search sessions").fill("")
+            await page.get_by_role("button", name="Memory").click()
+            await page.get_by_role("button", name="Memory").click()
+            await expect(page.locator("table.sessions tbody tr").first).to_contain_text(re.compile("session .*0"))
+    finally:
+        await feed.cleanup()
+        server.stop()
+        await server.close_all_connections()
