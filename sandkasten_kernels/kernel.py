@@ -198,9 +198,13 @@ class Kernel:
             self._on_change("died", reason)
             if not self.spec.in_guest:
                 self._process.pid = None  # its death is no news
-                await self.interrupts.signal(signal.SIGTERM)
-            self.link.publish("status", {"execution_state": "restarting"})
-            await self._exchange(f"The kernel was restarted: {reason}. Its variables are lost.")
+                try:
+                    await self.interrupts.signal(signal.SIGTERM)
+                except SandboxFailed as error:
+                    self._log.info("%r gets no SIGTERM, and SIGKILL later: %s", self, error)
+            words = f"The kernel was restarted: {reason}. Its variables are lost."
+            self.link.announce_end("KernelRestarted", words, "restarting")
+            await self._exchange(words)
             self._on_change("restarted", reason)
 
     async def _exchange(self, words: str) -> None:
@@ -331,9 +335,7 @@ class Kernel:
             self._log.warning("kernel %s died: %s", self.id, reason)
             self._on_change("died", reason)
             words = f"The kernel died: {reason}. It is started again; its variables are lost."
-            if not self.link.fail_open_requests("KernelDied", words):
-                self.link.publish("stream", {"name": "stderr", "text": words + "\n"})
-            self.link.publish("status", {"execution_state": "restarting"})
+            self.link.announce_end("KernelDied", words, "restarting")
             try:
                 await self._run("kernel_restart_request", {"grace": 0})
             except LinkError as error:
@@ -343,14 +345,20 @@ class Kernel:
 
     def _sandbox_exited(self) -> None:
         """Find out why before anybody is told, which takes the engine some milliseconds."""
-        self._enter(KernelState.STARTING)
-        self._burial = asyncio.create_task(self._bury())
+        if not self._closed:
+            self._enter(KernelState.STARTING)
+            self._burial = asyncio.create_task(self._bury())
+            self._burial.add_done_callback(self._buried)
 
     async def _bury(self) -> None:
         reason = await self._verdict.reason()
         self._die(reason)
         self._shell.close(reason)
         self._tell_gone()
+
+    def _buried(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()):
+            self._log.error("%r could not be buried", self, exc_info=error)
 
     def _tell_gone(self) -> None:
         callbacks, self._on_gone = self._on_gone, []
@@ -362,14 +370,10 @@ class Kernel:
             return
         self.reason = reason
         self._enter(KernelState.DEAD)
-        self.link.execution_state = "dead"
         if self.sandbox.alive and not self._closed:
             self._log.warning("kernel %s is dead: %s", self.id, reason)
             self._on_change("died", reason)
-        words = self._is_gone()
-        if not self.link.fail_open_requests("KernelDied", words):
-            self.link.publish("stream", {"name": "stderr", "text": words + "\n"})
-        self.link.publish("status", {"execution_state": "dead"})
+        self.link.announce_end("KernelDied", self._is_gone(), "dead")
 
     def _is_gone(self) -> str:
         way_out = " Restart it to go on." if self.sandbox.alive and not self._closed else ""
