@@ -259,6 +259,7 @@ class SandkastenApp(Application):
         data = DataDir(Path(self.data_dir))
         stack.callback(data.close)
         token = self.api_key or data.token()
+        self.file.salt = data.instance().encode()
         sockets = _bind(host, port)
         for sock in sockets:
             stack.callback(sock.close)

@@ -5,6 +5,7 @@ import { element } from "./page.js";
 import { bytes, clock, count, milliseconds } from "./format.js";
 
 const HOUR = 3600;
+const SHORTEST = 600;
 const HEIGHT = 132;
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -18,6 +19,7 @@ export class Chart {
   constructor(place, { title, series, headline }) {
     this.series = series;
     this.headline = headline;
+    this.title = title;
     this.rows = [];
     this.step = 10;
     this.figure = element("div", { className: "plot", role: "img", "aria-label": title });
@@ -44,7 +46,7 @@ export class Chart {
     const grid = { stroke: colour("--line"), width: 1 };
     this.series.forEach((one, index) => { this.keys[index].key.firstChild.style.background = colour(one.colour); });
     const axes = [{ stroke: faint, font, grid: { show: false }, ticks: { show: false }, size: 22, gap: 4, space: 64, values: (_, times) => times.map((time) => clock(time * 1000).slice(0, 5)) }];
-    const scales = { x: { time: true, range: () => { const end = this.end(); return [end - HOUR, end]; } } };
+    const scales = { x: { time: true, range: () => this.range() } };
     for (const one of this.series) {
       if (scales[one.scale]) continue;
       scales[one.scale] = { range: (_, low, high) => [0, Math.max((high ?? 0) * 1.15, one.least ?? 1)] };
@@ -71,8 +73,10 @@ export class Chart {
     }, this.data(), this.figure);
   }
 
-  end() {
-    return this.rows.length ? this.rows[this.rows.length - 1][0] + this.step : Date.now() / 1000;
+  /** The last hour; of a gateway that is younger, all of it, but ten minutes at least. */
+  range() {
+    const end = this.rows.length ? this.rows[this.rows.length - 1][0] + this.step : Date.now() / 1000;
+    return [Math.max(end - HOUR, Math.min(end - SHORTEST, this.rows[0]?.[0] ?? end)), end];
   }
 
   data() {
@@ -89,7 +93,7 @@ export class Chart {
     const words = this.headline(rows, step);
     if (this.now.textContent !== words) {
       this.now.textContent = words;
-      this.figure.setAttribute("aria-label", `In the last hour: ${words}`);
+      this.figure.setAttribute("aria-label", `${this.title} in the last hour: ${words}`);
     }
     this.tell();
   }
@@ -112,7 +116,7 @@ const sum = (rows, column) => rows.reduce((total, row) => total + (row[column] ?
 export const CHARTS = {
   creates: {
     title: "Sessions created",
-    headline: (rows) => `${count(sum(rows, 1))} in the last hour`,
+    headline: (rows) => count(sum(rows, 1)),
     series: [
       { label: "created", column: 1, colour: "--accent", scale: "n", bars: true, format: count, least: 4, width: 30, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000] },
       { label: "took p50", column: 2, colour: "--blue", scale: "ms", format: milliseconds, least: 20, width: 52, spanGaps: true, dots: true },

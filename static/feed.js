@@ -175,6 +175,13 @@ export class Feed {
     return cell;
   }
 
+  /** Take an event of a session's shell, which somebody else asked for. */
+  command(event, { id, cmd, stream, chunk }) {
+    if (event === "begin") this.cell(id, { prompt: "$", code: joined(cmd), who: "another client" }).running();
+    else if (event === "chunk") this.cells.get(id)?.stream(stream, joined(chunk));
+    else this.cells.get(id)?.done();
+  }
+
   /** Take a message of a kernel's. */
   message({ header, parent_header: parent, content, channel }) {
     const id = parent?.msg_id;

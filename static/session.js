@@ -65,6 +65,7 @@ function showRow(row, time) {
 
 async function showEnd(words = "") {
   updates.stop();
+  shell.stop();
   socket?.stop();
   live.replaceChildren();
   byId("actions").hidden = true;
@@ -85,9 +86,22 @@ function say(state) {
   if (lost) byId("lost").replaceChildren(icon("warning"), "The connection to the gateway is lost; it is tried again and again. What the kernel says meanwhile is kept for two minutes.");
 }
 
+const shell = new Live(`v1/sessions/${encodeURIComponent(id)}/watch`, Object.fromEntries(["begin", "chunk", "end"].map((name) => [name, (data) => look(name, data)])), () => {}, { silence: 0 });
 const updates = new Live(`v1/status?session=${encodeURIComponent(id)}`, {
   session: ({ time, session }) => (session ? showRow(session, time) : showEnd()),
 }, say);
+
+const own = []; // commands of this page that have not begun: their output comes to whoever asked
+const ownIds = new Set();
+
+function look(event, data) {
+  if (event === "begin" && own.includes(data.cmd)) {
+    own.splice(own.indexOf(data.cmd), 1);
+    ownIds.add(data.id);
+  }
+  if (!ownIds.has(data.id)) feed.command(event, data);
+  else if (event === "end") ownIds.delete(data.id);
+}
 
 function useMode(name) {
   mode = name;
@@ -112,6 +126,7 @@ async function runCommand(text) {
   const cell = feed.cell(`command-${performance.now()}`, { prompt: "$", code: text });
   cell.running();
   command = new AbortController();
+  own.push(text);
   byId("stop").hidden = false;
   byId("run").disabled = true;
   try {
@@ -216,6 +231,7 @@ function begin() {
     ongone: showEnd,
   });
   updates.start();
+  if (!shellOnly) shell.start();
 }
 
 try {

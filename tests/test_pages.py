@@ -202,6 +202,10 @@ async def test_a_command_is_streamed_and_can_be_stopped(chromium: Browser, watch
         await page.get_by_label("Code or command").fill("false")
         await page.keyboard.press("Enter")
         await expect(page.locator(".cell").last.locator(".by")).to_contain_text("exit code 1")
+        await api.request("POST", f"/v1/sessions/{name}/exec", {"cmd": "echo from afar"})
+        await expect(page.locator(".cell").last.locator(".stdout")).to_have_text("from afar\n")
+        await expect(page.locator(".cell").last.locator(".by")).to_contain_text("another client")
+        assert await page.locator(".cell").count() == 3
 
 
 async def test_files_go_up_and_come_down(chromium: Browser, watched: Gateway, api: Api, tmp_path: Path) -> None:

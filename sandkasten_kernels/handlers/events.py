@@ -68,7 +68,7 @@ class EventStream:
             words = str(error) if public else f"something went wrong here: {self._handler.request_id}"
             if not public:
                 log.error("request %s failed", self._handler.request_id, exc_info=error)
-            self._send("error", {"error": words})
+            self.send("error", {"error": words})
         self._ended = True
         self._more.set()
         while not self._writer.done():
@@ -80,12 +80,12 @@ class EventStream:
 
     def text(self, stream: str, text: str) -> None:
         """Send a chunk of ``stdout`` or ``stderr``."""
-        self._send("chunk", {"chunk": text, "timestamp": time.time_ns() // 1_000_000, "stream": stream})
+        self.send("chunk", {"chunk": text, "timestamp": time.time_ns() // 1_000_000, "stream": stream})
 
     def message(self, msg_type: str, content: Mapping[str, Any]) -> None:
         """Send a display, a result or an error as one nbformat output."""
         if output := output_of(msg_type, content):
-            self._send("output", output)
+            self.send("output", output)
 
     def done(self, outcome: Outcome, *, code: bool) -> None:
         """Send how it ended."""
@@ -102,9 +102,10 @@ class EventStream:
                 "status": "ok" if outcome.exit_code == 0 else "error",
                 "execution_count": outcome.execution_count,
             }
-        self._send("done", content)
+        self.send("done", content)
 
-    def _send(self, event: str, data: Mapping[str, Any]) -> None:
+    def send(self, event: str, data: Mapping[str, Any]) -> None:
+        """Send an event of one's own; JSON in ASCII, whatever is in it."""
         if self._ended:
             return
         text = as_json(data)
@@ -123,7 +124,7 @@ class EventStream:
         log.warning("a stream was cut off, more than %s unread [%s]", limit, self._handler.request_id)
         self._unsent.clear()
         self._unsent_bytes = 0
-        self._send("error", {"error": f"cut off: more than {limit} of output were not read"})
+        self.send("error", {"error": f"cut off: more than {limit} of output were not read"})
         self._ended = True
         self._handler.abandon()
 

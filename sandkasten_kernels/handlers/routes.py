@@ -7,7 +7,7 @@ from typing import Any
 
 from tornado.web import Application
 
-from . import v1, v1_control, v1_downloads, v1_events, v1_files, v1_settings, v1_status, v1_workspaces
+from . import v1, v1_control, v1_downloads, v1_events, v1_files, v1_settings, v1_status, v1_watch, v1_workspaces
 from .base import Handler, Health, NotFound, Services, log_request
 from .bodies import BoundedApplication
 from .channels import Channels
@@ -60,6 +60,7 @@ ROUTES: list[tuple[str, type[Handler]]] = [
     (r"/v1/sessions/([^/]+)/extend", v1_control.Extend),
     (r"/v1/sessions/([^/]+)/exec", v1.Exec),
     (r"/v1/sessions/([^/]+)/exec/stream", v1.ExecStream),
+    (r"/v1/sessions/([^/]+)/watch", v1_watch.Watch),
     (r"/v1/sessions/([^/]+)/fs", v1_files.Directory),
     (r"/v1/sessions/([^/]+)/fs/write", v1_files.Write),
     (r"/v1/sessions/([^/]+)/fs/mkdir", v1_files.MakeDirectory),
