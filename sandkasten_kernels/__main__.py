@@ -1,6 +1,6 @@
 """``python -m sandkasten_kernels``."""
 
-from .app import main
+from .cli import main
 
 if __name__ == "__main__":
     main()

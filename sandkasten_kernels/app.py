@@ -23,6 +23,7 @@ from .activity import Activity
 from .auth import Authenticator
 from .checks import check_settings, find_kernelspecs, find_web, within
 from .claims import Claims
+from .cli import CLIENT_COMMANDS, one_line_errors
 from .config import Defaults, Limits, WorkspaceSettings
 from .config_app import ConfigApp
 from .datadir import DataDir, default_data_dir
@@ -31,7 +32,7 @@ from .doctor_app import DoctorApp
 from .engines import Engine
 from .engines.registry import find_engine
 from .environment import CONFIG_VARIABLE, environment_settings
-from .errors import ConfigError, SandkastenError
+from .errors import ConfigError
 from .event_log import EventLog
 from .executions import Executions
 from .gauges import Gauges
@@ -159,14 +160,7 @@ class SandkastenApp(Application):
         "images": (ImagesApp, "Build the images of the sandboxes."),
         "config": (ConfigApp, "Check the configuration, or show it with the source of each value."),
         "token": ("sandkasten_kernels.token_app.TokenApp", "Print the token, or make a new one."),
-        "run": ("sandkasten_kernels.run_app.RunApp", "Run a program in a sandbox of its own."),
-        "exec": ("sandkasten_kernels.session_apps.ExecApp", "Run a command in a session."),
-        "ps": ("sandkasten_kernels.session_apps.PsApp", "List the sessions."),
-        "rm": ("sandkasten_kernels.session_apps.RmApp", "End sessions."),
-        "cp": ("sandkasten_kernels.cp_app.CpApp", "Copy files to a session or a workspace, and back."),
-        "workspaces": ("sandkasten_kernels.workspaces_app.WorkspacesApp", "List, export, import, remove workspaces."),
-        "pool": ("sandkasten_kernels.status_apps.PoolApp", "Show what is kept warm."),
-        "events": ("sandkasten_kernels.status_apps.EventsApp", "Show what has happened."),
+        **CLIENT_COMMANDS,
     }
 
     def _log_level_default(self) -> int:
@@ -265,6 +259,7 @@ class SandkastenApp(Application):
         data = DataDir(Path(self.data_dir))
         stack.callback(data.close)
         token = self.api_key or data.token()
+        self.file.salt = data.instance().encode()
         sockets = _bind(host, port)
         for sock in sockets:
             stack.callback(sock.close)
@@ -371,15 +366,9 @@ SECTIONS: Sections = {
 def main(argv: list[str] | None = None) -> None:
     """Run the command; exit with 2 for a wrong configuration, 1 for what failed later, each in one line."""
     app = SandkastenApp.instance()
-    try:
+    with one_line_errors():
         app.initialize(argv)
         app.start()
-    except ConfigError as error:
-        print(f"{app.name}: {error}", file=sys.stderr)
-        sys.exit(2)
-    except SandkastenError as error:
-        print(f"{app.name}: {error.message}", file=sys.stderr)
-        sys.exit(1)
 
 
 def _greeting(url: str) -> str:

@@ -57,6 +57,8 @@ def _show(chunk: RunChunk) -> None:
     if chunk.display and chunk.display.image:
         print(f"saved {_save(chunk.display.image)}", file=sys.stderr)
         return
+    if chunk.display and chunk.display.kind == "execute_result":
+        return  # a program's last value is a notebook's to show
     failed = chunk.stream == "stderr" or (chunk.display is not None and chunk.display.error is not None)
     text = _EXIT_NOTE.sub("", chunk.output) if failed else chunk.output
     print(text, end="", flush=True, file=sys.stderr if failed else sys.stdout)

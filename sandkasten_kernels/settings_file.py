@@ -7,6 +7,7 @@ import os
 import secrets
 import stat
 import tempfile
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,7 +20,7 @@ NAME = "settings.yaml"
 """The file in ``data_dir`` that is read, and made by the page, where no other is named."""
 
 MAX_BYTES = 64 * 1024
-_KEY = secrets.token_bytes(32)
+STALE_SECONDS = 60.0
 
 
 class SettingsFile:
@@ -28,11 +29,16 @@ class SettingsFile:
     Parameters
     ----------
     own: whether it is the one in ``data_dir``, because none was named.
+
+    Attributes
+    ----------
+    salt: is mixed into versions, so that they are good after a restart and cannot be made from a guessed text.
     """
 
     def __init__(self, path: Path, *, own: bool = False) -> None:
         self.path = path.absolute()
         self.own = own
+        self.salt = secrets.token_bytes(32)
 
     def read(self) -> tuple[str, str]:
         """Return the text, empty where there is no file, and its version, which changes whenever the text does.
@@ -104,12 +110,16 @@ class SettingsFile:
         return content
 
     def _version(self, content: bytes) -> str:
-        return hmac.new(_KEY, content, "sha256").hexdigest()
+        return hmac.new(self.salt, content, "sha256").hexdigest()
 
 
 def _replace(path: Path, content: bytes, like: os.stat_result | None) -> None:
     """Put a file whole into its place, with owner and mode of another; on the disk when this returns."""
-    fd, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    prefix = f".{path.name}-"
+    for left in path.parent.glob(f"{prefix}*"):  # by a gateway that was killed in the midst of it
+        if left.lstat().st_mtime < time.time() - STALE_SECONDS:
+            left.unlink(missing_ok=True)
+    fd, draft = tempfile.mkstemp(dir=path.parent, prefix=prefix)
     try:
         with open(fd, "wb") as file:
             if like is not None:

@@ -17,6 +17,7 @@ let checking = 0;
 let timer = 0;
 let saving = false;
 let lost = "";
+let wasLost = false;
 
 const changed = () => [...fields.values()].filter((field) => field.changed);
 const count = (number, one, many) => `${number} ${number === 1 ? one : many}`;
@@ -256,5 +257,7 @@ addEventListener("beforeunload", (event) => {
 });
 new Live("v1/status", { status: showFill, change: showFill }, (now) => {
   live.textContent = now === "live" ? "" : "connection lost";
+  if (now === "live" && wasLost && model && !editor.changed && !changed().length) load(); // started anew, perhaps
+  wasLost = now === "lost";
 }).start();
 await load();

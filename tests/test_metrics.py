@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import docker
 import pytest
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from sandkasten_kernels.first_result import FirstResult
@@ -111,6 +114,17 @@ async def test_the_figures_need_the_token_as_a_bearer_for_instance(api: Api) -> 
     assert {("state", state) for state in ("warm", "starting", "claimed")} <= {
         label for (name, labels) in found if name == "sandkasten_sandboxes" for label in labels
     }
+
+
+@pytest.mark.docker
+async def test_the_page_on_operations_names_every_figure_and_no_other(api: Api) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "operations.md").read_text()
+    text = (await api.request("GET", "/metrics")).body.decode()
+    there = set(re.findall(r"^# TYPE (sandkasten_\w+) ", text, re.MULTILINE))
+    named = {name.removesuffix("_bucket") for name in re.findall(r"\bsandkasten_\w+", page)}
+    assert named == there
+    for block in re.findall(r"^```yaml\n(.*?)^```", page, re.DOTALL | re.MULTILINE):
+        assert yaml.safe_load(block)
 
 
 @pytest.mark.docker

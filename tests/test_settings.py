@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
+import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from hypothesis import example, given
+from hypothesis import settings as given_settings
+from hypothesis import strategies as st
 
 from sandkasten_kernels.app import SECTIONS
-from sandkasten_kernels.errors import SettingsChanged, SettingsReadOnly
+from sandkasten_kernels.checks import check_settings
+from sandkasten_kernels.errors import InvalidSettings, SettingsChanged, SettingsReadOnly
 from sandkasten_kernels.keys import Keys
 from sandkasten_kernels.live_settings import APPLIES
+from sandkasten_kernels.settings import Settings as Given
+from sandkasten_kernels.settings import file_settings
+from sandkasten_kernels.settings_editor import SettingsEditor
 from sandkasten_kernels.settings_file import MAX_BYTES, SettingsFile
 
 from .gateway import Gateway
@@ -377,6 +387,13 @@ def test_a_save_that_is_killed_leaves_a_whole_file(tmp_path: Path) -> None:
         for path in (file, backup):
             assert path.read_text() in ("a" * 50_000, "b" * 50_000)
 
+        for left in tmp_path.glob(".*"):
+            os.utime(left, (0, 0))
+    file.write_text("a")
+    own = SettingsFile(file)
+    own.save("b", own.read()[1])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["sandkasten.yaml", "sandkasten.yaml.bak"]
+
 
 def test_a_file_behind_a_link_is_replaced_where_it_is(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
@@ -390,6 +407,42 @@ def test_a_file_behind_a_link_is_replaced_where_it_is(tmp_path: Path) -> None:
     assert (tmp_path / "real" / "x.yaml.bak").read_text() == "a: 1\n"
     with pytest.raises(SettingsChanged):
         file.save("a: 3\n", "another version")
+
+
+NAMES = [key.name for key in Keys(SECTIONS)]
+ODD = st.one_of(
+    st.none(), st.booleans(), st.integers(-3, 2**40), st.floats(), st.text(max_size=8),
+    st.lists(st.text(max_size=4), max_size=2), st.dictionaries(st.text(max_size=4), st.integers(-1, 3), max_size=2),
+    st.sampled_from(["python", "none", {"python": 1}, ["base"], 1, 64, 600, 0.5]),
+)  # fmt: skip
+
+
+@given_settings(max_examples=30, deadline=None)
+@given(changes=st.dictionaries(st.sampled_from([*NAMES, "nothing", "pool.", ""]), ODD, max_size=3))
+@example(changes={"images": {"a": {"from": "base"}}, "pool.images": {"a": 1}})
+@example(changes={"api_key": "\x85 \u2028"})
+def test_whatever_is_sent_the_file_is_one_to_start_with(changes: dict[str, Any]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "sandkasten.yaml"
+        path.write_text(CONFIG)
+        applied: list[Any] = []
+        file, started = SettingsFile(path), file_settings(path, SECTIONS)
+        editor = SettingsEditor(file, SECTIONS, Given(SECTIONS), started, applied.append, logging.getLogger("none"))
+        try:
+            asyncio.run(editor.save(file.read()[1], changes, {}, None, dry_run=False))
+        except InvalidSettings:
+            changes = {}
+        if not changes:
+            assert path.read_text() == CONFIG
+            assert not applied
+        found = file_settings(path, SECTIONS)
+        check_settings(found)
+        for name, value in changes.items():
+            key = Keys(SECTIONS)[tuple(name.split("."))]
+            assert found.value(*key.path) == (key.default() if value is None else value)
+        text = path.read_text()
+        assert "# The gateway of the third floor." in text
+        assert "  # many, because of the course" in text
 
 
 def test_what_is_no_configuration_is_not_read(tmp_path: Path) -> None:

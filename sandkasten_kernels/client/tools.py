@@ -3,10 +3,10 @@
     toolbox = tools(session)
     Agent(name="...", tools=[function_tool(tool) for tool in toolbox])              # OpenAI Agents SDK
     [StructuredTool.from_function(tool, parse_docstring=True) for tool in toolbox]  # LangChain, of a SyncSession
-    model.chat.completions.create(..., tools=toolbox.schemas)                       # a loop, with toolbox.call
+    model.chat.completions.create(..., tools=toolbox.schemas)                      # a loop, with toolbox.call
 
-Of a `Session` the functions are coroutines, of a `SyncSession` they block. Each returns a text for the model, also where
-something went wrong: a model can read that and try something else.
+Of a `Session` the functions are coroutines, of a `SyncSession` they block. Each returns a text for the model, also
+where something went wrong: a model can read that and try something else.
 """
 
 from __future__ import annotations

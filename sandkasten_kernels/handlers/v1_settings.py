@@ -28,6 +28,8 @@ class Settings(V1Handler):
             json.dumps([text, changes, sources], ensure_ascii=False).encode()
         except UnicodeError:
             raise InvalidRequest("the settings have a character that no text in UTF-8 has") from None
+        except RecursionError:
+            raise InvalidRequest("the settings are nested too deeply") from None
         if not isinstance(text, str | None) or not isinstance(dry_run, bool):
             raise InvalidRequest("text must be a text, dry_run true or false")
         if not all(isinstance(source, str) for source in sources.values()):
