@@ -61,7 +61,7 @@ async def test_a_session_is_counted_and_timed(api: Api) -> None:
     assert grown.of("events_total", kind="claimed") == 1
     assert grown.of("sandboxes", state="claimed") == grown.of("sessions") == 1
     assert grown.of("first_result_seconds_count") == 0
-    assert grown.of("http_requests_total", route="/v1/sessions", method="POST", status="2xx") == 1
+    assert grown.of("http_requests_total", route="/v1/sessions", method="POST", status="201") == 1
 
     for body in ({"cmd": "echo hello"}, {"code": "1 + 1"}, {"code": "2 + 2"}):
         response = await api.request("POST", f"/v1/sessions/{session_id}/exec", body)
