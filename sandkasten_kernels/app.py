@@ -20,6 +20,7 @@ from traitlets.config.loader import ArgumentError
 
 from . import __version__
 from .activity import Activity
+from .adoption import Adoption
 from .auth import Authenticator
 from .checks import check_settings, find_kernelspecs, find_web, within
 from .claims import Claims
@@ -29,7 +30,7 @@ from .config_app import ConfigApp
 from .datadir import DataDir, default_data_dir
 from .disk_watch import DiskWatch
 from .doctor_app import DoctorApp
-from .engines import Engine
+from .engines import Engine, SandboxSpec
 from .engines.registry import find_engine
 from .environment import CONFIG_VARIABLE, environment_settings
 from .errors import ConfigError
@@ -42,7 +43,7 @@ from .host_usage import HostWatch
 from .images_app import ImagesApp
 from .kernelspec import Kernelspecs
 from .keys import Sections
-from .launcher import Launcher
+from .launcher import Launcher, sandbox_spec
 from .listen import parse_listen, reachable, url_host
 from .live_settings import LiveSettings, session_rules
 from .metrics import Metrics
@@ -50,11 +51,13 @@ from .notebooks import NotebookSessions
 from .overview import Overview
 from .own_images import OwnImages
 from .pool import Pool
+from .register import StoredRegister
 from .sessions import Sessions
 from .settings import Settings, command_line_settings, file_settings
 from .settings_editor import SettingsEditor
 from .settings_file import NAME, SettingsFile
 from .status_feed import StatusFeed
+from .stop_app import StopApp
 from .store import Store
 from .workspace_files import WorkspaceFiles
 from .workspaces import Workspaces
@@ -138,10 +141,18 @@ class SandkastenApp(Application):
     engine = Unicode("docker", help="Where sandboxes run: a name of the entry points sandkasten_kernels.engines.").tag(
         config=True
     )
-    on_stop = Enum(["end"], "end", help="What becomes of sandboxes when the gateway stops: end.").tag(config=True)
+    on_stop = Enum(
+        ["end", "keep"],
+        "end",
+        help="What becomes of sandboxes when the gateway is told to stop: end; or keep, they run on, and its next "
+        "start goes on with them (docs/reliability.md). When it is killed they are kept in any case.",
+    ).tag(config=True)
     config_file = Unicode("", help="The YAML file; said on the command line only.").tag(
         config=True, command_line_only=True
     )
+
+    _keeps = False
+    """Whether sandboxes outlive this process when it stops now."""
 
     classes: list[type] = [Pool, Defaults, WorkspaceSettings, Limits]
     aliases: dict[str, str] = {
@@ -159,6 +170,7 @@ class SandkastenApp(Application):
         "doctor": (DoctorApp, "Check this machine and the configuration."),
         "images": (ImagesApp, "Build the images of the sandboxes."),
         "config": (ConfigApp, "Check the configuration, or show it with the source of each value."),
+        "stop": (StopApp, "Stop the gateway; with --all, end every sandbox."),
         "token": ("sandkasten_kernels.token_app.TokenApp", "Print the token, or make a new one."),
         **CLIENT_COMMANDS,
     }
@@ -235,7 +247,7 @@ class SandkastenApp(Application):
             url = await self.setup(stack)
             print(_greeting(url), file=sys.stderr, flush=True)
             await stop.wait()
-            self.log.info("stopping: sandboxes are ended")
+            self.log.info("stopping: sandboxes are %s", "kept" if self._keeps else "ended")
 
     def _set_log_level(self, level: int | str) -> None:
         """Log at a level, and let the modules log as the application does."""
@@ -264,16 +276,16 @@ class SandkastenApp(Application):
         for sock in sockets:
             stack.callback(sock.close)
 
-        engine = self._engine(data)
-        stack.push_async_callback(engine.cleanup)
+        engine = self.engine_of(data)
+        stack.push_async_callback(self._stop, engine)
         metrics = Metrics()
         store = Store(data.path / "sessions.sqlite")
         stack.callback(store.close)
         events = EventLog(store, self.log, metrics)
         defaults = Defaults(parent=self)
         launcher = Launcher(engine, defaults, self.log, events, metrics)
-        pool = Pool(launcher, specs, Limits(parent=self).max_sandboxes, parent=self)
         limits = within(Limits(parent=self))
+        pool = Pool(launcher, specs, limits.max_sandboxes, StoredRegister(store, self.log), parent=self)
         workspaces = Workspaces(engine, data.path, limits.min_free_disk_mb, self.log)
         claims = Claims(pool, launcher, workspaces)
         files = WorkspaceFiles(claims, workspaces, specs)
@@ -288,12 +300,20 @@ class SandkastenApp(Application):
             metrics=metrics,
         )
         metrics.registry.register(Gauges(metrics, pool, sessions, executions, data.path))
-        self.log.info("checking the engine and the images")
-        await engine.setup([launcher.sandbox_spec(spec) for spec in specs])
-        await workspaces.setup()
+        adoption = Adoption(store, engine, launcher, pool, sessions, workspaces, specs, self.log)
         stack.push_async_callback(launcher.cleanup)
-        stack.push_async_callback(pool.cleanup)
-        stack.push_async_callback(sessions.cleanup)
+        stack.push_async_callback(self._stop, pool)
+        stack.push_async_callback(self._stop, sessions)
+        stack.push_async_callback(adoption.cleanup)
+        self._keeps = True  # what is there is not destroyed by a start that fails
+        adoption.begin()
+        self._keeps = bool(engine.left)
+        self.log.info("checking the engine and the images")
+        await engine.setup(self.sandbox_specs())
+        await workspaces.setup()
+        await adoption.finish()
+        notebooks = NotebookSessions(sessions, store, self.log)
+        notebooks.setup()
         stack.push_async_callback(files.cleanup)
         stack.push_async_callback(executions.cleanup)
         pool.setup()
@@ -320,7 +340,7 @@ class SandkastenApp(Application):
             Services(
                 Authenticator(token),
                 sessions,
-                NotebookSessions(sessions),
+                notebooks,
                 specs,
                 pool,
                 web,
@@ -336,6 +356,10 @@ class SandkastenApp(Application):
         )
         server.add_sockets(sockets)
         stack.callback(server.stop)
+        self._keeps = self.on_stop == "keep" and engine.can_adopt
+        if self.on_stop == "keep" and not self._keeps:
+            self.log.warning("on_stop: keep: the sandboxes of this engine end with the gateway all the same")
+        self.log.info("on_stop: %s: sandboxes are %s", *(("keep", "kept") if self._keeps else ("end", "ended")))
         port = sockets[0].getsockname()[1]
         stack.callback(data.withdraw)
         data.announce(f"http://{url_host(reachable(host))}:{port}{web.base_url}", token)
@@ -343,11 +367,21 @@ class SandkastenApp(Application):
         shown = "YOUR_API_KEY" if self.api_key else token
         return f"http://{name}:{port}{web.base_url}?token={shown}"
 
+    async def _stop(self, part: Engine | Pool | Sessions) -> None:
+        """End a part, or leave what it has to the next process."""
+        await (part.leave() if self._keeps else part.cleanup())
+
     def kernelspecs(self) -> Kernelspecs:
         """Return the kernelspecs on offer. Raises `ConfigError`."""
         return find_kernelspecs(self.settings)
 
-    def _engine(self, data: DataDir) -> Engine:
+    def sandbox_specs(self) -> list[SandboxSpec]:
+        """Return what the sandboxes of each kernelspec are made of. Raises `ConfigError`."""
+        defaults = Defaults(parent=self)
+        return [sandbox_spec(spec, defaults) for spec in self.kernelspecs()]
+
+    def engine_of(self, data: DataDir) -> Engine:
+        """Return the engine for a data directory; nothing is asked of it yet. Raises `ConfigError`."""
         engine_class = find_engine(self.engine)
         engine = engine_class(parent=self, instance=data.instance(), run_dir=data.run_dir)
         engine.workspaces_dir = data.path / "workspaces"

@@ -8,6 +8,7 @@ connection goes to what was checked (``/proc/self/fd/N``). A lost connection is 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import socket
 import stat
@@ -80,6 +81,8 @@ class Channel(asyncio.Protocol):
         self._writable = asyncio.Event()
         self._writable.set()
         self._closed = False
+        self._paused = False
+        self._held: Iterator[list[bytes] | zmtp.Command | zmtp.Oversized] | None = None
 
     async def connect(self, directory: SocketDirectory, name: str, timeout: float) -> None:
         """Return when the peer has answered the handshake.
@@ -120,6 +123,17 @@ class Channel(asyncio.Protocol):
         """Return when little enough is unsent: this is how a sandbox that does not read slows its own sender."""
         await self._writable.wait()
 
+    def pause(self) -> None:
+        """Take no message until `resume`; what the peer sends waits with it."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """Take messages again, those first that have waited; no-op where `pause` was not called."""
+        self._paused = False
+        held, self._held = self._held, None
+        if held is not None:
+            self._work(held)
+
     def close(self) -> None:
         """End the connection, unsent bytes dropped; no callback is made after it."""
         self._closed = True
@@ -148,6 +162,10 @@ class Channel(asyncio.Protocol):
             return
         try:
             for count, event in enumerate(events, 1):
+                if self._paused and not isinstance(event, zmtp.Command):
+                    self._transport.pause_reading()
+                    self._held = itertools.chain((event,), events)
+                    return
                 if isinstance(event, list):
                     self._on_message(event)
                 elif isinstance(event, zmtp.Oversized):

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from .errors import SandkastenError, StoreFailed
 from .event_log import EventLog, Kind
 from .kernel import Change
 from .session import Session
-from .store import Store
+from .store import Record, Store
 
 __all__ = ["Chronicle"]
 
 FORGET_SECONDS = 60.0
+REFUSED_SECONDS = 1.0
 
 
 class Chronicle:
@@ -25,17 +26,24 @@ class Chronicle:
         self._store = store
         self._events = events
         self._log = log
+        self._refused = ("", 0.0)
+        self._not_told = 0
         self._forgetting: asyncio.TimerHandle | None = None
 
-    def forget_after(self, retention: Callable[[], float]) -> None:
-        """Forget the sessions that ended more than ``retention()`` seconds ago, now and ever again until `cleanup`."""
+    def forget_after(self, retention: Callable[[], float], sessions: Iterable[Session]) -> None:
+        """Forget the sessions that ended more than ``retention()`` seconds ago, now and ever again until `cleanup`.
+
+        As often it is noted when those that run were used, for a later process.
+        """
+        for session in sessions:
+            self.used(session)
         seconds = retention()
         try:
             self._store.forget(time.time() - seconds)
         except StoreFailed as error:
             self._log.warning("sessions that ended long ago are not forgotten yet: %s", error)
         wait = min(max(1.0, seconds), FORGET_SECONDS)
-        self._forgetting = asyncio.get_running_loop().call_later(wait, self.forget_after, retention)
+        self._forgetting = asyncio.get_running_loop().call_later(wait, self.forget_after, retention, sessions)
 
     def cleanup(self) -> None:
         """Forget nothing more; a second call does nothing."""
@@ -45,7 +53,7 @@ class Chronicle:
     def begun(self, session: Session) -> None:
         """A session is there, and how its kernel is reached. Raises `StoreFailed`: then nobody may be told of it."""
         self._store.save(session.record())
-        self._store.connect(session.id, session.kernel.connection)
+        self._store.connect(session.id, session.connection())
 
     def claimed(self, session: Session) -> None:
         """A session was given to its owner."""
@@ -55,20 +63,27 @@ class Chronicle:
         self._log.info("kernel %s created (%s, %s)", session.id, session.kernel.spec.name, session.acquire_source)
 
     def refused(self, error: SandkastenError, image: str, workspace_id: str) -> None:
-        """A session that was asked for was not made."""
-        self._events.record("refused", reason=error.message, code=error.code, image=image, workspace_id=workspace_id)
+        """A session that was asked for was not made; of many for the same cause one a second is told."""
+        now = time.monotonic()
+        if error.code == self._refused[0] and now < self._refused[1] + REFUSED_SECONDS:
+            self._not_told += 1
+            return
+        self._refused, more, self._not_told = (error.code, now), self._not_told, 0
+        details = {"code": error.code, "image": image, "workspace_id": workspace_id}
+        self._events.record("refused", reason=error.message, **details, more_before=more or None)
 
     def used(self, session: Session) -> None:
         """Somebody uses a session."""
+        now = session.busy or session.connected
         try:
-            self._store.touch(session.id, session.last_activity.timestamp())
+            self._store.touch(session.id, time.time() if now else session.last_activity.timestamp())
         except StoreFailed as error:
             self._log.warning("the use of session %s is not stored: %s", session.id, error)
 
     def connected(self, session: Session) -> None:
         """The kernel of a session is reached in another way from now on."""
         try:
-            self._store.connect(session.id, session.kernel.connection)
+            self._store.connect(session.id, session.connection())
         except StoreFailed as error:
             self._log.error("how to reach session %s is not stored: %s", session.id, error)
 
@@ -86,6 +101,19 @@ class Chronicle:
             self._store.note(session.id, reason)
         except StoreFailed as error:
             self._log.error("why the kernel of session %s died is not stored: %s", session.id, error)
+
+    def adopted(self, session: Session) -> None:
+        """A session that an earlier process left goes on."""
+        self.connected(session)
+        self._record("adopted", session, "the gateway was restarted")
+        self._log.info("kernel %s goes on (%s)", session.id, session.kernel.spec.name)
+
+    def lost(self, record: Record, reason: str) -> None:
+        """A session that an earlier process left cannot go on. Raises `StoreFailed`: then it is not lost yet."""
+        self._store.end(record.id, "crashed", reason, time.time())
+        told = {"image": record.image, "name": record.name, "workspace_id": record.workspace_id}
+        self._events.record("died", session_id=record.id, reason=reason, **told)
+        self._log.warning("kernel %s is dead: %s", record.id, reason)
 
     def gone(self, session: Session, reason: str) -> None:
         """The sandbox of a session is gone, by itself."""

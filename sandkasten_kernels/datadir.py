@@ -37,6 +37,32 @@ class DataDir:
             raise ConfigError(
                 f"data_dir: {self.path} is another running gateway's; stop it, or choose another --data-dir"
             ) from None
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, b"%d\n" % os.getpid(), 0)
+
+    @staticmethod
+    def holder(path: Path) -> int | None:
+        """Return the process of the gateway that uses the directory ``path``; None when none does.
+
+        Raises `ConfigError` when that cannot be seen.
+        """
+        try:
+            lock = os.open(path / "lock", os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise ConfigError(f"data_dir: {path}: {error.strerror}") from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pid = os.pread(lock, 32, 0).strip()
+            if not pid.isdigit():
+                raise ConfigError(f"data_dir: {path}: which process runs its gateway is not known: stop it") from None
+            return int(pid)
+        else:
+            return None
+        finally:
+            os.close(lock)
 
     def instance(self) -> str:
         """Return the id of this installation, made once; its sandboxes carry it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from . import zmtp
@@ -17,6 +18,7 @@ __all__ = ["MAX_DATA_BYTES", "GuestLink"]
 MAX_MESSAGE_BYTES = 1024 * 1024
 MAX_DATA_BYTES = 512 * 1024
 CONNECT_SECONDS = 10.0
+USUAL_NAMES: Mapping[str, str] = MappingProxyType({"control": "guest-control", "iopub": "guest-iopub"})
 
 
 class GuestLink:
@@ -39,12 +41,13 @@ class GuestLink:
         self._control = Channel("DEALER", self._on_control, self._on_oversized, self._lost, **limits)
         self._iopub = Channel("SUB", self._on_iopub, self._on_oversized, self._lost, **limits)
 
-    async def open(self, directory: SocketDirectory) -> None:
-        """Connect. Raises `LinkError` when the guest does not answer."""
+    async def open(self, directory: SocketDirectory, names: Mapping[str, str] = USUAL_NAMES) -> None:
+        """Connect to the sockets with these names. Raises `LinkError` when the guest does not answer."""
+        names = {**USUAL_NAMES, **names}
         try:
             await asyncio.gather(
-                self._control.connect(directory, "guest-control", CONNECT_SECONDS),
-                self._iopub.connect(directory, "guest-iopub", CONNECT_SECONDS),
+                self._control.connect(directory, names["control"], CONNECT_SECONDS),
+                self._iopub.connect(directory, names["iopub"], CONNECT_SECONDS),
             )
         except ChannelError as error:
             self.close()
@@ -55,6 +58,13 @@ class GuestLink:
         self._control.close()
         self._iopub.close()
         self._calls.fail("the guest is gone")
+
+    def tell(self, msg_type: str, content: Mapping[str, Any]) -> None:
+        """Send a request whose reply nobody waits for. Raises `LinkError` when the guest is gone."""
+        try:
+            self._control.send(self._signer.frames(build(msg_type, content, self._session)[1]))
+        except ChannelError as error:
+            raise LinkError(f"the guest is gone: {error}") from error
 
     async def call(self, msg_type: str, content: Mapping[str, Any], timeout: float) -> dict[str, Any]:
         """Return the content of the guest's reply.

@@ -17,6 +17,7 @@ from .errors import KernelDead, SandboxFailed
 from .guest_link import GuestLink
 from .interrupts import Interrupts
 from .kernel_process import WORKSPACE, KernelProcess
+from .kernel_record import KernelRecord, Recalled
 from .kernelspec import Kernelspec
 from .link import Client, KernelLink
 from .messages import Parts
@@ -51,20 +52,29 @@ class Kernel:
     Parameters
     ----------
     how_ended: asked for the reason when the sandbox has ended by itself.
+    record: of the kernel that an earlier process of the gateway left, which is to `resume`.
     """
 
-    def __init__(self, sandbox: Sandbox, spec: Kernelspec, log: logging.Logger, how_ended: HowEnded = unknown) -> None:
-        self.id = str(uuid.uuid4())
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        spec: Kernelspec,
+        log: logging.Logger,
+        how_ended: HowEnded = unknown,
+        record: KernelRecord | None = None,
+    ) -> None:
+        self.id = record.id if record else str(uuid.uuid4())
         self.sandbox = sandbox
         self.spec = spec
         self.state = KernelState.STARTING
         self.reason = ""
         self.workspace: Use | None = None
-        self.link = KernelLink(self._link_lost, log)
+        names = {"identity": record.identity, "session": record.session} if record else {}
+        self.link = KernelLink(self._link_lost, log, **names)
         self.guest = GuestLink(sandbox.guest_key, self._on_news, self._link_lost)
         self._log = log
         self._verdict = Verdict(sandbox, how_ended, log)
-        self._process = KernelProcess(sandbox, spec, self.guest, self.link)
+        self._process = KernelProcess(self.id, sandbox, spec, self.guest, self.link)
         self._shell = ShellLink(sandbox, self.guest, log)
         self._pulse = Pulse(self.link, spec.heartbeat_seconds, self._on_pulse)
         self.interrupts = Interrupts(self.link, self.guest, spec, self._replace, log)
@@ -93,7 +103,7 @@ class Kernel:
         self._on_gone.append(callback)
 
     def on_connected(self, callback: Callable[[], None]) -> None:
-        """Call ``callback`` whenever `connection`, which is what it takes to reach the kernel, has changed."""
+        """Call ``callback`` whenever `record`, which is what it takes to reach the kernel, has changed."""
         self._process.on_connected = callback
 
     def on_change(self, callback: Callable[[Change, str], None]) -> None:
@@ -101,9 +111,9 @@ class Kernel:
         self._on_change = callback
 
     @property
-    def connection(self) -> dict[str, Any]:
-        """What it takes to reach the kernel."""
-        return self._process.connection
+    def record(self) -> KernelRecord | None:
+        """What it takes to reach the kernel; None before its first start."""
+        return self._process.record
 
     @property
     def unresponsive(self) -> bool:
@@ -121,6 +131,30 @@ class Kernel:
         except LinkError as error:
             raise SandboxFailed(f"kernel {self.spec.name} did not start: {error}") from error
 
+    async def resume(self, record: KernelRecord) -> Recalled:
+        """Return what the guest says of a kernel that an earlier process left, when it is ours, busy or not.
+
+        One that has ended meanwhile is started again, as after any death. Raises `SandboxFailed`.
+        """
+        self.sandbox.on_exit(self._sandbox_exited)
+        try:
+            await self.guest.open(self.sandbox.sockets, self.sandbox.arrival.sockets)
+            recalled, problem = await self._process.resume(record)
+        except LinkError as error:
+            raise SandboxFailed(f"the guest of its sandbox does not answer: {error}") from error
+        if problem:
+            if self.state is KernelState.STARTING and self._revival is None:  # else the guest has told of its death
+                self._revive(problem)
+            return recalled
+        if self.state is KernelState.STARTING and self._burial is None and self._revival is None:
+            self._enter(KernelState.READY)
+        if not self.spec.in_guest:
+            try:
+                await self._shell.resume()
+            except LinkError as error:
+                self._log.info("the shell of %r is opened when it is asked for: %s", self, error)
+        return recalled
+
     async def prepare(self, env: Mapping[str, str], cwd: str | None) -> str | None:
         """Give a warm kernel its owner's environment and working directory, ahead of the owner's first request, and
         run its kernelspec's `after_claim`.
@@ -131,6 +165,7 @@ class Kernel:
         at_start = self._process.belong(env, cwd, in_workspace=self.workspace is not None)
         env, cwd = self._process.env, self._process.cwd
         try:
+            self._process.leave_note()
             if (env or cwd) and not self.spec.in_guest:
                 self._shell.set_up(env, cwd)
         except LinkError as error:
@@ -198,9 +233,13 @@ class Kernel:
             self._on_change("died", reason)
             if not self.spec.in_guest:
                 self._process.pid = None  # its death is no news
-                await self.interrupts.signal(signal.SIGTERM)
-            self.link.publish("status", {"execution_state": "restarting"})
-            await self._exchange(f"The kernel was restarted: {reason}. Its variables are lost.")
+                try:
+                    await self.interrupts.signal(signal.SIGTERM)
+                except SandboxFailed as error:
+                    self._log.info("%r gets no SIGTERM, and SIGKILL later: %s", self, error)
+            words = f"The kernel was restarted: {reason}. Its variables are lost."
+            self.link.announce_end("KernelRestarted", words, "restarting")
+            await self._exchange(words)
             self._on_change("restarted", reason)
 
     async def _exchange(self, words: str) -> None:
@@ -253,12 +292,26 @@ class Kernel:
         self.link.close(reason)
         self._shell.close(reason)
         self.guest.close()
+        self._give_up()
+
+    def _give_up(self) -> None:
         self._pulse.close()
         self.interrupts.close()
         self._verdict.close()
         for task in (self._revival, self._burial):
             if task is not None:
                 task.cancel()
+
+    def leave(self) -> None:
+        """Give the connections back and tell nobody: the kernel runs on for the next process of the gateway."""
+        self._on_gone.clear()
+        self._closed, self.reason = True, "the gateway stops"
+        self._enter(KernelState.DEAD)
+        self.link.close(self.reason)
+        self._shell.leave()
+        self.guest.close()
+        self._give_up()
+        self.sandbox.close()
 
     async def _run(self, request: str, extra: Mapping[str, Any]) -> None:
         """Return when a new process has answered, as `KernelProcess.run`, and can be used."""
@@ -331,9 +384,7 @@ class Kernel:
             self._log.warning("kernel %s died: %s", self.id, reason)
             self._on_change("died", reason)
             words = f"The kernel died: {reason}. It is started again; its variables are lost."
-            if not self.link.fail_open_requests("KernelDied", words):
-                self.link.publish("stream", {"name": "stderr", "text": words + "\n"})
-            self.link.publish("status", {"execution_state": "restarting"})
+            self.link.announce_end("KernelDied", words, "restarting")
             try:
                 await self._run("kernel_restart_request", {"grace": 0})
             except LinkError as error:
@@ -343,14 +394,20 @@ class Kernel:
 
     def _sandbox_exited(self) -> None:
         """Find out why before anybody is told, which takes the engine some milliseconds."""
-        self._enter(KernelState.STARTING)
-        self._burial = asyncio.create_task(self._bury())
+        if not self._closed:
+            self._enter(KernelState.STARTING)
+            self._burial = asyncio.create_task(self._bury())
+            self._burial.add_done_callback(self._buried)
 
     async def _bury(self) -> None:
         reason = await self._verdict.reason()
         self._die(reason)
         self._shell.close(reason)
         self._tell_gone()
+
+    def _buried(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()):
+            self._log.error("%r could not be buried", self, exc_info=error)
 
     def _tell_gone(self) -> None:
         callbacks, self._on_gone = self._on_gone, []
@@ -362,14 +419,10 @@ class Kernel:
             return
         self.reason = reason
         self._enter(KernelState.DEAD)
-        self.link.execution_state = "dead"
         if self.sandbox.alive and not self._closed:
             self._log.warning("kernel %s is dead: %s", self.id, reason)
             self._on_change("died", reason)
-        words = self._is_gone()
-        if not self.link.fail_open_requests("KernelDied", words):
-            self.link.publish("stream", {"name": "stderr", "text": words + "\n"})
-        self.link.publish("status", {"execution_state": "dead"})
+        self.link.announce_end("KernelDied", self._is_gone(), "dead")
 
     def _is_gone(self) -> str:
         way_out = " Restart it to go on." if self.sandbox.alive and not self._closed else ""

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from .calls import LinkError
 from .engines import Sandbox
 from .guest_link import GuestLink
+from .kernel_record import KernelRecord, Note, Recalled, left_sandbox, recall
 from .kernelspec import Kernelspec
-from .link import KernelLink
+from .link import MAX_MESSAGE_BYTES, KernelLink
 from .own_code import READ_AT_START, set_up, silent, user_base
+from .relief import relieved
 from .shell_link import guest_sockets, socket_names
 
 __all__ = ["WORKSPACE", "KernelProcess"]
 
 START_SECONDS, GUEST_SECONDS = 60.0, 1.0
+RESUME_SECONDS = 10.0
 AFTER_CLAIM_SECONDS, MAX_WORDS = 30.0, 300
 WORKSPACE = "/workspace"
 
@@ -29,11 +34,12 @@ class KernelProcess:
     env, cwd: of its owner.
     owned: whether it has an owner; without one there is no `after_claim`.
     pid: as the guest calls the process; None where the guest itself is the kernel, and while one is replaced.
-    connection: what it takes to reach it.
-    on_connected: called whenever `connection` has changed.
+    record: what it takes to reach it; None while there is none yet.
+    on_connected: called whenever `record` has changed.
     """
 
-    def __init__(self, sandbox: Sandbox, spec: Kernelspec, guest: GuestLink, link: KernelLink) -> None:
+    def __init__(self, kernel_id: str, sandbox: Sandbox, spec: Kernelspec, guest: GuestLink, link: KernelLink) -> None:
+        self._id = kernel_id
         self._sandbox = sandbox
         self._spec = spec
         self._guest = guest
@@ -42,7 +48,7 @@ class KernelProcess:
         self.cwd: str | None = None
         self.owned = False
         self.pid: object = None
-        self.connection: dict[str, Any] = {}
+        self.record: KernelRecord | None = None
         self.on_connected: Callable[[], None] = lambda: None
 
     def belong(self, env: Mapping[str, str], cwd: str | None, *, in_workspace: bool) -> bool:
@@ -67,18 +73,54 @@ class KernelProcess:
         else:
             names, key = await self._start(request, extra)
         await self._link.open(self._sandbox.sockets, names, key, START_SECONDS)
-        self.connection = {
-            "guest_key": self._sandbox.guest_key.hex(),
-            "key": key.hex(),
-            "sockets": dict(names),
-            "identity": self._link.identity.decode(),
-        }
+        self.record = KernelRecord(
+            id=self._id,
+            kernelspec=self._spec.name,
+            sandbox=left_sandbox(self._sandbox),
+            key="" if self._spec.in_guest else key.decode(),
+            sockets=dict(names),
+            identity=self._link.identity.decode(),
+            session=self._link.session,
+            pid=self.pid if isinstance(self.pid, int) else 0,
+        )
+        self.leave_note()
         self.on_connected()
         await self._run_own_code("warm_up", self._spec.warm_up, START_SECONDS)
         if self.cwd or (self._spec.in_guest and self.env):
             self.set_up(self.env)
         if self.owned:
             await self.after_claim()
+
+    async def resume(self, record: KernelRecord) -> tuple[Recalled, str]:
+        """Return what the guest says of a process that an earlier gateway left, and why it cannot be reached.
+
+        Empty words: it is reached, and nothing that it has said since is missed. Raises `LinkError` when the guest does
+        not answer.
+        """
+        self.record, self.pid = record, None if self._spec.in_guest else record.pid
+        recalled = await recall(self._guest)
+        if note := recalled.note:
+            self.owned, self.env, self.cwd = note.owned, dict(note.env), note.cwd
+        problem = ""
+        if not self._spec.in_guest and recalled.pid not in (None, record.pid):
+            problem = "it ended while the gateway was away"
+        try:
+            if not problem:
+                names = await guest_sockets(self._guest) if self._spec.in_guest else record.sockets
+                key = self._sandbox.guest_key if self._spec.in_guest else record.key.encode()
+                relief = partial(relieved, self._guest, max_message_bytes=MAX_MESSAGE_BYTES)
+                await self._link.resume(self._sandbox.sockets, names, key, relief, RESUME_SECONDS)
+        except LinkError as error:
+            problem = f"it could not be reached when the gateway was back: {error}"
+        if problem:
+            async for _ in relieved(self._guest, "", MAX_MESSAGE_BYTES):
+                pass
+        return recalled, problem
+
+    def leave_note(self) -> None:
+        """Let the guest remember what a later process of the gateway has to know. Raises `LinkError`."""
+        note = Note(self._link.identity.decode(), self.owned, self.env, self.cwd)
+        self._guest.tell("remember_request", {"note": asdict(note)})
 
     def set_up(self, env: Mapping[str, str]) -> None:
         """Give the process an environment and its directory, ahead of what is asked next. Raises `LinkError`."""

@@ -13,10 +13,11 @@ from .engines import Engine, SandboxSpec
 from .errors import EngineError, SandkastenError
 from .event_log import EventLog, Kind
 from .kernel import Kernel
+from .kernel_record import KernelRecord
 from .kernelspec import Kernelspec
 from .metrics import Metrics
 
-__all__ = ["Launcher"]
+__all__ = ["Launcher", "sandbox_spec"]
 
 BACKOFF_SECONDS = (1.0, 2.0, 5.0, 15.0, 30.0)
 
@@ -41,11 +42,7 @@ class Launcher:
 
     def sandbox_spec(self, spec: Kernelspec) -> SandboxSpec:
         """Return what a kernelspec's sandboxes are made of."""
-        own = {**spec.limits._asdict(), "network_mode": spec.network_mode}
-        names = {field.name for field in fields(SandboxSpec)} & set(Defaults.class_own_traits(config=True))
-        wanted = {name: getattr(self._defaults, name) for name in names}
-        wanted.update((name, value) for name, value in own.items() if value is not None)
-        return SandboxSpec(image=spec.image, **wanted)
+        return sandbox_spec(spec, self._defaults)
 
     async def start(self, spec: Kernelspec, workspace: str = "") -> Kernel:
         """Return a kernel that has answered, in a sandbox of its own, which has a workspace from its start.
@@ -72,6 +69,23 @@ class Launcher:
             raise
         self._record("created", kernel)
         return kernel
+
+    async def adopt(self, spec: Kernelspec, record: KernelRecord) -> Kernel:
+        """Return a kernel in the sandbox that an earlier process left; it is yet to `Kernel.resume`.
+
+        Raises `SandboxFailed` when the sandbox is gone or cannot be reached, `EngineError`.
+        """
+        return Kernel(await self._engine.adopt(record.sandbox), spec, self._log, self._engine.how_ended, record)
+
+    async def remove_left(self, record: KernelRecord) -> None:
+        """End what an earlier process left and was not adopted; an engine that does not answer is asked again."""
+        for delay in itertools.chain(BACKOFF_SECONDS, itertools.repeat(BACKOFF_SECONDS[-1])):
+            try:
+                await self._engine.remove_left(record.sandbox)
+                return
+            except EngineError as error:
+                self._log.warning("sandbox %s is not ended yet, next try in %g s: %s", record.sandbox.id, delay, error)
+            await asyncio.sleep(delay)
 
     def lost(self, kernel: Kernel) -> None:
         """Note that a kernel has ended that nobody owns yet."""
@@ -118,3 +132,12 @@ class Launcher:
         for task in tuple(self._discards):
             task.cancel()
         await asyncio.gather(*self._discards, return_exceptions=True)
+
+
+def sandbox_spec(spec: Kernelspec, defaults: Defaults) -> SandboxSpec:
+    """Return what a kernelspec's sandboxes are made of, with ``defaults`` where it says nothing."""
+    own = {**spec.limits._asdict(), "network_mode": spec.network_mode}
+    names = {field.name for field in fields(SandboxSpec)} & set(Defaults.class_own_traits(config=True))
+    wanted = {name: getattr(defaults, name) for name in names}
+    wanted.update((name, value) for name, value in own.items() if value is not None)
+    return SandboxSpec(image=spec.image, **wanted)

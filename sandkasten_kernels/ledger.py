@@ -108,6 +108,14 @@ class Ledger(Generic[M]):
         kind.warm.append(member)
         return False
 
+    def adopted(self, key: str, member: M) -> None:
+        """A member that an earlier process left is warm."""
+        self._kind(key).warm.append(member)
+
+    def adopted_claimed(self, key: str) -> None:
+        """A member that an earlier process left is claimed. There may be more of those than places."""
+        self._kind(key).claimed += 1
+
     def failed(self, key: str) -> bool:
         """A start failed. True: a claim that waits for it has to be told, and waits no longer."""
         kind = self._kind(key)

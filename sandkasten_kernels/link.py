@@ -7,9 +7,10 @@ stream) attaches to the link; iopub goes to all of them, a reply to the one that
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Protocol
@@ -21,16 +22,20 @@ from .messages import EMPTY, Parts, Reply, Signer, build, json_object, message_t
 from .open_requests import OpenRequest, OpenRequests
 from .relay import split_stream
 
-__all__ = ["Client", "KernelLink", "LinkError"]
+__all__ = ["Client", "KernelLink", "LinkError", "Relief"]
 
 MAX_MESSAGE_BYTES = 128 * 1024 * 1024
 MAX_STATUS_BYTES = 4096
 OVERSIZED_SECONDS = 1.0
 REPLY_HOLD_SECONDS, MAX_REPLY_HOLD_SECONDS = 1.0, 60.0
-IOPUB_PROOF_SECONDS = 0.25
+IOPUB_PROOF_SECONDS, MARK_SECONDS = 0.25, 2.0
 LOST_REPLY_SECONDS = 5.0
 _STATES = frozenset({"busy", "idle"})  # a late "starting" of the kernel's own would undo what `open` has proven
 _SOCKET_TYPES = {"shell": "DEALER", "control": "DEALER", "stdin": "DEALER", "iopub": "SUB"}
+
+
+Relief = Callable[[str], AsyncIterator[tuple[str, list[bytes]]]]
+"""Gives what a kernel has sent while no gateway was there: channels and frames, until it spoke of the request named."""
 
 
 class Client(Protocol):
@@ -56,11 +61,15 @@ class KernelLink:
     Parameters
     ----------
     on_lost: called once when the kernel's side ends a connection.
+    identity, session: those of an earlier process, which are taken over; new ones without them.
     """
 
-    def __init__(self, on_lost: Callable[[], None], log: logging.Logger) -> None:
-        self.session = uuid.uuid4().hex
-        self.identity = uuid.uuid4().hex.encode()
+    def __init__(
+        self, on_lost: Callable[[], None], log: logging.Logger, *, identity: str = "", session: str = ""
+    ) -> None:
+        self.session = session or uuid.uuid4().hex
+        self.identity = (identity or uuid.uuid4().hex).encode()
+        self.on_new_session: Callable[[], None] = lambda: None
         self.execution_state = "starting"
         self.last_activity = datetime.now(UTC)
         self.clients: set[Client] = set()
@@ -72,6 +81,7 @@ class KernelLink:
         self._calls = Calls()
         self._requests: OpenRequests[Client] = OpenRequests()
         self._iopub_proven = asyncio.Event()
+        self._marker = b""
         self._heard_at = 0.0
         self.on_asked: Callable[[], None] = lambda: None
         self._oversized = 0
@@ -98,6 +108,70 @@ class KernelLink:
             self.close("the kernel does not answer")
             raise LinkError(f"the kernel did not become ready within {timeout:g} s ({error})") from error
         self.execution_state = "idle"
+
+    async def resume(
+        self, directory: SocketDirectory, names: Mapping[str, str], key: bytes, relief: Relief, timeout: float
+    ) -> None:
+        """Connect to a kernel that an earlier process left, and return when nothing can be missed any more.
+
+        What the kernel has said meanwhile comes from ``relief``, called with the id of a request: all until the kernel
+        spoke of it. The kernel may be busy, or too busy to answer even on control; it is adopted all the same.
+        ``clients`` are to be attached, and `inherit` called, before. Raises `LinkError` when it cannot be reached.
+        """
+        self._signer = Signer(key)
+        self.execution_state = "busy"
+        try:
+            connecting = [self._connect(name, directory, names[name], timeout) for name in _SOCKET_TYPES]
+            for name in ("shell", "stdin"):
+                self._channels[name].pause()
+            await asyncio.gather(*connecting)
+            marker = await self._mark(MARK_SECONDS)
+            async for channel, frames in relief(marker):
+                if channel == "iopub":
+                    self._on_iopub(frames)
+                elif channel in _SOCKET_TYPES:
+                    self._on_reply(channel, frames)
+            for connection in self._channels.values():
+                connection.resume()
+            probe = self.post("shell", "kernel_info_request", {})
+        except ChannelError as error:
+            self.close("the kernel does not answer")
+            raise LinkError(f"the kernel cannot be reached: {error}") from error
+        probe.add_done_callback(self._caught_up)
+        await asyncio.wait({probe}, timeout=IOPUB_PROOF_SECONDS)
+
+    def inherit(self, sessions: Mapping[str, Client]) -> None:
+        """Let replies to what was asked before find these clients, known by the sessions of their messages."""
+        self._requests.inherit(sessions)
+
+    @property
+    def sessions(self) -> Mapping[str, Client]:
+        """The clients that have asked anything, by the sessions of their messages."""
+        return self._requests.sessions
+
+    async def _mark(self, timeout: float) -> str:
+        """Return the id of a request that the kernel has spoken of on iopub, which is paused right behind it.
+
+        Empty where it does not within ``timeout`` seconds.
+        """
+        loop = asyncio.get_running_loop()
+        give_up = loop.time() + timeout
+        self._iopub_proven.clear()
+        while loop.time() < give_up:
+            msg_id, parts = build("kernel_info_request", {}, self.session)
+            self._marker = msg_id.encode()
+            self._channels["control"].send(self._signer.frames(parts))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._iopub_proven.wait(), IOPUB_PROOF_SECONDS)
+                return msg_id
+        self._marker = b""
+        return ""
+
+    def _caught_up(self, probe: asyncio.Future[Reply]) -> None:
+        """The kernel has answered what was asked of it after all else: it has done what it was doing."""
+        if not probe.cancelled() and not probe.exception():
+            self._requests.inherited()
+            self.execution_state = "idle"
 
     def close(self, reason: str) -> None:
         """End the connections; clients stay attached, and requests under way end with ``reason``."""
@@ -128,8 +202,8 @@ class KernelLink:
         target = self._channels.get(channel)
         if target is None:
             raise LinkError(f"no kernel to send to on {channel!r}")
-        if channel != "stdin":
-            self._requests.add(client, parts[0])
+        if channel != "stdin" and self._requests.add(client, parts[0]):
+            self.on_new_session()
         self.last_activity = datetime.now(UTC)
         try:
             target.send(self._signer.frames(parts))
@@ -190,6 +264,13 @@ class KernelLink:
             self.publish("stream", {"name": "stderr", "text": f"{words}\n"}, request.header)
         return [request.msg_id for request in executing]
 
+    def announce_end(self, ename: str, words: str, state: str) -> None:
+        """Tell every client that the process has ended, and what is the kernel's state now; what waits ends with it."""
+        self.execution_state = state
+        if not self.fail_open_requests(ename, words):
+            self.publish("stream", {"name": "stderr", "text": f"{words}\n"})
+        self.publish("status", {"execution_state": state})
+
     def fail_open_requests(self, ename: str, reason: str) -> bool:
         """Answer every request that waits for the kernel with an error and ``idle``, so that no client hangs.
 
@@ -208,7 +289,9 @@ class KernelLink:
                 self._answer(request, ename, reason)
         return told
 
-    async def _connect(self, channel: str, directory: SocketDirectory, name: str, timeout: float) -> None:
+    def _connect(
+        self, channel: str, directory: SocketDirectory, name: str, timeout: float
+    ) -> Coroutine[None, None, None]:
         on_message = self._on_iopub if channel == "iopub" else partial(self._on_reply, channel)
         connection = Channel(
             _SOCKET_TYPES[channel],
@@ -219,20 +302,28 @@ class KernelLink:
             max_bytes=MAX_MESSAGE_BYTES,
         )
         self._channels[channel] = connection
-        await connection.connect(directory, name, timeout)
+        return connection.connect(directory, name, timeout)
 
     def _lost(self) -> None:
         self.close("the kernel ended the connection")
         self._on_lost()
 
     def _on_iopub(self, frames: list[bytes]) -> None:
-        self._iopub_proven.set()
+        if not self._marker:
+            self._iopub_proven.set()
         self._heard_at = asyncio.get_running_loop().time()
         parts = parts_of(frames)
+        if self._marker:  # what is published before it is in the relief
+            if parts and self._marker in parts[1]:
+                self._marker = b""
+                self._iopub_proven.set()
+                self._channels["iopub"].pause()
+            return
         kind = message_type(parts) if parts else None
         if parts is None or kind is None:
             self._log.debug("the kernel published what is no message")
             return
+        self._requests.heard_of(parts[1])
         own = self._own in parts[1]
         state = json_object(parts[3], MAX_STATUS_BYTES).get("execution_state") if kind == "status" else None
         if isinstance(state, str) and state in _STATES and not own:
@@ -261,6 +352,7 @@ class KernelLink:
             if client := self._requests.client_of(parts[1]):
                 self._deliver(client, channel, parts)
             return
+        self._requests.heard_of(parts[1])
         now, held = self._requests.reply(parts)
         if now:
             self._deliver(now.client, channel, now.parts)

@@ -6,14 +6,17 @@ Not to be confused with `Sessions`, the claimed kernels: these are names that cl
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import uuid
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakValueDictionary
 
-from .errors import InvalidRequest, LimitReached, UnknownNotebookSession
+from .errors import InvalidRequest, LimitReached, StoreFailed, UnknownNotebookSession
 from .session import OWNER, Session
 from .sessions import Sessions, jupyter_wanted
+from .store import Store
 
 __all__ = ["NotebookSession", "NotebookSessions"]
 
@@ -45,10 +48,27 @@ class NotebookSessions:
     for whatever reason, is not there any more; changes of one session happen one after the other.
     """
 
-    def __init__(self, sessions: Sessions) -> None:
+    def __init__(self, sessions: Sessions, store: Store, log: logging.Logger) -> None:
         self._sessions = sessions
+        self._store = store
+        self._log = log
         self._known: dict[str, NotebookSession] = {}
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def setup(self) -> None:
+        """Find the notebook sessions again whose kernels have outlived an earlier process."""
+        for row in self._store.notebooks():
+            for kernel in self._sessions:
+                if kernel.id == row["kernel"]:
+                    session = NotebookSession(row["path"], row["name"], row["type"], kernel, row["id"])
+                    self._known[session.id] = session
+
+    def _keep(self, session: NotebookSession) -> None:
+        texts = {name: getattr(session, name) for name in ("id", *_FIELDS)}
+        try:
+            self._store.save_notebook({**texts, "kernel": session.kernel.id})
+        except StoreFailed as error:
+            self._log.warning("notebook session %s is not stored: %s", session.id, error)
 
     def get(self, session_id: str, owner: str = OWNER) -> NotebookSession:
         """Return an owner's session. Raises `UnknownNotebookSession`."""
@@ -84,6 +104,7 @@ class NotebookSessions:
                 kernel = await self._sessions.create(wanted, owner)
             session = NotebookSession(texts["path"], texts.get("name", ""), texts["type"], kernel)
             self._known[session.id] = session
+            self._keep(session)
             return session, True
 
     async def change(self, session_id: str, body: dict[str, Any], owner: str = OWNER) -> NotebookSession:
@@ -110,6 +131,7 @@ class NotebookSessions:
             for name, value in texts.items():
                 setattr(session, name, value)
             session.kernel = kernel
+            self._keep(session)
             if before is not kernel and before.id in self._sessions:
                 self._end_kernel(before, "its notebook session has another kernel")
             return session
@@ -118,6 +140,8 @@ class NotebookSessions:
         """End a session and its kernel. Raises `UnknownNotebookSession`."""
         session = self.get(session_id, owner)
         del self._known[session_id]
+        with contextlib.suppress(StoreFailed):  # it is forgotten with its kernel
+            self._store.forget_notebook(session_id)
         self._end_kernel(session.kernel, reason)
 
     def _end_kernel(self, kernel: Session, reason: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -48,26 +48,56 @@ class OpenRequests(Generic[C]):
     def __init__(self) -> None:
         self._requests: OrderedDict[str, OpenRequest[C]] = OrderedDict()
         self._sessions: OrderedDict[str, C] = OrderedDict()
+        self._inherited: set[str] | None = None
 
     def __len__(self) -> int:
         return len(self._requests)
 
-    def add(self, client: C, header: bytes) -> None:
-        """Remember what a client sends."""
+    @property
+    def sessions(self) -> Mapping[str, C]:
+        """The clients by the sessions that their messages carry."""
+        return self._sessions
+
+    def inherit(self, sessions: Mapping[str, C]) -> None:
+        """Take over from an earlier process, until `inherited`: what was asked there is found by its sessions."""
+        self._sessions.update(sessions)
+        self._inherited = set()
+
+    def heard_of(self, parent: bytes) -> None:
+        """The kernel speaks of a request; one that an earlier process sent is remembered from here on."""
+        if self._inherited is None or len(self._inherited) >= MAX_OPEN:
+            return
+        fields = json_object(parent)
+        msg_id, client = str(fields.get("msg_id")), self._sessions.get(str(fields.get("session")))
+        if client is not None and msg_id not in self._inherited and msg_id not in self._requests:
+            self._inherited.add(msg_id)
+            self.add(client, parent)
+
+    def inherited(self) -> None:
+        """All that an earlier process had asked is answered."""
+        for msg_id in self._inherited or ():
+            if (request := self._requests.get(msg_id)) and not request.replied:
+                del self._requests[msg_id]
+        self._inherited = None
+
+    def add(self, client: C, header: bytes) -> bool:
+        """Remember what a client sends; return whether its session is a new one."""
         fields = json_object(header)
         msg_id, session, kind = fields.get("msg_id"), fields.get("session"), fields.get("msg_type")
+        new = isinstance(session, str) and session not in self._sessions
         if isinstance(session, str):
             self._sessions[session] = client
             self._sessions.move_to_end(session)
             if len(self._sessions) > MAX_SESSIONS:
                 self._sessions.popitem(last=False)
         if not isinstance(msg_id, str) or not isinstance(kind, str) or not kind.endswith("_request"):
-            return
+            return new
         known = self._requests.get(msg_id)
         if known is None or known.client is client:
             self._requests[msg_id] = OpenRequest(client, msg_id, kind, header)
         if len(self._requests) > MAX_OPEN:
             self._evict()
+        return new
 
     def client_of(self, parent: bytes) -> C | None:
         """Return whose request a message answers, by the request itself or, when that is done, by its session."""

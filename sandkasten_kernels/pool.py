@@ -18,6 +18,7 @@ from .kernel import Kernel
 from .kernelspec import Kernelspec, Kernelspecs
 from .launcher import BACKOFF_SECONDS, Launcher
 from .ledger import Evict, Ledger, Start
+from .register import NO_REGISTER, Register
 
 __all__ = ["Acquired", "Pool"]
 
@@ -40,6 +41,7 @@ class Pool(LoggingConfigurable):
     launcher: starts and ends kernels.
     specs: the kernelspecs on offer.
     max_sandboxes: how many there may be, whatever their state.
+    register: is told which kernels are warm, so that a later process finds them.
     """
 
     enabled = Bool(True, help="Whether warm kernels are kept. Without them each kernel is started when asked for.").tag(
@@ -59,9 +61,17 @@ class Pool(LoggingConfigurable):
         help="Seconds after a claim in which the pool is not refilled, so that the claimed kernel has the CPU.",
     ).tag(config=True)
 
-    def __init__(self, launcher: Launcher, specs: Kernelspecs, max_sandboxes: int, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        launcher: Launcher,
+        specs: Kernelspecs,
+        max_sandboxes: int,
+        register: Register = NO_REGISTER,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self._launcher = launcher
+        self._register = register
         self._offered = specs
         self._specs = {spec.name: spec for spec in specs}
         self._ledger: Ledger[Kernel] = Ledger(self._targets(), max_sandboxes, self.max_starting)
@@ -97,6 +107,33 @@ class Pool(LoggingConfigurable):
             for task in late:
                 task.cancel()
 
+    async def leave(self) -> None:
+        """Leave the warm kernels to the next process, and end every start under way; no-op when done."""
+        for kernel in self._ledger.drain():
+            self._ledger.removed()
+            kernel.leave()
+        await self.cleanup()
+
+    def adopt(self, kernel: Kernel) -> bool:
+        """Take a warm kernel that an earlier process left; False where it is not wanted (any more)."""
+        name = kernel.spec.name
+        if not kernel.alive or self._ledger.counts(name)["target"] <= self._ledger.counts(name)["warm"]:
+            return False
+        if kernel.sandbox.outdated or kernel.sandbox.spec != self._launcher.sandbox_spec(kernel.spec):
+            return False
+        self._ledger.adopted(name, kernel)
+        self._is_warm(kernel)
+        return True
+
+    def reject(self, kernel: Kernel) -> None:
+        """End a kernel that an earlier process left and nobody wants; returns at once."""
+        self._ledger.ending += 1
+        self._spawn(self._remove(kernel), self._removals)
+
+    def adopt_claimed(self, kernel: Kernel) -> None:
+        """Count a kernel that has an owner since an earlier process; it is given back by `release`."""
+        self._ledger.adopted_claimed(kernel.spec.name)
+
     def resize(self, max_sandboxes: int) -> None:
         """Take over this bound and what ``enabled``, ``images`` and ``max_starting`` are now.
 
@@ -129,6 +166,7 @@ class Pool(LoggingConfigurable):
         the start that the claim waited for failed.
         """
         while (kernel := self._ledger.claim(spec.name)) is not None:
+            self._register.forget(kernel)
             if kernel.alive:
                 self._hold_refills(self.refill_delay_seconds)
                 return Acquired(kernel, "pool")
@@ -229,8 +267,12 @@ class Pool(LoggingConfigurable):
         elif generation != self._generation and self._ledger.lost(name, kernel):  # it is of no use any more
             self._spawn(self._remove(kernel), self._removals)
         else:
-            kernel.on_gone(lambda: self._lost(kernel))
-            self.log.debug("%r is warm", kernel)
+            self._is_warm(kernel)
+
+    def _is_warm(self, kernel: Kernel) -> None:
+        kernel.on_gone(lambda: self._lost(kernel))
+        self._register.keep(kernel)
+        self.log.debug("%r is warm", kernel)
 
     def _start_failed(self, name: str, error: SandkastenError) -> None:
         delay = BACKOFF_SECONDS[min(self._failures, len(BACKOFF_SECONDS) - 1)]
@@ -248,6 +290,7 @@ class Pool(LoggingConfigurable):
             self._spawn(self._remove(kernel), self._removals)
 
     async def _remove(self, kernel: Kernel) -> None:
+        self._register.forget(kernel)
         try:
             await self._launcher.destroy(kernel)
         finally:

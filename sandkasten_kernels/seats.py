@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from .link import KernelLink
@@ -71,6 +71,20 @@ class Seats:
     def __init__(self, link: KernelLink) -> None:
         self._link = link
         self._named: dict[str, Seat] = {}
+
+    @property
+    def clients(self) -> dict[str, str]:
+        """The named seats by the sessions that their clients' messages carry: what a later process `restore`s."""
+        seats = ((session, client) for session, client in self._link.sessions.items() if isinstance(client, Seat))
+        return {session: seat.session_id for session, seat in seats if seat.session_id}
+
+    def restore(self, clients: Mapping[str, str]) -> None:
+        """Keep the seats that clients had in an earlier process until they come back; what comes now waits there."""
+        for session_id in list(dict.fromkeys(clients.values()))[-MAX_AWAY:]:
+            seat = self._named[session_id] = Seat(session_id)
+            seat.timer = asyncio.get_running_loop().call_later(AWAY_SECONDS, self._forget, seat)
+            self._link.attach(seat)
+        self._link.inherit({one: self._named[name] for one, name in clients.items() if name in self._named})
 
     def take(self, connection: Connection, session_id: str) -> Seat:
         """Seat a connection: a newer one of the same client takes over from the older, with all it has missed."""

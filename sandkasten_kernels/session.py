@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from .auth import OWNER
@@ -14,15 +14,17 @@ from .execution import Outcome, Turns
 from .files import Files
 from .first_result import FirstResult
 from .kernel import Kernel
+from .kernel_record import Recalled
 from .lifetime import Lifetime
 from .messages import timestamp
 from .seats import Seats
 from .store import Record
 
-__all__ = ["OWNER", "Origin", "Session", "info"]
+__all__ = ["OWNER", "Origin", "Session", "expected_model", "info"]
 
 MAX_WAITING_EXECS = 16
 MAX_TRANSFERS = 16
+GRACE = timedelta(minutes=1)
 
 Origin = Literal["api", "v1"]
 """Through which API a session was made."""
@@ -138,6 +140,23 @@ class Session:
             "unresponsive": self.unresponsive,
         }
 
+    def connection(self) -> dict[str, Any]:
+        """Return what a later process has to know to speak to the kernel."""
+        record = self.kernel.record
+        return record.with_clients(self.seats.clients).as_json() if record else {}
+
+    def resumed(self, record: Record, recalled: Recalled) -> None:
+        """Take over when the session was last used in an earlier process, and where it is.
+
+        One whose time was over while nobody could reach it has `GRACE` left.
+        """
+        used = _time(record.last_activity)
+        if self.lifetime.ttl:
+            used = max(used, datetime.now(UTC) - self.lifetime.ttl + GRACE)
+        self._used = self.kernel.link.last_activity = used
+        self.cwd, self._kernel_cwd = recalled.cwd or self.cwd, recalled.kernel_cwd or self._kernel_cwd
+        self.reason, self.greeted = record.reason, True
+
     def record(self) -> Record:
         """Return what is stored of the session."""
         return Record(
@@ -160,6 +179,17 @@ class Session:
             workspace_id=self.workspace_id,
             reason=self.reason,
         )
+
+
+def expected_model(record: Record) -> dict[str, Any]:
+    """Return the kernel of a session that is just being adopted, as ``/api/kernels`` shows it."""
+    return {
+        "id": record.id,
+        "name": record.kernelspec,
+        "last_activity": timestamp(_time(record.last_activity)),
+        "execution_state": "starting",
+        "connections": 0,
+    }
 
 
 def info(record: Record, session: Session | None = None) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import logging
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -24,16 +24,19 @@ from .errors import (
 )
 from .event_log import EventLog
 from .first_result import FirstResult
+from .kernel import Kernel, KernelState
+from .kernel_record import Recalled
 from .kernelspec import Kernelspec, Kernelspecs
 from .launcher import Launcher
+from .lifetime import Lifetime
 from .messages import timestamp
 from .metrics import Metrics
 from .pool import Pool
 from .replay import Message
 from .rules import Rules
 from .seats import Connection, Seat
-from .session import OWNER, Session, info
-from .store import Store
+from .session import OWNER, Session, expected_model, info
+from .store import Record, Store
 from .wanted import Wanted, directory, jupyter_wanted
 
 __all__ = ["Rules", "Sessions", "Wanted", "jupyter_wanted"]
@@ -73,6 +76,7 @@ class Sessions:
         self._activity = activity or Activity()
         self._metrics = metrics or Metrics()
         self._sessions: dict[str, Session] = {}
+        self._expected: dict[str, Record] = {}
         self._making: Counter[str] = Counter()
 
     def __len__(self) -> int:
@@ -82,10 +86,8 @@ class Sessions:
         return session_id in self._sessions
 
     def setup(self) -> None:
-        """Note that what an earlier process left is gone: its sandboxes are removed at start."""
-        if lost := self._store.end_all("crashed", "the gateway ended", time.time()):
-            self._log.warning("%d sessions ended with an earlier process of the gateway", lost)
-        self._chronicle.forget_after(lambda: self.rules.retention_seconds)
+        """Begin to write down how sessions are used, and to forget those that ended long ago."""
+        self._chronicle.forget_after(lambda: self.rules.retention_seconds, self)
 
     async def cleanup(self) -> None:
         """End every session; no-op when there is none."""
@@ -93,6 +95,16 @@ class Sessions:
         self._culler.cleanup()
         for session in list(self._sessions.values()):
             self._end(session, "destroyed", "the gateway stopped")
+
+    async def leave(self) -> None:
+        """Leave every session to the next process of the gateway; no-op when there is none."""
+        self._chronicle.cleanup()
+        self._culler.cleanup()
+        sessions, self._sessions = self._sessions, {}
+        for session in sessions.values():
+            self._chronicle.used(session)
+            if not session.released:
+                session.kernel.leave()
 
     async def create(self, wanted: Wanted, owner: str = OWNER) -> Session:
         """Return a new session on a live kernel that has its environment.
@@ -151,12 +163,7 @@ class Sessions:
         except BaseException:
             self._pool.release(kernel)
             raise
-        self._sessions[session.id] = session
-        kernel.on_connected(lambda: self._chronicle.connected(session))
-        if kernel.workspace:
-            kernel.workspace.session_id = session.id
-        kernel.on_change(lambda change, reason: self._chronicle.changed(session, change, reason))
-        kernel.on_gone(lambda: self._gone(session))
+        self._take_in(session)
         if not kernel.sandbox.alive:
             self._end(session, "crashed", "its sandbox ended")
             raise SandboxFailed("the sandbox ended while it was claimed: try again", retry_after=1)
@@ -165,9 +172,68 @@ class Sessions:
         self._chronicle.claimed(session)
         return session
 
+    def _take_in(self, session: Session) -> None:
+        kernel = session.kernel
+        self._sessions[session.id] = session
+        kernel.on_connected(lambda: self._chronicle.connected(session))
+        kernel.link.on_new_session = lambda: self._chronicle.connected(session)
+        if kernel.workspace:
+            kernel.workspace.session_id = session.id
+        kernel.on_change(lambda change, reason: self._chronicle.changed(session, change, reason))
+        kernel.on_gone(lambda: self._gone(session))
+
+    def expect(self, record: Record) -> None:
+        """A session that an earlier process left is just being adopted: it is there, and cannot be used yet."""
+        self._expected[record.id] = record
+
+    def restored(self, record: Record, kernel: Kernel, clients: Mapping[str, str]) -> Session:
+        """Return a session that an earlier process left, with the seats of its clients; `go_on` lets it be used."""
+        lifetime = Lifetime(
+            timedelta(seconds=record.ttl_seconds),
+            timedelta(seconds=record.max_lifetime_seconds),
+            record.cull_connected,
+            record.cull_busy,
+        )
+        session = Session(
+            kernel,
+            record.owner,
+            "v1" if record.origin == "v1" else "api",
+            lifetime,
+            record.acquire_source,
+            record.acquire_detail,
+            record.name,
+            record.labels,
+            record.workspace_id,
+            datetime.fromtimestamp(record.created, UTC),
+        )
+        session.seats.restore(clients)
+        kernel.on_change(lambda change, reason: self._chronicle.changed(session, change, reason))
+        return session
+
+    def go_on(self, session: Session, record: Record, recalled: Recalled) -> None:
+        """Go on with a restored session, whose kernel is reached again."""
+        self._expected.pop(record.id, None)
+        session.resumed(record, recalled)
+        self._pool.adopt_claimed(session.kernel)
+        self._take_in(session)
+        self._chronicle.adopted(session)
+        self._culler.watch(session)
+        if session.kernel.state is KernelState.DEAD and not session.kernel.sandbox.alive:
+            self._gone(session)
+
+    def lost(self, record: Record, reason: str) -> None:
+        """A session that an earlier process left cannot go on. Raises `StoreFailed`."""
+        self._expected.pop(record.id, None)
+        self._chronicle.lost(record, reason)
+
+    def _check_expected(self, session_id: str) -> None:
+        if session_id in self._expected:
+            raise SandboxFailed("the gateway is back and just takes this session over: try again", retry_after=1)
+
     def get(self, session_id: str, owner: str = OWNER) -> Session:
         """Return a session that has not been ended; its sandbox may be gone. Raises `UnknownKernel`."""
         session = self._sessions.get(session_id)
+        self._check_expected(session_id)
         if session is None or session.owner != owner:
             raise UnknownKernel(f"there is no kernel {session_id[:64]!r}")
         return session
@@ -175,6 +241,7 @@ class Sessions:
     def running(self, session_id: str, owner: str = OWNER) -> Session:
         """Return a session that can be used, and renew its life. Raises `UnknownKernel`, `SessionEnded`."""
         session = self._sessions.get(session_id)
+        self._check_expected(session_id)
         if session is None or session.owner != owner or session.crashed:
             record = self._store.get(session_id)
             if record is None or record.owner != owner:
@@ -198,7 +265,8 @@ class Sessions:
 
     def models(self, owner: str = OWNER) -> list[dict[str, Any]]:
         """Return the model of every kernel, oldest first."""
-        return [session.model() for session in self._sessions.values() if session.owner == owner]
+        late = [expected_model(record) for record in self._expected.values() if record.owner == owner]
+        return [session.model() for session in self._sessions.values() if session.owner == owner] + late
 
     def info(self, session_id: str, owner: str = OWNER) -> dict[str, Any]:
         """Return a session as ``/v1`` shows it, running or lately ended. Raises `UnknownKernel`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from .calls import LinkError
@@ -45,6 +45,14 @@ class ShellLink:
                 self._link = await self._open()
             return self._link
 
+    async def resume(self) -> None:
+        """Open the link to a shell that an earlier process left, and that may be busy. Raises `LinkError`."""
+        async with self._lock:
+            link = KernelLink(self._lost, self._log)
+            names, sandbox = await guest_sockets(self._guest), self._sandbox
+            await link.resume(sandbox.sockets, names, sandbox.guest_key, _nothing, GUEST_SECONDS)
+            self._link = link
+
     async def warm_up(self) -> None:
         """Return when bash has answered. Raises `LinkError`."""
         link = await self.get()
@@ -70,6 +78,11 @@ class ShellLink:
         link.fail_open_requests("ShellGone", f"The shell is gone: {reason}.")
         link.close(reason)
 
+    def leave(self) -> None:
+        """Give the connection back and tell nobody."""
+        if self._link is not None:
+            self._link.close("the gateway stops")
+
     async def _open(self) -> KernelLink:
         if not self._sandbox.alive:
             raise LinkError("its sandbox ended")
@@ -92,6 +105,12 @@ class ShellLink:
     def _not_told(self, link: KernelLink) -> None:
         if link in self._lost_links:
             self._end(link, "the shell ended the connection")
+
+
+async def _nothing(marker: str) -> AsyncIterator[tuple[str, list[bytes]]]:
+    """Say nothing: what the shell said to an earlier process is nobody's."""
+    return
+    yield
 
 
 async def guest_sockets(guest: GuestLink) -> Mapping[str, str]:

@@ -22,6 +22,14 @@ __all__ = ["Record", "Store"]
 BUSY_SECONDS = 0.2
 """So long a call waits for another process that looks into the file; everything waits with it."""
 MAX_RECORDS = 1000
+WAYS_OUT = {
+    sqlite3.SQLITE_BUSY: "another program uses it: end that",
+    sqlite3.SQLITE_FULL: "make room on its disk",
+    sqlite3.SQLITE_IOERR: "look whether its disk is full, or failing",
+    sqlite3.SQLITE_READONLY: "it must be writable",
+    sqlite3.SQLITE_CANTOPEN: "it must be a file that can be opened, in a directory that can be written",
+}
+"""What to do by SQLite's primary result code; nothing is destroyed then."""
 
 MIGRATIONS = (
     """
@@ -47,6 +55,11 @@ MIGRATIONS = (
     ALTER TABLE sessions ADD COLUMN max_lifetime_seconds REAL NOT NULL DEFAULT 0;
     ALTER TABLE sessions ADD COLUMN cull_connected INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE sessions ADD COLUMN cull_busy INTEGER NOT NULL DEFAULT 0;
+    """,
+    """
+    CREATE TABLE notebooks (
+        id TEXT PRIMARY KEY, path TEXT NOT NULL, name TEXT NOT NULL, type TEXT NOT NULL, kernel TEXT NOT NULL
+    ) STRICT;
     """,
 )
 """Each brings the database from the version of its index to the next; never changed once released, only added to."""
@@ -98,16 +111,31 @@ class Store:
     """
 
     def __init__(self, path: Path) -> None:
-        path.touch(mode=0o600)
         self._path = path
         try:
+            path.touch(mode=0o600)
             self._database = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
             self._database.row_factory = sqlite3.Row
+            self._check()
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.execute("PRAGMA synchronous = NORMAL")
             self._migrate()
-        except sqlite3.DatabaseError as error:
-            raise ConfigError(f"{path}: cannot be used: {error}; move it away to begin a new one") from error
+        except sqlite3.Error as error:
+            way_out = WAYS_OUT.get(error.sqlite_errorcode & 0xFF, "move it away to begin a new one")
+            raise ConfigError(f"{path}: cannot be used: {error}; {way_out}") from error
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be used: {error.strerror}") from error
+
+    def _check(self) -> None:
+        """Raise unless the file is whole and of a version that is known; nothing is changed before that."""
+        (version,) = self._database.execute("PRAGMA user_version").fetchone()
+        if version > len(MIGRATIONS):
+            raise ConfigError(
+                f"{self._path}: of version {version}, this program knows {len(MIGRATIONS)}: use a newer one"
+            )
+        (found,) = self._database.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise ConfigError(f"{self._path}: is damaged: {found}; move it away to begin a new one")
 
     def close(self) -> None:
         """Give the file back; a second call does nothing."""
@@ -133,6 +161,34 @@ class Store:
         statement = "SELECT connection FROM connections WHERE session = ?"
         row = self._database.execute(statement, (session_id,)).fetchone()
         return dict(json.loads(row[0])) if row else None
+
+    def connections(self) -> dict[str, dict[str, Any]]:
+        """Return how each kernel is reached of which that is known, those of the pool too, by their ids."""
+        with closing(self._database.execute("SELECT * FROM connections")) as rows:
+            return {row[0]: dict(json.loads(row[1])) for row in rows}
+
+    def disconnect(self, kernel_id: str) -> None:
+        """Forget how a kernel is reached; no-op for one that is not known."""
+        self._write("DELETE FROM connections WHERE session = ?", (kernel_id,))
+
+    def running(self) -> list[Record]:
+        """Return the sessions that have not ended, those of an earlier process too, oldest first."""
+        with closing(self._database.execute("SELECT * FROM sessions WHERE ended IS NULL ORDER BY created, id")) as rows:
+            return [_record(row) for row in rows]
+
+    def save_notebook(self, notebook: Mapping[str, str]) -> None:
+        """Keep ``id path name type kernel`` of a notebook session."""
+        self._write("REPLACE INTO notebooks VALUES (:id, :path, :name, :type, :kernel)", notebook)
+
+    def forget_notebook(self, notebook_id: str) -> None:
+        """Forget a notebook session; no-op for one that is not known."""
+        self._write("DELETE FROM notebooks WHERE id = ?", (notebook_id,))
+
+    def notebooks(self) -> list[dict[str, str]]:
+        """Return the notebook sessions whose kernels have not ended; the others are forgotten."""
+        self._write("DELETE FROM notebooks WHERE kernel NOT IN (SELECT id FROM sessions WHERE ended IS NULL)", ())
+        with closing(self._database.execute("SELECT * FROM notebooks")) as rows:
+            return [dict(row) for row in rows]
 
     def note(self, session_id: str, reason: str) -> None:
         """Note what has happened to a session that lives on."""
@@ -188,10 +244,6 @@ class Store:
 
     def _migrate(self) -> None:
         (version,) = self._database.execute("PRAGMA user_version").fetchone()
-        if version > len(MIGRATIONS):
-            raise ConfigError(
-                f"{self._path}: of version {version}, this program knows {len(MIGRATIONS)}: use a newer one"
-            )
         for number, script in enumerate(MIGRATIONS[version:], version + 1):
             self._database.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
 

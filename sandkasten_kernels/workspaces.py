@@ -86,6 +86,12 @@ class Workspaces:
             self._uses.setdefault(name, []).append(use)
             return use
 
+    def adopt(self, name: str, session_id: str) -> Use:
+        """Return the use of a workspace by a session that an earlier process left."""
+        use = Use(name, session_id)
+        self._uses.setdefault(name, []).append(use)
+        return use
+
     def require(self, name: str) -> None:
         """Raise `InvalidWorkspace`, or `UnknownWorkspace` where there is none of the name."""
         if workspace_name(name, "workspace id") not in self._known:

@@ -61,6 +61,19 @@ class Gateway:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.stop()
 
+    def kill(self) -> None:
+        """End the gateway as ``kill -9`` does."""
+        self.stop(signal.SIGKILL)
+
+    def set_env(self, name: str, value: str) -> None:
+        """Set a variable for the next process."""
+        self._env[name] = value
+
+    def start_again(self) -> None:
+        """Return when a new process of the gateway serves at the same URL; the log begins anew."""
+        self._port = int(self.url.rpartition(":")[2])
+        self.start()
+
     def start(self) -> None:
         """Return when the gateway has printed its URL."""
         command = [

@@ -161,10 +161,11 @@ async def test_a_block_that_fails_ends_its_session_and_keeps_its_error(client: S
         async with await client.create_session(image="base") as session:
             raise ZeroDivisionError
     assert (await session.info()).status == "destroyed"
+    session = await client.create_session(image="base")
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(5), await client.create_session(image="base", labels={"left": "early"}) as session:
+        async with asyncio.timeout(0.2), session:
             await session.exec("sleep 1000")
-    assert [info.status for info in await client.list_sessions(labels={"left": "early"})] == ["destroyed"]
+    assert (await session.info()).status == "destroyed"
 
 
 async def test_an_error_is_what_migrated_code_expects_and_can_be_pickled(client: SandboxClient) -> None:

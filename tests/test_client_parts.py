@@ -227,6 +227,11 @@ def test_where_a_gateway_is_looked_for(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setenv("SANDKASTEN_API_KEY", "e")
     assert find_gateway(None, None) == Address("https://env/base", "e")
     assert find_gateway("http://[::1]:9", "given") == Address("http://[::1]:9", "given")
+    assert find_gateway("http://a", " key\n") == Address("http://a", "key")
+    for odd in ("two words\nand lines", "schlüssel"):
+        with pytest.raises(GatewayNotFound, match="no key has") as caught:
+            find_gateway("http://a", odd)
+        assert odd not in str(caught.value)
     for wrong in ("localhost:8080", "ftp://x", "http://", "x?token=secret"):
         with pytest.raises(GatewayNotFound, match="is no URL") as caught:
             find_gateway(wrong, None)

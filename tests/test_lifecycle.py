@@ -6,7 +6,6 @@ import asyncio
 import os
 import pwd
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -50,25 +49,6 @@ async def test_sigterm_in_the_middle_of_everything_leaves_nothing(tmp_path: Path
     assert "Traceback" not in running.log.read_text()
 
 
-async def test_after_kill_9_the_next_start_removes_what_nobody_owns_and_only_that(tmp_path: Path) -> None:
-    other_folder, folder = tmp_path / "other", tmp_path / "killed"
-    other_folder.mkdir()
-    folder.mkdir()
-    with Gateway(other_folder, "pool: {images: {python: 1}}\n") as other, Gateway(folder) as running:
-        async with Api(other.url, other.token) as api, Api(running.url, running.token) as lost:
-            socket = await api.connect(await api.create())
-            await lost.create()
-            running.stop(signal.SIGKILL)
-            left = running.containers()
-            assert left
-            running.start()
-            assert not set(left) & set(running.containers())
-            assert (await socket.execute("1")).reply["status"] == "ok"
-        running.stop()
-    running.assert_nothing_left()
-    other.assert_nothing_left()
-
-
 async def test_the_token_survives_a_restart_and_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
     with Gateway(tmp_path, "pool: {enabled: false}\n") as running:
         token = running.token
@@ -109,7 +89,7 @@ def test_a_port_in_use_is_told(gateway: Gateway, tmp_path: Path) -> None:
         ("pool: {imges: {python: 2}}\n", "pool.imges: unknown key; did you mean pool.images?"),
         ("listen: 127.0.0.1:0\ndefaults:\n  cpu_limit: many\n", "sandkasten.yaml:3: defaults.cpu_limit"),
         ("workspace: {enabled: true}\n", "workspace"),
-        ("on_stop: keep\n", "on_stop"),
+        ("on_stop: stay\n", "on_stop"),
         ("listen: 0.0.0.0:8080\n", "set api_key"),
         ("engine: podman\n", "engine: there is no 'podman'"),
         ("default_image: cobol\n", "default_image"),

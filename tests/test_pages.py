@@ -95,6 +95,13 @@ async def test_one_signs_in_with_the_token_and_out_again(chromium: Browser, watc
         assert await page.context.cookies() == []
 
 
+async def test_a_link_of_another_site_finds_one_signed_in(chromium: Browser, watched: Gateway) -> None:
+    async with opened(chromium, allowed_errors=("401",)) as page:
+        await page.goto(watched.url.replace("127.0.0.1", "localhost") + "/signin")
+        await page.evaluate("url => { location.href = url; }", f"{watched.url}/?token={watched.token}")
+        await expect(page.get_by_text("Live", exact=True)).to_be_visible()
+
+
 async def test_a_session_appears_without_reload_and_its_name_is_text(
     chromium: Browser, watched: Gateway, api: Api
 ) -> None:
@@ -174,6 +181,11 @@ async def test_a_page_shows_what_anybody_runs_and_a_cells_picture(
         await expect(picture).to_be_visible()
         assert await picture.evaluate("image => image.decode().then(() => image.naturalWidth)") > 100
         other = await api.connect(name)
+        await other.execute(
+            r"print('\x1b[1m' + '\x1b[0;' * 3000 + '\x1b[' + '0;' * 9000 + 'm10 %\r90 %\r\n' + 'x' * 90000)"
+        )
+        await expect(page.locator(".cell .stdout").last).to_contain_text("xxxx")
+        assert (await page.locator(".cell .stdout").last.text_content() or "").lstrip("\x1b[0;").startswith("90 %\nx")
         html = "from IPython.display import HTML, SVG, Javascript, display\n"
         await other.execute(
             html + f'display(HTML({EVIL!r}), SVG(\'<svg onload="alert(2)" xmlns="http://www.w3.org/2000/svg"/>\'), '

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import subprocess
 import sys
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ A = Record(
     id="a", owner="default", origin="v1", kernelspec="python3", image="python", sandbox="c1", acquire_source="pool",
     ttl_seconds=1800, created=1.5, last_activity=1.5, labels={"k": "v"},
 )  # fmt: skip
+LATER = {"workspace_id", "max_lifetime_seconds", "cull_connected", "cull_busy"}
 
 
 @pytest.fixture
@@ -91,14 +93,57 @@ def test_a_file_of_an_older_version_is_brought_up_to_date(path: Path) -> None:
         assert new.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
 
 
-def test_a_newer_or_damaged_file_is_refused_with_what_to_do(path: Path) -> None:
-    with sqlite3.connect(path) as newer:
+def test_a_file_of_the_first_version_keeps_its_sessions(path: Path) -> None:
+    columns = {field.name: getattr(A, field.name) for field in fields(Record) if field.name not in LATER}
+    columns["labels"] = json.dumps(columns["labels"])
+    with closing(sqlite3.connect(path, isolation_level=None)) as old:
+        old.executescript(MIGRATIONS[0] + "PRAGMA user_version = 1;")
+        old.execute(
+            f"INSERT INTO sessions ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",
+            list(columns.values()),
+        )
+    store = Store(path)
+    assert store.running() == [A]
+    store.save_notebook({"id": "n", "path": "a.ipynb", "name": "a", "type": "notebook", "kernel": "a"})
+    assert [row["path"] for row in store.notebooks()] == ["a.ipynb"]
+
+
+def test_a_newer_file_is_refused_untouched(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as newer:
+        newer.execute("CREATE TABLE of_a_later_time (x)")
         newer.execute("PRAGMA user_version = 99")
+    before = path.read_bytes()
     with pytest.raises(ConfigError, match=f"of version 99, this program knows {len(MIGRATIONS)}: use a newer one"):
         Store(path)
-    path.write_bytes(b"not a database at all" * 100)
+    assert path.read_bytes() == before
+
+
+def test_a_damaged_file_is_refused_with_what_to_do(path: Path) -> None:
+    store = Store(path)
+    for number in range(200):
+        store.save(replace(A, id=str(number), name="x" * 1000))
+    store.close()
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ConfigError, match="move it away to begin a new one"):
+        Store(path)
+    damaged = b"not a database at all" * 100
+    path.write_bytes(damaged)
     with pytest.raises(ConfigError, match="not a database; move it away"):
         Store(path)
+    assert path.read_bytes() == damaged
+
+
+def test_a_file_that_another_program_holds_is_refused_with_what_to_do(path: Path) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(ConfigError, match="database is locked; another program uses it: end that"):
+            Store(path)
+
+
+def test_a_file_that_cannot_be_made_is_told() -> None:
+    with pytest.raises(ConfigError, match="Not a directory"):
+        Store(Path(__file__) / "store.sqlite")
 
 
 def test_a_disk_that_is_full_is_told_in_words(path: Path) -> None:

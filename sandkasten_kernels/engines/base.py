@@ -21,11 +21,11 @@ from typing import Any
 from traitlets.config import LoggingConfigurable
 
 from ..channel import SocketDirectory
-from ..errors import InvalidRequest, InvalidWorkspace
+from ..errors import InvalidRequest, InvalidWorkspace, SandboxFailed
 from .door import Arrival
 from .usage import CgroupReader, Usage
 
-__all__ = ["Engine", "Sandbox", "SandboxSpec", "StoredWorkspace"]
+__all__ = ["Engine", "LeftSandbox", "Sandbox", "SandboxSpec", "StoredWorkspace"]
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,17 @@ class StoredWorkspace:
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class LeftSandbox:
+    """What is known of a sandbox that an earlier process of the gateway left, with the fields of a `Sandbox`."""
+
+    id: str
+    spec: SandboxSpec
+    handle: str
+    key: bytes
+    workspace: str = "/workspace"
+
+
 @dataclass(eq=False)
 class Sandbox:
     """One sandbox whose guest has said hello. Owns the descriptors of the guest's arrival; `close` gives them back.
@@ -70,6 +81,7 @@ class Sandbox:
     id: name of the sandbox, unique in the installation.
     handle: how the engine itself calls it (a container's id).
     workspace: the directory, as seen from inside, that a kernel starts in.
+    outdated: whether it is of another image than a new one would be.
     """
 
     id: str
@@ -77,6 +89,7 @@ class Sandbox:
     handle: str
     arrival: Arrival
     workspace: str = "/workspace"
+    outdated: bool = False
     _on_exit: list[Callable[[], None]] = field(default_factory=list)
     _watched: bool = False
 
@@ -134,6 +147,7 @@ class Engine(LoggingConfigurable, metaclass=_EngineMeta):  # type: ignore[metacl
     instance: id of the gateway's data directory; sandboxes carry it, and other instances' are never touched.
     run_dir: a directory of the gateway's own (0700) for what the engine needs at run time.
     workspaces_dir: where an engine on this host keeps workspaces; set before `setup`.
+    left: ids of the sandboxes that may yet be adopted, which `setup` leaves alone; set before it.
 
     The class is called with both, and with ``parent``, the application, which its own settings and its log come from.
     """
@@ -141,6 +155,9 @@ class Engine(LoggingConfigurable, metaclass=_EngineMeta):  # type: ignore[metacl
     instance: str
     run_dir: Path
     workspaces_dir: Path | None = None
+    left: frozenset[str] = frozenset()
+    can_adopt = False
+    """Whether sandboxes can outlive the gateway: `adopt` and `leave` work."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -148,7 +165,8 @@ class Engine(LoggingConfigurable, metaclass=_EngineMeta):  # type: ignore[metacl
 
     @abstractmethod
     async def setup(self, specs: list[SandboxSpec]) -> None:
-        """Return when the engine answers and has the images of ``specs``, and nothing of an earlier run is left.
+        """Return when the engine answers and has the images of ``specs``, and nothing of an earlier run is there but
+        the sandboxes that are in `left`.
 
         Proves with one sandbox that guests can be reached. Raises `EngineError` with the way out.
         """
@@ -156,6 +174,21 @@ class Engine(LoggingConfigurable, metaclass=_EngineMeta):  # type: ignore[metacl
     @abstractmethod
     async def cleanup(self) -> None:
         """End what still runs of this instance and give everything back; a second call does nothing."""
+
+    async def adopt(self, left: LeftSandbox) -> Sandbox:
+        """Return a sandbox that an earlier process left, whose guest has said hello again; `setup` may still run.
+
+        Raises `SandboxFailed`, in words for its owner, when it has ended or cannot be reached; `EngineError` when the
+        engine does not answer.
+        """
+        raise SandboxFailed("this engine's sandboxes end with the gateway")
+
+    async def remove_left(self, left: LeftSandbox) -> None:
+        """Return when a sandbox that was not adopted is gone; no-op when it is. Raises `EngineError`."""
+
+    async def leave(self) -> None:
+        """Give everything back but the sandboxes, which run on for the next process; a second call does nothing."""
+        await self.cleanup()
 
     @abstractmethod
     async def start(self, spec: SandboxSpec) -> Sandbox:

@@ -23,13 +23,14 @@ from ..errors import EngineError, InvalidRequest, SandboxFailed
 from ..guest import PROTOCOL
 from ..image import PROTOCOL_LABEL, build_command, full_name
 from ..paths import asset_dir
-from .autopsy import LOOK_BACK_SECONDS, cause_of_death
-from .base import Engine, Sandbox, SandboxSpec, StoredWorkspace
+from .autopsy import LOOK_BACK_SECONDS, how_it_ended, how_it_was_killed
+from .base import Engine, LeftSandbox, Sandbox, SandboxSpec, StoredWorkspace
 from .client import CALL_SECONDS, connect, words
 from .container import HELPER_LABEL, INSTANCE_LABEL, SANDBOX_LABEL, container_config
 from .door import Arrival, Door
 from .host import Host
 from .network import network_name
+from .returning import returned
 from .volumes import Volumes, private_name
 
 __all__ = ["DockerEngine", "connect"]
@@ -43,6 +44,8 @@ RULES_SECONDS = 60.0
 
 class DockerEngine(Engine):
     """Runs each sandbox as a container with every lock that `container_config` names."""
+
+    can_adopt = True
 
     def __init__(self, *, instance: str, run_dir: Path, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -60,10 +63,12 @@ class DockerEngine(Engine):
         self._discards: set[asyncio.Task[None]] = set()
         self._doubtful = False
         self._stopping = asyncio.Event()
+        self._connected = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
 
     async def setup(self, specs: list[SandboxSpec]) -> None:
         self._client = await self._run(connect)
+        self._connected.set()
         for image in sorted({full_name(spec.image) for spec in specs}):
             await self._check_image(image)
         await self._sweep()
@@ -76,17 +81,13 @@ class DockerEngine(Engine):
     async def cleanup(self) -> None:
         if self._client is None:
             return
+        self.left = frozenset()
         if self._creating:
             await asyncio.wait(self._creating, timeout=CALL_SECONDS)
         for task in self._discards:
             task.cancel()
         await asyncio.gather(*self._discards, return_exceptions=True)
-        if self._keeper:  # not cancelled: what it has begun must not come after the rules are taken away
-            self._stopping.set()
-            await asyncio.wait({self._keeper})
-            if error := self._keeper.exception():
-                self.log.error("the packet rules were not looked after any more", exc_info=error)
-            self._keeper = None
+        await self._stop_keeper()
         try:
             if self._volumes:
                 await self._sweep(keep=HELPER_LABEL)
@@ -95,9 +96,41 @@ class DockerEngine(Engine):
             if self._host:
                 await self._give_host_back(self._host)
         finally:
-            client, self._client, self._host, self._volumes = self._client, None, None, None
+            self._close()
+
+    async def _stop_keeper(self) -> None:
+        if self._keeper:  # not cancelled: what it has begun must not come after the rules are taken away
+            self._stopping.set()
+            await asyncio.wait({self._keeper})
+            if error := self._keeper.exception():
+                self.log.error("the packet rules were not looked after any more", exc_info=error)
+            self._keeper = None
+
+    def _close(self) -> None:
+        client, self._client, self._host, self._volumes = self._client, None, None, None
+        if client:
             client.close()
-            self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def adopt(self, left: LeftSandbox) -> Sandbox:
+        await self._connected.wait()
+        sandbox = await returned(self._api, self._run, self.instance, self.run_dir, left)
+        self._names.add(left.id)
+        return sandbox
+
+    async def remove_left(self, left: LeftSandbox) -> None:
+        await self._remove(_container_name(left.id))
+        await self._forget(left.id)
+
+    async def leave(self) -> None:
+        if self._client is None:
+            return
+        for task in tuple(self._discards):
+            await asyncio.wait({task}, timeout=CALL_SECONDS)
+        await self._stop_keeper()
+        if self._volumes:
+            self._volumes.close()
+        self._close()
 
     async def start(self, spec: SandboxSpec) -> Sandbox:
         name = uuid.uuid4().hex
@@ -123,11 +156,15 @@ class DockerEngine(Engine):
     async def destroy(self, sandbox: Sandbox) -> None:
         sandbox.close()
         await self._remove(sandbox.handle)
+        await self._forget(sandbox.id)
+
+    async def _forget(self, sandbox: str) -> None:
+        """Remove what belonged to a sandbox whose container is gone."""
         if self._volumes:
-            await self._volumes.remove_private(sandbox.id)
-        self._names.discard(sandbox.id)
+            await self._volumes.remove_private(sandbox)
+        self._names.discard(sandbox)
         with contextlib.suppress(FileNotFoundError):
-            (self.run_dir / sandbox.id).rmdir()
+            (self.run_dir / sandbox).rmdir()
 
     async def resize(self, sandbox: Sandbox, cpu_limit: float | None, mem_limit_mb: int | None) -> None:
         changes: dict[str, int] = {}
@@ -288,12 +325,13 @@ class DockerEngine(Engine):
             raise EngineError(f"image {image} speaks guest protocol {protocol}, this gateway {PROTOCOL}: {mend}")
 
     def _how_ended(self, container: str) -> str:
-        self._api.wait(container, timeout=CALL_SECONDS)  # its process has ended a moment before the engine knows
         now = time.time()
-        filters = {"container": container, "event": "kill"}
         times = {"since": f"{now - LOOK_BACK_SECONDS:.9f}", "until": f"{now:.9f}"}
-        events = list(self._api.events(**times, filters=filters, decode=True))
-        return cause_of_death(self._api.inspect_container(container), events)
+        filters = {"container": container, "event": "kill"}
+        if words := how_it_was_killed(self._api.events(**times, filters=filters, decode=True)):
+            return words
+        self._api.wait(container, timeout=CALL_SECONDS)  # its process has ended a moment before the engine knows
+        return how_it_ended(self._api.inspect_container(container))
 
     def _update(self, container: str, changes: dict[str, int]) -> None:
         """Change a container's resources; docker-py has no ``NanoCpus`` for it."""
@@ -327,7 +365,7 @@ class DockerEngine(Engine):
                 self._volumes = Volumes(
                     self.instance, self.workspaces_dir, self.run_dir, self._run, self.log, self._image_mb
                 )
-                await self._volumes.setup(self._api, sandbox)
+                await self._volumes.setup(self._api, sandbox, self.left)
         finally:
             await self.destroy(sandbox)
 
@@ -340,13 +378,19 @@ class DockerEngine(Engine):
     async def _sweep(self, keep: str = "") -> None:
         """Remove what an earlier run of this instance left: its containers and its directories of doors.
 
-        Containers with the label ``keep`` are left.
+        Containers with the label ``keep`` stay, and sandboxes that may be adopted.
         """
-        found = [container for container in await self._run(self._containers) if keep not in container["Labels"]]
+        found = [
+            container
+            for container in await self._run(self._containers)
+            if keep not in container["Labels"] and container["Labels"].get(SANDBOX_LABEL) not in self.left
+        ]
         await asyncio.gather(*(self._remove(container["Id"]) for container in found))
         if found:
             self.log.info("removed %d sandboxes that nobody owned", len(found))
         for leftover in self.run_dir.iterdir():
+            if leftover.name in self.left:
+                continue
             (leftover / "hello.sock").unlink(missing_ok=True)
             leftover.rmdir()
 

@@ -64,9 +64,13 @@ class Host:
 
     def setup(self) -> None:
         """Make the network and bound the memory. Raises `EngineError` where a network would not be safe."""
-        self._remove_network()
+        if self._network_is_used():  # by sandboxes that an earlier process left
+            self._bridge = True
+        else:
+            self._remove_network()
+            if self._bridge:
+                self._api.create_network(**network_config(self._instance), labels={INSTANCE_LABEL: self._instance})
         if self._bridge:
-            self._api.create_network(**network_config(self._instance), labels={INSTANCE_LABEL: self._instance})
             self.lay_rules()
         if self._systemd:
             self._log.warning(
@@ -91,9 +95,16 @@ class Host:
         gone = None if self._systemd else self.cgroup.strip("/")
         self._run(rules=no_firewall(self._instance) if self._bridge else None, gone=gone, parent="")
 
+    def _network_is_used(self) -> bool:
+        return any(self._api.inspect_network(network)["Containers"] for network in self._networks())
+
     def _remove_network(self) -> None:
-        for network in self._api.networks(filters={"label": f"{INSTANCE_LABEL}={self._instance}"}):
-            self._api.remove_network(network["Id"])
+        for network in self._networks():
+            self._api.remove_network(network)
+
+    def _networks(self) -> list[str]:
+        found = self._api.networks(filters={"label": f"{INSTANCE_LABEL}={self._instance}"})
+        return [network["Id"] for network in found]
 
     def _run(self, parent: str | None = None, **request: Any) -> str:
         """Run `host_script` and return what it says when it has done its work. Raises `EngineError` in its words."""

@@ -12,7 +12,7 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -64,14 +64,14 @@ class Volumes:
         self.can_attach = False
         """Whether a workspace can be attached to a sandbox that runs already."""
 
-    async def setup(self, api: Any, sandbox: Sandbox) -> None:
+    async def setup(self, api: Any, sandbox: Sandbox, left: Collection[str] = ()) -> None:
         """Find out, with a sandbox, how workspaces are attached here; remove what was left half removed, and make the
-        volumes anew that are missing. Raises `EngineError`."""
+        volumes anew that are missing. What goes with the sandboxes in ``left`` stays. Raises `EngineError`."""
         self._api = api
         self._image = sandbox.spec.image
         self._uid = sandbox.arrival.uid
         self._root.mkdir(mode=0o700, exist_ok=True)
-        await self._remove_leftovers()
+        await self._remove_leftovers({private_name(name) for name in left})
         for stored in self._directories():
             await self.make(stored.name)
         for in_container in (False, True):
@@ -89,16 +89,18 @@ class Volumes:
     async def cleanup(self) -> None:
         """Remove what belonged to sandboxes, which must be gone, and end the helper; a second call does nothing."""
         await self._remove_leftovers()
-        self._close_helper()
+        self.close()
 
-    def _close_helper(self) -> None:
+    def close(self) -> None:
+        """End the helper; a second call does nothing."""
         if self._helper:
             self._helper.close()
             self._helper = None
 
-    async def _remove_leftovers(self) -> None:
+    async def _remove_leftovers(self, keep: Collection[str] = ()) -> None:
         for leftover in (*self._root.glob(f"{TRASH}*"), *self._root.glob(f"{PRIVATE}*")):
-            await self._empty(leftover.name)
+            if leftover.name not in keep:
+                await self._empty(leftover.name)
 
     async def stored(self) -> list[StoredWorkspace]:
         """Return the workspaces that there are, by the directories, with the labels of their volumes."""
@@ -204,7 +206,7 @@ class Volumes:
             how = "a helper container" if self._in_container else "a process of root's"
             self._log.info("%s cannot attach workspaces: %s", how, error.message)
             if not self._in_container:
-                self._close_helper()
+                self.close()
         if self._image_mb:
             await self._empty(PROBE)
         with contextlib.suppress(OSError):

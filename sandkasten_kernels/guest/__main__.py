@@ -29,7 +29,7 @@ def main() -> None:
     ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     if os.getpid() == 1:
         furnish(os.environ["HOME"])
-    guest = Guest(sockets)
+    guest = Guest(sockets, door)
     guest.run(announce(door, sockets))
 
 

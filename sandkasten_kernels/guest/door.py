@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import os
 import socket
+import struct
 from typing import Any
 
 from . import PROTOCOL
+
+AGAIN_SECONDS = 2
 
 
 def announce(door: str, sockets: str) -> bytes:
@@ -23,12 +26,7 @@ def announce(door: str, sockets: str) -> bytes:
     """
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(door)
-        directory = os.open(sockets, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            hello: dict[str, Any] = {"protocol": PROTOCOL, "pid": os.getpid()}
-            socket.send_fds(connection, [json.dumps(hello).encode() + b"\n"], [directory])
-        finally:
-            os.close(directory)
+        _hello(connection, sockets, {})
         answer = b""
         while not answer.endswith(b"\n"):
             data = connection.recv(4096)
@@ -36,3 +34,26 @@ def announce(door: str, sockets: str) -> bytes:
                 raise SystemExit("the gateway closed its door")
             answer += data
     return bytes.fromhex(json.loads(answer)["key"])
+
+
+def announce_again(door: str, sockets: str, names: dict[str, str]) -> None:
+    """Show ourselves to a gateway that has our key already, with the names of our sockets.
+
+    Nothing happens when no door is open.
+    """
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", AGAIN_SECONDS, 0))
+        try:
+            connection.connect(door)
+            _hello(connection, sockets, {"sockets": names})
+        except OSError:  # whoever woke us was not the gateway, or it has gone again
+            return
+
+
+def _hello(connection: socket.socket, sockets: str, more: dict[str, Any]) -> None:
+    directory = os.open(sockets, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        hello: dict[str, Any] = {"protocol": PROTOCOL, "pid": os.getpid(), **more}
+        socket.send_fds(connection, [json.dumps(hello).encode() + b"\n"], [directory])
+    finally:
+        os.close(directory)

@@ -13,6 +13,9 @@ request                     content                              reply (``status
 ``interrupt_request``       ``msg_id``                           SIGINT to the shell's foreground; with ``msg_id``
                                                                  that one request is ended, begun or not
 ``sockets_request``                                              ``sockets``: the guest's own, made again if need be
+``remember_request``        ``note``                             an object for the next process of the gateway's
+``recall_request``                                               ``note``, ``state pid cwd kernel_cwd``
+``relief_request``          ``marker end``                       ``more``; data: what the kernel sent meanwhile
 =========================== ==================================== ==========================================
 
 Requests about files are those of `files`: data goes in a frame behind the content, there and back.
@@ -20,6 +23,10 @@ Requests about files are those of `files`: data goes in a frame behind the conte
 The shell socket is that of a Jupyter kernel whose language is bash.
 
 News goes out on iopub: ``kernel_died`` with the content of a `Death`, unless a restart was asked for.
+
+When the last subscriber of iopub is gone, the gateway is away. Until it sends a ``relief_request`` what the guest has
+to say waits, and a `StandIn` with the ``identity`` of the note holds its place at the kernel. SIGHUP means: say hello
+again at the door.
 """
 
 from __future__ import annotations
@@ -36,14 +43,19 @@ import zmq
 
 from . import PROTOCOL
 from .bash_kernel import BashKernel
+from .door import announce_again
 from .files import Files
 from .shell import Shell
 from .sockets import Sockets
+from .stand_in import StandIn
 from .supervisor import Death, Kernel, StartFailed
 from .wire import Request, Wire
 
 #: Sockets are waited for by looking: an inotify instance could be denied by another sandbox, which shares our host uid.
 READY_POLL_MS = 5
+MAX_PIECE_BYTES = 512 * 1024
+#: Messages, of 64 KiB at most, that wait here for a gateway that is away, before bash waits.
+MAX_KEPT = 64
 
 
 class State(enum.Enum):
@@ -58,8 +70,13 @@ class State(enum.Enum):
 class Guest:
     """Holds the sandbox's kernel, one at a time."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, door: str = "") -> None:
         self._directory = directory
+        self._door = door
+        self._away = False
+        self._stand_in: StandIn | None = None
+        self._note: dict[str, Any] = {}
+        self._held: deque[list[bytes]] = deque()
         self._wire: Wire
         self._state = State.NONE
         self._kernel: Kernel | None = None
@@ -76,7 +93,8 @@ class Guest:
         self._wakeup.setblocking(False)
         self._wakeup_writer.setblocking(False)
         signal.set_wakeup_fd(self._wakeup_writer.fileno(), warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
+        for number in (signal.SIGCHLD, signal.SIGHUP):
+            signal.signal(number, lambda *_: None)
         signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 
     def run(self, key: bytes) -> None:
@@ -85,26 +103,28 @@ class Guest:
         while True:
             stderr = self._kernel.stderr_fd if self._kernel else -1
             shell = self._bash.shell
-            sources: list[Any] = [self._control, self._iopub, self._stdin, self._wakeup]
+            wakeup = self._wakeup.fileno()  # zmq.select gives back numbers for what is not its own
+            sources: list[Any] = [self._control, self._iopub, self._stdin, wakeup]
             sources += [self._shell_channel] if self._flowing else []
             sources += shell.readable() if self._flowing else []
             sources += [stderr] if stderr >= 0 else []
-            sinks: list[Any] = shell.writable() if self._flowing else [self._iopub]
+            waiting: list[Any] = [] if self._away else [self._iopub]
+            sinks: list[Any] = shell.writable() if self._flowing else waiting
             readable, writable, _ = zmq.select(sources, sinks, [], self._patience())
             if self._iopub in writable:
                 self._flush()
             for fd in {*readable, *writable}:
-                if isinstance(fd, int) and fd != stderr and fd in {*shell.readable(), *shell.writable()}:
+                if isinstance(fd, int) and fd not in (stderr, wakeup) and fd in {*shell.readable(), *shell.writable()}:
                     shell.ready(fd)
             if stderr in readable and self._kernel:
                 self._kernel.read_stderr()
-            if self._wakeup in readable:
-                self._wakeup.recv(4096)
+            if wakeup in readable and signal.SIGHUP in self._wakeup.recv(4096):
+                self._announce_again()
             self._reap()
             if self._control in readable:
                 self._serve(self._control.recv_multipart())
-            if self._iopub in readable:
-                self._iopub.recv_multipart()
+            if self._iopub in readable and self._iopub.recv_multipart()[0][:1] == b"\0":
+                self._left_alone()
             if self._stdin in readable:
                 self._stdin.recv_multipart()
             if self._shell_channel in readable:
@@ -125,13 +145,15 @@ class Guest:
     @property
     def _flowing(self) -> bool:
         """Whether the gateway takes what we publish; while it does not, the shell's output waits in its pipes."""
-        return not self._unsent
+        return len(self._unsent) < (MAX_KEPT if self._away else 1)
 
     def _publish(self, msg_type: str, content: dict[str, Any], parent: bytes = b"{}") -> None:
         self._unsent.append([msg_type.encode(), *self._wire.pack(msg_type, content, parent)])
         self._flush()
 
     def _flush(self) -> None:
+        if self._away:
+            return
         try:
             while self._unsent:
                 self._iopub.send_multipart(self._unsent[0], zmq.NOBLOCK)
@@ -141,7 +163,52 @@ class Guest:
 
     def _reply_on_shell(self, request: Request, content: dict[str, Any]) -> None:
         frames = self._wire.pack(request.msg_type.replace("_request", "_reply"), content, request.header)
-        self._shell_channel.send_multipart([*request.identities, *frames])
+        self._held.append([*request.identities, *frames])
+        if not self._away:
+            self._send_held()
+
+    def _send_held(self) -> None:
+        while self._held:
+            self._shell_channel.send_multipart(self._held.popleft())
+
+    def _left_alone(self) -> None:
+        """The gateway has gone."""
+        self._away = True
+        identity = self._note.get("identity")
+        if isinstance(identity, str) and self._kernel and self._state is State.RUNNING:
+            if not self._stand_in:
+                self._stand_in = self._sockets.stand_in(self._kernel.name)
+            self._stand_in.take(identity.encode())
+
+    def _relieve(self, request: Request) -> None:
+        """Give the gateway what waited for it, a piece at a time; after the last it has its place again."""
+        data, done = b"", True
+        if self._stand_in and not request.content.get("end"):
+            data, done = self._stand_in.piece(str(request.content.get("marker", "")).encode(), MAX_PIECE_BYTES)
+        self._reply(request, {"status": "ok", "more": not done}, data)
+        if done:
+            self._end_stand_in()
+            self._away = False
+            self._send_held()
+            self._flush()
+
+    def _prove(self, request: Request) -> None:
+        """Let whoever asks learn that it is subscribed; said at once, while the rest may wait."""
+        frames = self._wire.pack("status", {"execution_state": "idle"}, request.header)
+        try:
+            self._iopub.send_multipart([b"status", *frames], zmq.NOBLOCK)
+        except zmq.Again:
+            return
+
+    def _end_stand_in(self) -> None:
+        if self._stand_in:
+            self._stand_in.close()
+            self._stand_in = None
+
+    def _recall(self) -> dict[str, Any]:
+        pid = self._kernel.pid if self._kernel else 0
+        here = {"cwd": self._bash.shell.cwd, "kernel_cwd": _directory_of(pid)}
+        return {"note": self._note, "state": self._state.name, "pid": pid, **here}
 
     def _serve(self, frames: list[bytes]) -> None:
         request = self._wire.unpack(frames)
@@ -149,6 +216,14 @@ class Guest:
             return
         if request.msg_type == "kernel_info_request":
             self._reply(request, {"status": "ok", "protocol": PROTOCOL, "implementation": "sandkasten-guest"})
+            self._prove(request)
+        elif request.msg_type == "remember_request":
+            self._note = dict(request.content["note"])
+            self._reply(request, {"status": "ok"})
+        elif request.msg_type == "recall_request":
+            self._reply(request, {"status": "ok", **self._recall()})
+        elif request.msg_type == "relief_request":
+            self._relieve(request)
         elif request.msg_type == "kernel_signal_request":
             if self._kernel:
                 self._kernel.signal(request.content["signum"])
@@ -164,13 +239,20 @@ class Guest:
             self._reply(request, {"status": "ok"})
         elif request.msg_type in ("kernel_start_request", "kernel_restart_request") and self._state is State.NONE:
             self._start(request)
-        elif request.msg_type == "kernel_restart_request" and self._state is State.RUNNING:
+        elif request.msg_type == "kernel_restart_request":
             self._asked = request
             self._enter(State.STOPPING, request.content["grace"])
         elif found := self._files.answer(request.msg_type.removesuffix("_request"), request.content, request.data):
             self._reply(request, *found)
         else:
             self._reply(request, _error(f"{request.msg_type} is not possible while {self._state.name}"))
+
+    def _announce_again(self) -> None:
+        try:
+            names = self._sockets.names(self._kernel.name if self._kernel else "")
+        except (OSError, zmq.ZMQError):
+            names = {}
+        announce_again(self._door, self._directory, names)
 
     def _name_sockets(self, request: Request) -> None:
         try:
@@ -242,6 +324,13 @@ class Guest:
     def _reply(self, request: Request, content: dict[str, Any], data: bytes = b"") -> None:
         frames = self._wire.pack(request.msg_type.replace("_request", "_reply"), content, request.header)
         self._control.send_multipart([*request.identities, *frames, *([data] if data else [])])
+
+
+def _directory_of(pid: int) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/cwd") if pid else ""
+    except OSError:
+        return ""
 
 
 def _error(words: str) -> dict[str, Any]:

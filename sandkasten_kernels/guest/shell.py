@@ -60,6 +60,11 @@ class Shell:
         """Whether a command can be given to `run`."""
         return self._command is None and self._next is None
 
+    @property
+    def cwd(self) -> str:
+        """Where bash is, as far as it can be seen."""
+        return self._directory_of_bash()
+
     def run(self, command: Command) -> None:
         """Run a command; starts bash when none runs."""
         self._next = command

@@ -8,6 +8,8 @@ from typing import Any
 
 import zmq
 
+from .stand_in import StandIn
+
 MAX_REQUEST_BYTES = 64 * 1024 * 1024
 MAX_REPAIRS = 100
 
@@ -24,6 +26,10 @@ class Sockets:
         self.shell = self._make("shell", zmq.ROUTER)
         self.stdin = self._make("stdin", zmq.ROUTER)
         self.iopub = self._make("iopub", zmq.XPUB)
+
+    def stand_in(self, kernel: str) -> StandIn:
+        """Return what can hold the gateway's place at ``kernel``, the first word of its files."""
+        return StandIn(self._context, self._directory, kernel)
 
     def names(self, kernel: str) -> dict[str, str]:
         """Return under which name each socket can be connected to; one that was removed or replaced gets another.

@@ -1,0 +1,71 @@
+"""A Docker engine of a test's own, which can be restarted: the machine's is everybody's."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+
+import docker
+
+PATIENCE_SECONDS = 60
+LIVE_RESTORE = "--live-restore"
+
+
+class Dockerd:
+    """A ``dockerd`` with its data in a directory of its own, without networks."""
+
+    def __init__(self, *images: str) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="sk-dockerd-", dir="/tmp"))
+        self._images = images
+        self._live = False
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = f"unix://{self._folder}/docker.sock"
+        self.log = self._folder / "log"
+
+    def __enter__(self) -> Dockerd:
+        self.start()
+        with subprocess.Popen(["docker", "save", *self._images], stdout=subprocess.PIPE) as saved:
+            load = ["docker", "-H", self.url, "load"]
+            subprocess.run(load, stdin=saved.stdout, check=True, capture_output=True, timeout=240)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.stop()
+        if self._live:
+            self.start()  # without live-restore: what still runs ends
+            self.stop()
+        mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+        for mount in [mount for mount in mounts if mount.startswith(f"{self._folder}/")]:
+            subprocess.run(["umount", "--lazy", mount], check=True)
+        shutil.rmtree(self._folder)
+
+    def start(self, *options: str) -> None:
+        """Return when the engine answers."""
+        self._live = LIVE_RESTORE in options
+        command = ["dockerd", f"--data-root={self._folder}/root", f"--exec-root={self._folder}/exec"]
+        command += [f"--pidfile={self._folder}/pid", f"--host={self.url}", "--bridge=none", "--iptables=false"]
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen([*command, *options], stdout=log, stderr=log, start_new_session=True)
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                with contextlib.closing(docker.DockerClient(base_url=self.url)) as client:
+                    client.ping()
+                return
+            except docker.errors.DockerException:
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    raise AssertionError(f"dockerd did not start:\n{self.log.read_text()[-3000:]}") from None
+                time.sleep(0.1)
+
+    def stop(self) -> None:
+        """Return when the engine has ended."""
+        if self._process:
+            self._process.send_signal(signal.SIGTERM)
+            self._process.wait(PATIENCE_SECONDS)
+            self._process = None

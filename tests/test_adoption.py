@@ -1,0 +1,287 @@
+"""The gateway is killed or stopped, and its sandboxes live on: the next process goes on with them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+
+from .engine_cable import EngineCable, Mode
+from .gateway import Gateway
+from .kernel_client import Api, KernelSocket, execute_content
+from .lab import LabServer, LabSocket
+
+pytestmark = pytest.mark.docker
+
+CONFIG = "pool: {images: {python: 1}}\nenv_names: [SECRET]\n"
+KEEP = f"{CONFIG}on_stop: keep\n"
+SECRET = "correct-horse-battery"
+COUNT = "import time\nfor number in range(50):\n    print(number)\n    time.sleep(0.1)\n"
+
+
+async def v1(api: Api, method: str, path: str, status: int = 200, **body: Any) -> Any:
+    """Return what ``/v1`` answers."""
+    response = await api.request(method, f"/v1{path}", body if method == "POST" else None)
+    assert response.code == status, response.body
+    return json.loads(response.body)
+
+
+async def output(api: Api, session: str, **job: str) -> str:
+    """Return what code or a command says."""
+    return str((await v1(api, "POST", f"/sessions/{session}/exec", **job))["output"])
+
+
+async def warm(api: Api, count: int = 1) -> None:
+    while (await api.pool())["warm"] < count:
+        await asyncio.sleep(0.1)
+
+
+async def restarted(gateway: Gateway, number: signal.Signals = signal.SIGKILL, away: float = 0.0) -> Api:
+    """Return the API of the gateway's next process; nobody answers for ``away`` seconds."""
+    await asyncio.to_thread(gateway.stop, number)
+    await asyncio.sleep(away)
+    await asyncio.to_thread(gateway.start_again)
+    return Api(gateway.url, gateway.token)
+
+
+async def test_after_kill_9_sessions_go_on_with_all_that_is_in_them(tmp_path: Path) -> None:
+    with Gateway(tmp_path, CONFIG) as running:
+        async with Api(running.url, running.token) as api:
+            idle = await api.create(env={"SECRET": SECRET})
+            await (await api.connect(idle)).execute("x = 41")
+            wanted = {"workspace_id": "thesis", "name": "n", "labels": {"a": "b"}, "ttl_seconds": 500}
+            session = await v1(api, "POST", "/sessions", 201, **wanted)
+            await output(api, session["id"], cmd="cd /tmp; y=9; echo kept > /workspace/file")
+            await output(api, session["id"], code="import os; os.chdir('/'); z = 5")
+            bash, busy = await api.create(name="bash"), await api.create()
+            shell = await api.connect(bash, query="?session_id=bash")
+            await shell.execute("cd /etc; w=1")
+            cell = await begun(await api.connect(busy, query="?session_id=busy"), COUNT)
+            command = await begun(shell, "for i in 0 1 2; do echo $i; sleep 1; done")
+            document = {"path": "a.ipynb", "name": "a", "type": "notebook", "kernel": {"id": idle}}
+            notebook = json.loads((await api.request("POST", "/api/sessions", document)).body)
+            await warm(api)
+            kernels, before = await api.kernels(), set(running.containers())
+            being_made = asyncio.ensure_future(api.create())
+            async with asyncio.timeout(60):
+                while set(running.containers()) == before and (await api.pool())["warm"]:
+                    await asyncio.sleep(0.01)
+            began = time.monotonic()
+            again = await restarted(running, away=1.5)
+            assert time.monotonic() - began < 30  # JupyterLab comes back for 33 s
+            await asyncio.gather(being_made, return_exceptions=True)
+        async with again as api:
+            after = {kernel["id"]: kernel for kernel in await api.kernels()}
+            assert {kernel["id"] for kernel in kernels} <= after.keys()
+            (found,) = await api.get("/api/sessions")
+            names = ("id", "path", "name", "type")
+            assert [found[name] for name in names] == [notebook[name] for name in names]
+            assert found["kernel"]["id"] == idle
+
+            socket = await api.connect(idle)
+            assert (await socket.execute("import os; print(x, os.environ['SECRET'])")).stream() == f"41 {SECRET}\n"
+            assert (await api.request("POST", f"/api/kernels/{idle}/restart")).code == 200
+            socket = await api.connect(idle)
+            assert (await socket.execute("import os; print(os.environ['SECRET'])")).stream() == f"{SECRET}\n"
+
+            now = await v1(api, "GET", f"/sessions/{session['id']}")
+            same = {"workspace_id", "name", "labels", "ttl_seconds", "created_at", "container_id", "acquire_source"}
+            assert {name: now[name] for name in same} == {name: session[name] for name in same}
+            assert (now["status"], now["cwd"]) == ("running", "/tmp")
+            assert await output(api, session["id"], cmd="echo $y $PWD; cat /workspace/file") == "9 /tmp\nkept\n"
+            assert await output(api, session["id"], code="print(z, os.getcwd())") == "5 /\n"
+            (workspace,) = (await v1(api, "GET", "/workspaces"))["workspaces"]
+            assert workspace["session_ids"] == [session["id"]]
+            assert (await v1(api, "DELETE", "/workspaces/thesis", 409))["error_code"] == "WORKSPACE_IN_USE"
+
+            counted = await (await api.connect(busy, query="?session_id=busy")).result(cell)
+            numbers = [int(word) for word in counted.stream().split()]
+            assert numbers == list(range(numbers[0], 50))
+            assert [message.msg_type for message in counted.messages[-2:]] == ["status", "execute_reply"]
+            shell = await api.connect(bash, query="?session_id=bash")
+            told = await shell.result(command)
+            assert (told.stream(), told.reply["status"]) == ("1\n2\n", "ok")
+            assert (await shell.execute("echo $w $PWD")).stream() == "1 /etc\n"
+    running.assert_nothing_left()
+    assert SECRET.encode() not in b"".join(path.read_bytes() for path in running.data_dir.glob("sessions.sqlite*"))
+    assert "Traceback" not in running.log.read_text()
+
+
+async def begun(socket: KernelSocket, code: str) -> str:
+    """Return the id of an execution that has printed its first line."""
+    cell = await socket.send("execute_request", execute_content(code))
+    await socket.until("stream")
+    return cell
+
+
+async def test_what_ended_while_the_gateway_was_away_is_told_with_its_reason(
+    tmp_path: Path, engine: docker.DockerClient
+) -> None:
+    other_folder, folder = tmp_path / "other", tmp_path / "killed"
+    other_folder.mkdir()
+    folder.mkdir()
+    with Gateway(other_folder, "pool: {images: {base: 1}}\n") as other, Gateway(folder, CONFIG) as running:
+        async with Api(running.url, running.token) as api:
+            killed, removed = [await v1(api, "POST", "/sessions", 201, image="base") for _ in range(2)]
+            await warm(api)
+        others = set(other.containers())
+        await asyncio.to_thread(running.stop, signal.SIGKILL)
+        engine.api.kill(killed["container_id"])
+        engine.api.remove_container(removed["container_id"], force=True)
+        labels = {"sandkasten.instance": running.instance, "sandkasten.sandbox": "nobody"}
+        nobodys = engine.containers.create("sandbox-runtime:base", labels=labels)
+        async with await restarted(running) as api:
+            for session, words in (
+                (killed, "ended while the gateway was away (killed"),
+                (removed, "was removed while"),
+            ):
+                info = await v1(api, "GET", f"/sessions/{session['id']}")
+                assert info["status"] == "crashed"
+                assert words in info["reason"]
+                assert words in (await v1(api, "POST", f"/sessions/{session['id']}/exec", 410, cmd="true"))["message"]
+            assert nobodys.id not in running.containers()
+            assert set(other.containers()) == others
+    running.assert_nothing_left()
+    other.assert_nothing_left()
+
+
+async def test_a_kernel_that_dies_while_the_gateway_is_away_is_started_again_and_its_client_told(
+    tmp_path: Path, engine: docker.DockerClient
+) -> None:
+    with Gateway(tmp_path, "pool: {enabled: false}\n") as running:
+        async with Api(running.url, running.token) as api:
+            kernel = await api.create(env={"KERNEL_A": "1"})
+            socket = await api.connect(kernel, query="?session_id=a")
+            await begun(socket, "import os, threading, time\nprint('a', flush=True)\ntime.sleep(1)\nos._exit(3)")
+            async with await restarted(running, away=2.0) as api:
+                socket = await api.connect(kernel, query="?session_id=a")
+                assert "exit code 3" in (await socket.until("stream", name="stderr")).content["text"]
+                assert (await socket.execute("import os; print(os.environ['KERNEL_A'])")).stream() == "1\n"
+    running.assert_nothing_left()
+
+
+async def test_code_in_a_sandbox_can_neither_pose_as_its_guest_nor_keep_it_from_coming_back(tmp_path: Path) -> None:
+    with Gateway(tmp_path, "pool: {enabled: false}\n") as running:
+        async with Api(running.url, running.token) as api:
+            kernel = await api.create()
+            await (await api.connect(kernel)).execute(INTRUDER)
+            async with await restarted(running) as api:
+                assert (await (await api.connect(kernel)).execute("print(len(callers))")).stream() == "8\n"
+    running.assert_nothing_left()
+
+
+INTRUDER = """
+import glob, json, os, socket, threading, time
+x = 41
+for name in glob.glob("/run/sandkasten/guest-*"):
+    os.unlink(name)
+
+def call():
+    while True:
+        with socket.socket(socket.AF_UNIX) as caller:
+            try:
+                caller.connect("/run/gateway/hello.sock")
+                hello = json.dumps({"protocol": 2, "pid": 1}).encode() + b"\\n"
+                socket.send_fds(caller, [hello], [os.open("/tmp", os.O_PATH)])
+                caller.recv(100)
+            except OSError:
+                time.sleep(0.001)
+
+callers = [threading.Thread(target=call, daemon=True) for _ in range(8)]
+for caller in callers:
+    caller.start()
+"""
+
+
+async def test_a_gateway_that_keeps_hands_over_and_stop_all_ends_everything(tmp_path: Path) -> None:
+    gateway = Gateway(tmp_path, KEEP)
+    gateway.start()
+    try:
+        async with Api(gateway.url, gateway.token) as api:
+            session = (await v1(api, "POST", "/sessions", 201, workspace_id="stays"))["id"]
+            await output(api, session, cmd="v=7; echo kept > /workspace/file")
+            socket = await api.connect(await api.create(), query="?session_id=a")
+            cell = await begun(socket, COUNT)
+            await warm(api)
+            before = set(gateway.containers())
+            assert "on_stop: keep" in gateway.log.read_text()
+            again = await restarted(gateway, signal.SIGTERM)
+            assert gateway.process.poll() is None
+        async with again as api:
+            assert set(gateway.containers()) == before
+            assert await output(api, session, cmd="echo $v") == "7\n"
+            kernel = next(kernel["id"] for kernel in await api.kernels() if kernel["id"] != session)
+            assert (await (await api.connect(kernel, query="?session_id=a")).result(cell)).reply["status"] == "ok"
+        said = await stopped("--all", gateway)
+        assert "the gateway on" in said
+        assert "2 sessions were ended" in said
+        assert await asyncio.to_thread(gateway.stop) == 0
+        gateway.assert_nothing_left()
+        assert (gateway.data_dir / "workspaces/stays/data/file").read_text() == "kept\n"
+        assert "no gateway runs" in await stopped("--all", gateway)
+        async with await restarted(gateway) as api:
+            assert await api.kernels() == []
+            assert (await v1(api, "GET", f"/sessions/{session}"))["status"] == "destroyed"
+            await api.create()
+        await asyncio.to_thread(gateway.stop, signal.SIGKILL)
+        assert "1 sessions were ended" in await stopped("--all", gateway)
+        assert gateway.containers() == []
+    finally:
+        await asyncio.to_thread(gateway.stop)
+        await stopped("--all", gateway)
+    assert "Traceback" not in gateway.log.read_text()
+
+
+async def stopped(option: str, gateway: Gateway) -> str:
+    """Return what ``sandkasten-kernels stop`` says."""
+    command = [sys.executable, "-m", "sandkasten_kernels", "stop", option, f"--data-dir={gateway.data_dir}"]
+    ran = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=120, check=False)
+    assert ran.returncode == 0, ran.stderr
+    return ran.stderr
+
+
+async def test_a_connected_jupyterlab_simply_goes_on(tmp_path: Path) -> None:
+    folder = tmp_path / "lab"
+    folder.mkdir()
+    with Gateway(tmp_path, CONFIG) as running:
+        async with LabServer(folder, running.url, running.token) as server, Api(server.url, server.token) as lab:
+            wanted = {"path": "a.ipynb", "name": "", "type": "notebook", "kernel": {"name": "python3"}}
+            notebook = json.loads((await lab.request("POST", "/api/sessions", wanted)).body)
+            page = await LabSocket.open(server.url, server.token, notebook["kernel"]["id"])
+            cell = await begun(page, COUNT)
+            async with await restarted(running) as api:
+                counted = await page.result(cell)
+                assert counted.stream().split()[-1] == "49"
+                assert (await page.execute("print(number)")).stream() == "49\n"
+                assert [session["id"] for session in await lab.get("/api/sessions")] == [notebook["id"]]
+                assert [kernel["id"] for kernel in await api.kernels()] == [notebook["kernel"]["id"]]
+    running.assert_nothing_left()
+
+
+async def test_a_start_without_the_engine_destroys_nothing(tmp_path: Path) -> None:
+    async with EngineCable(tmp_path / "docker.sock") as cable:
+        gateway = Gateway(tmp_path, "pool: {enabled: false}\n", env={"DOCKER_HOST": cable.url})
+        await asyncio.to_thread(gateway.start)
+        try:
+            async with Api(gateway.url, gateway.token) as api:
+                kernel = await api.create()
+                await (await api.connect(kernel)).execute("x = 42")
+            await asyncio.to_thread(gateway.stop, signal.SIGKILL)
+            await cable.become(Mode.CUT)
+            with pytest.raises(AssertionError, match="no Docker engine answers"):
+                await asyncio.to_thread(gateway.start)
+            await cable.become(Mode.WHOLE)
+            async with await restarted(gateway) as api:
+                assert (await (await api.connect(kernel)).execute("print(x)")).stream() == "42\n"
+        finally:
+            await cable.become(Mode.WHOLE)
+            await asyncio.to_thread(gateway.stop)
+    gateway.assert_nothing_left()
