@@ -327,7 +327,7 @@ async def test_the_keyboard_alone_is_enough(chromium: Browser, watched: Gateway,
 @pytest.mark.parametrize("theme", ["dark", "light"])
 async def test_axe_finds_nothing_serious(chromium: Browser, watched: Gateway, api: Api, theme: str) -> None:
     name = await session(api, name="looked at", labels={"team": "data"})
-    for size in ((1360, 900), PHONE):
+    for size in ((1360, 900), (900, 1000), PHONE):
         async with shown(chromium, watched.url, watched.token, size=size) as page:
             await page.evaluate("theme => localStorage.setItem('sandkasten-theme', theme)", theme)
             for path in ("/", f"/sessions/{name}"):
