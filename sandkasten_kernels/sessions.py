@@ -235,8 +235,14 @@ class Sessions:
         session = self._sessions.get(session_id)
         self._check_expected(session_id)
         if session is None or session.owner != owner:
-            raise UnknownKernel(f"there is no kernel {session_id[:64]!r}")
+            raise UnknownKernel(self._why_unknown(session_id, owner))
         return session
+
+    def _why_unknown(self, session_id: str, owner: str) -> str:
+        record = self._store.get(session_id)
+        if record is None or record.owner != owner:
+            return f"there is no kernel {session_id[:64]!r}"
+        return f"this kernel has ended ({record.status}): {record.reason}"
 
     def running(self, session_id: str, owner: str = OWNER) -> Session:
         """Return a session that can be used, and renew its life. Raises `UnknownKernel`, `SessionEnded`."""

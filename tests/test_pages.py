@@ -398,7 +398,9 @@ async def test_two_hundred_sessions_stay_smooth(chromium: Browser) -> None:
     crowd = Crowd(200)
     feed = StatusFeed(crowd.take, Activity(), logging.getLogger(__name__))
     nothing = cast(Any, None)
-    services = Services(Authenticator("t"), *[nothing] * 4, Web(), nothing, Limits(), *[nothing] * 3, feed)
+    services = Services(
+        Authenticator("t"), *[nothing] * 4, Web(), nothing, Limits(), *[nothing] * 3, feed, settings=nothing
+    )
     server = http_server(services)
     sock, port = bind_unused_port()
     server.add_socket(sock)
