@@ -3,7 +3,7 @@
 The SDK's names (`SandboxClient`, `SyncSandboxClient` and the rest of `client`) are loaded when first asked for.
 """
 
-import importlib
+import importlib.util
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,7 +13,8 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    if not name.startswith("_"):
+    # a module of the package is asked for here too, before it is imported
+    if not name.startswith("_") and importlib.util.find_spec(f"{__name__}.{name}") is None:
         client = importlib.import_module(".client", __name__)
         if name in client.__all__:
             return getattr(client, name)

@@ -16,6 +16,7 @@ from .store import Record, Store
 __all__ = ["Chronicle"]
 
 FORGET_SECONDS = 60.0
+REFUSED_SECONDS = 1.0
 
 
 class Chronicle:
@@ -25,6 +26,8 @@ class Chronicle:
         self._store = store
         self._events = events
         self._log = log
+        self._refused = ("", 0.0)
+        self._not_told = 0
         self._forgetting: asyncio.TimerHandle | None = None
 
     def forget_after(self, retention: Callable[[], float], sessions: Iterable[Session]) -> None:
@@ -60,8 +63,14 @@ class Chronicle:
         self._log.info("kernel %s created (%s, %s)", session.id, session.kernel.spec.name, session.acquire_source)
 
     def refused(self, error: SandkastenError, image: str, workspace_id: str) -> None:
-        """A session that was asked for was not made."""
-        self._events.record("refused", reason=error.message, code=error.code, image=image, workspace_id=workspace_id)
+        """A session that was asked for was not made; of many for the same cause one a second is told."""
+        now = time.monotonic()
+        if error.code == self._refused[0] and now < self._refused[1] + REFUSED_SECONDS:
+            self._not_told += 1
+            return
+        self._refused, more, self._not_told = (error.code, now), self._not_told, 0
+        details = {"code": error.code, "image": image, "workspace_id": workspace_id}
+        self._events.record("refused", reason=error.message, **details, more_before=more or None)
 
     def used(self, session: Session) -> None:
         """Somebody uses a session."""

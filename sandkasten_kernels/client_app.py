@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import io
 import json
 import os
 import signal
@@ -54,6 +55,9 @@ class ClientApp(Application):
     def start(self) -> None:
         """Run, and exit with its code. Raises `ConfigError`."""
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # so that a session is ended first
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")  # what a program says may not be in the terminal's characters
         try:
             with SyncSandboxClient(base_url=self.options.url, retry_for=RETRY_SECONDS) as client:
                 code = self.run(client)

@@ -264,6 +264,13 @@ class KernelLink:
             self.publish("stream", {"name": "stderr", "text": f"{words}\n"}, request.header)
         return [request.msg_id for request in executing]
 
+    def announce_end(self, ename: str, words: str, state: str) -> None:
+        """Tell every client that the process has ended, and what is the kernel's state now; what waits ends with it."""
+        self.execution_state = state
+        if not self.fail_open_requests(ename, words):
+            self.publish("stream", {"name": "stderr", "text": f"{words}\n"})
+        self.publish("status", {"execution_state": state})
+
     def fail_open_requests(self, ename: str, reason: str) -> bool:
         """Answer every request that waits for the kernel with an error and ``idle``, so that no client hangs.
 

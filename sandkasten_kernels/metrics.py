@@ -107,7 +107,7 @@ class Metrics:
     def requested(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count a request; a WebSocket's is counted and not timed."""
         method = method if method in _METHODS else "other"
-        self._requests.labels(route, method, f"{status // 100}xx").inc()
+        self._requests.labels(route, method, str(status)).inc()
         if status != 101:
             self._seconds.labels(route, method).observe(seconds)
 

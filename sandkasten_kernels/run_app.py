@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from .client import Image, RunChunk, SandboxError, SyncSandboxClient
@@ -13,6 +15,9 @@ from .client_app import ClientApp
 __all__ = ["RunApp"]
 
 TIMED_OUT = 124
+LEFT_SECONDS = 60
+"""So long the session of a `run` that was killed outlives it."""
+
 _EXIT_NOTE = re.compile(r".*UserWarning: To exit: use 'exit', 'quit', or Ctrl-D\.\n.*\n")
 """What IPython says to a person who tried to leave; here it is the program that ended itself."""
 
@@ -39,9 +44,10 @@ class RunApp(ClientApp):
 
     def run(self, client: SyncSandboxClient) -> int:
         file = self.options.file
-        code = sys.stdin.read() if file == "-" else Path(file).read_text()
-        with client.create_session(image=self.options.image, workspace_id=self.options.workspace) as session:
-            ended_by = None
+        code = sys.stdin.read() if file == "-" else Path(file).read_text("utf-8-sig")
+        wanted = {"image": self.options.image, "workspace_id": self.options.workspace}
+        with client.create_session(**wanted, ttl_seconds=LEFT_SECONDS) as session:
+            ended_by, numbers = None, itertools.count(1)
             for chunk in session.run_stream(code, timeout_ms=round(1000 * self.options.timeout)):
                 if chunk.done:
                     return TIMED_OUT if chunk.timed_out else _code(chunk, ended_by)
@@ -49,13 +55,13 @@ class RunApp(ClientApp):
                 if error and error.name == "SystemExit":
                     ended_by = error.value
                 else:
-                    _show(chunk)
+                    _show(chunk, numbers)
         raise SandboxError("the program's end was not told")
 
 
-def _show(chunk: RunChunk) -> None:
+def _show(chunk: RunChunk, numbers: Iterator[int]) -> None:
     if chunk.display and chunk.display.image:
-        print(f"saved {_save(chunk.display.image)}", file=sys.stderr)
+        print(f"saved {_save(chunk.display.image, numbers)}", file=sys.stderr)
         return
     if chunk.display and chunk.display.kind == "execute_result":
         return  # a program's last value is a notebook's to show
@@ -75,14 +81,12 @@ def _code(chunk: RunChunk, ended_by: str | None) -> int:
     return 1
 
 
-def _save(image: Image) -> Path:
+def _save(image: Image, numbers: Iterator[int]) -> Path:
     """Write a figure to the next name that is free."""
-    number = 1
     while True:
-        path = Path(f"figure-{number}.{image.extension}")
+        path = Path(f"figure-{next(numbers)}.{image.extension}")
         try:
             path.touch(exist_ok=False)
         except FileExistsError:
-            number += 1
             continue
         return image.save(path)

@@ -15,6 +15,9 @@ from .workspace_name import workspace_name
 
 __all__ = ["WorkspacesApp"]
 
+LEFT_SECONDS = 60
+"""So long the session of an import that was killed outlives it."""
+
 
 class WorkspacesApp(ClientApp):
     """Lists the workspaces; writes one to stdout as a tar archive, makes a new one of the archive on stdin, or
@@ -97,6 +100,6 @@ def _import(client: SyncSandboxClient, name: str) -> None:
     """Make a workspace of an archive. Raises `SandboxError` where there is one of the name."""
     if any(info.id == name for info in client.list_workspaces()):
         raise SandboxError(f"there is a workspace {name} already: delete it, or choose another name")
-    with client.create_session(image=None, workspace_id=name) as session:
+    with client.create_session(image=None, workspace_id=name, ttl_seconds=LEFT_SECONDS) as session:
         count = session.unpack(sys.stdin.buffer)
     print(f"{count} files are in workspace {name}", file=sys.stderr)

@@ -7,6 +7,7 @@ import { bytes, clock, count, milliseconds } from "./format.js";
 const HOUR = 3600;
 const SHORTEST = 600;
 const HEIGHT = 132;
+const POWERS = Array.from({ length: 32 }, (_, index) => 2 ** (index + 8));
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
@@ -59,7 +60,7 @@ export class Chart {
     this.plot = new uPlot({
       width: this.figure.clientWidth || 300,
       height: HEIGHT,
-      padding: [8, 0, 0, 0],
+      padding: [8, axes.length > 2 ? 0 : 16, 0, 0],
       legend: { show: false },
       cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false } },
       hooks: { setCursor: [() => this.tell()] },
@@ -119,7 +120,7 @@ export const CHARTS = {
     headline: (rows) => count(sum(rows, 1)),
     series: [
       { label: "created", column: 1, colour: "--accent", scale: "n", bars: true, format: count, least: 4, width: 30, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000] },
-      { label: "took p50", column: 2, colour: "--blue", scale: "ms", format: milliseconds, least: 20, width: 52, spanGaps: true, dots: true },
+      { label: "p50", column: 2, colour: "--blue", scale: "ms", format: milliseconds, least: 20, width: 52, spanGaps: true, dots: true },
       { label: "p95", column: 3, colour: "--red", scale: "ms", format: milliseconds, spanGaps: true, dots: true },
     ],
   },
@@ -128,14 +129,14 @@ export const CHARTS = {
     headline: (rows) => `${count(sum(rows, 4))}, ${bytes(sum(rows, 5))}`,
     series: [
       { label: "messages / s", column: 4, colour: "--accent", scale: "n", format: (value) => (value && value < 10 ? value.toFixed(1) : count(value)), fill: true, least: 2, width: 36, each: 1 },
-      { label: "bytes / s", column: 5, colour: "--blue", scale: "b", format: bytes, least: 1024, width: 56, each: 1 },
+      { label: "bytes / s", column: 5, colour: "--blue", scale: "b", format: bytes, least: 1024, width: 56, each: 1, incrs: POWERS },
     ],
   },
   memory: {
     title: "Memory",
     headline: (rows) => `${bytes(rows.at(-1)?.[6] ?? 0)} in sessions`,
     series: [
-      { label: "host", column: 7, colour: "--blue", scale: "b", format: bytes, fill: true, least: 2 ** 28, width: 56, incrs: [2 ** 26, 2 ** 27, 2 ** 28, 2 ** 29, 2 ** 30, 2 ** 31, 2 ** 32, 2 ** 33, 2 ** 34, 2 ** 35, 2 ** 36, 2 ** 37, 2 ** 38] },
+      { label: "host", column: 7, colour: "--blue", scale: "b", format: bytes, fill: true, least: 2 ** 28, width: 56, incrs: POWERS },
       { label: "sessions", column: 6, colour: "--accent", scale: "b", format: bytes, fill: true },
     ],
   },

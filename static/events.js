@@ -6,6 +6,7 @@ import { api, at, element } from "./page.js";
 
 const MAX_SHOWN = 500;
 const BAD = new Set(["died", "unresponsive", "refused"]);
+const SANDBOXES = new Set(["created", "removed"]); // of no session yet, or any more
 const GOOD = new Set(["created", "claimed", "adopted"]);
 
 export class EventList {
@@ -64,7 +65,7 @@ export class EventList {
       element("time", { className: "faint number", datetime: time }, moment(time)),
       element("span", { className: "state kind", "data-state": state }, kind),
       element("span", { className: "what" },
-        session ? element("a", { href: at(`sessions/${session}`).href }, name) : null,
+        session && SANDBOXES.has(kind) ? element("span", { className: "mono soft" }, name) : session ? element("a", { href: at(`sessions/${session}`).href }, name) : null,
         reason ? element("span", {}, reason) : null,
         more.length ? element("span", { className: "faint small" }, more.join(" · ")) : null));
   }

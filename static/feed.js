@@ -7,6 +7,8 @@ const MAX_CELLS = 100;
 const MAX_OUTPUTS = 50;
 const MAX_TEXT = 100_000;
 const MAX_PICTURE = 24 * 1024 * 1024;
+const MAX_PICTURES = 128 * 1024 * 1024;
+const MAX_DISPLAYS = 200;
 const PICTURES = ["image/png", "image/jpeg"];
 const BASE64 = /^[A-Za-z0-9+/\s]+={0,2}\s*$/;
 
@@ -97,7 +99,7 @@ class Cell {
   data(bundle, displayId) {
     this.clearIfAsked();
     const node = this.shown(bundle ?? {});
-    if (displayId) this.feed.displays.set(displayId, node);
+    if (displayId) this.feed.remember(displayId, node);
     this.put(node);
     this.feed.follow();
   }
@@ -109,6 +111,7 @@ class Cell {
       const picture = element("img", { alt: joined(bundle["text/plain"]) || "picture", className: "picture" });
       picture.addEventListener("load", () => this.feed.follow());
       picture.src = `data:${type};base64,${data.replace(/\s/g, "")}`;
+      this.feed.keep(picture, data.length);
       return picture;
     }
     const text = joined(bundle["text/plain"]);
@@ -151,7 +154,26 @@ export class Feed {
   clear() {
     this.cells.clear();
     this.displays.clear();
+    this.pictures = [];
     this.place.replaceChildren(element("div", { className: "empty" }, element("strong", {}, "Nothing yet"), "What anybody runs in this kernel is shown here as it happens."));
+  }
+
+  /** Of many pictures the last ones are kept. */
+  keep(picture, size) {
+    this.pictures.push({ picture, size });
+    let total = this.pictures.reduce((sum, one) => sum + one.size, 0);
+    while (total > MAX_PICTURES) {
+      const [oldest] = this.pictures.splice(0, 1);
+      total -= oldest.size;
+      oldest.picture.replaceWith(element("p", { className: "faint small" }, "(a picture that is no longer kept)"));
+    }
+  }
+
+  /** Know an output by its name, by which it may be changed later. */
+  remember(displayId, node) {
+    this.displays.delete(displayId);
+    this.displays.set(displayId, node);
+    if (this.displays.size > MAX_DISPLAYS) this.displays.delete(this.displays.keys().next().value);
   }
 
   follow() {
@@ -215,7 +237,7 @@ export class Feed {
         if (!old || !known) break;
         const node = known.shown(content.data ?? {});
         old.replaceWith(node);
-        this.displays.set(content.transient.display_id, node);
+        this.remember(content.transient.display_id, node);
         break;
       }
       case "error":

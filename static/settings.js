@@ -76,7 +76,7 @@ function notices() {
   else if (model && !model.exists) found.push(notice("", `There is no such file yet. Saving makes it, and the gateway reads it at each start.`));
   for (const error of model?.errors ?? []) {
     const where = error.line ? ` on line ${error.line}` : "";
-    found.push(notice("bad", `The file has an error${where}, and the gateway would not start with it. ${error.name ? `${error.name}: ` : ""}${error.message}`));
+    found.push(notice("bad", `The file has an error${where}, and the gateway would not start with it${model.text === null ? "" : "; mend it under File"}. ${error.name ? `${error.name}: ` : ""}${error.message}`));
   }
   const waiting = [...fields.values()].filter((field) => field.setting.after_restart).map((field) => field.setting.name);
   if (waiting.length) found.push(notice("warn", "Saved, and in force after a restart of the gateway: ", element("strong", {}, waiting.join(", ")), "."));

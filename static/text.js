@@ -4,14 +4,21 @@ const ESCAPES = /\x1b\[([0-9;]*)m|\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\
 
 /** Return the text as a terminal leaves it: what stands before a carriage return is written over. */
 export function overwritten(text) {
-  return text.includes("\r") ? text.replace(/\r+\n/g, "\n").replace(/[^\n]*\r(?!$)/gm, "") : text;
+  if (!text.includes("\r")) return text;
+  const lines = text.split("\n");
+  return lines.map((line, index) => {
+    let end = line.length;
+    while (end > 0 && line[end - 1] === "\r") end -= 1;
+    const kept = line.slice(line.lastIndexOf("\r", end - 1) + 1, end);
+    return index === lines.length - 1 && end < line.length ? `${kept}\r` : kept; // what comes next goes over it
+  }).join("\n");
 }
 
 function changed(style, codes) {
-  const next = { ...style };
-  for (const code of codes.split(";").map(Number)) {
-    if (code === 0) return changed({}, codes.includes(";") ? codes.slice(codes.indexOf(";") + 1) : "39");
-    if (code === 1) next.bold = "bold";
+  let next = { ...style };
+  for (const code of codes.slice(0, 64).split(";").map(Number)) {
+    if (code === 0) next = {};
+    else if (code === 1) next.bold = "bold";
     else if (code === 22) delete next.bold;
     else if (code >= 30 && code <= 37) next.colour = `ansi-${code - 30}`;
     else if (code >= 90 && code <= 97) next.colour = `ansi-${code - 90}`;

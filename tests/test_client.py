@@ -207,6 +207,8 @@ async def test_uploads_of_files_directories_and_what_is_open(session: Any, tmp_p
     for wrong, kind in ((tmp_path / "none", FileNotFoundError), (io.BytesIO(), ValueError)):
         with pytest.raises(kind):
             await session.upload(wrong)
+    with pytest.raises(TypeError, match="binary mode"), (tmp_path / "run.sh").open() as text:
+        await session.upload(text)
     with pytest.raises(ValueError, match="cannot be uploaded"):
         await session.upload(io.BytesIO(b"x"), filename='a"b')
 
@@ -257,6 +259,9 @@ async def test_events_are_listed_and_followed_over_a_lost_connection(client: Any
 
 
 async def test_errors_are_of_one_family_and_in_words(client: Any) -> None:
+    for odd in ("../none", "%2e%2e", "a b?c#d", "ü"):
+        with pytest.raises(SessionNotFound):
+            await client.get_session(odd)
     with pytest.raises(SessionNotFound, match="there is no session 'none'") as unknown:
         await client.get_session("none")
     assert (unknown.value.status_code, unknown.value.code, unknown.value.details) == (404, "SESSION_NOT_FOUND", {})
@@ -326,7 +331,8 @@ def test_the_sdk_imports_nothing_of_the_gateway() -> None:
 
 
 def test_a_typed_caller_is_checked_strictly() -> None:
-    command = [sys.executable, "-m", "mypy", "--strict", TESTS / "typed_caller.py"]
+    callers = [TESTS / "typed_caller.py", TESTS.parent / "examples" / "agent_loop.py"]
+    command = [sys.executable, "-m", "mypy", "--strict", *callers]
     checked = subprocess.run(command, cwd=TESTS.parent, capture_output=True, text=True, timeout=300, check=False)
     assert checked.returncode == 0, checked.stdout
 

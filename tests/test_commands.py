@@ -115,6 +115,22 @@ def test_run_of_stdin_exits_with_its_code(
     assert "To exit" not in ran.err
 
 
+def test_run_that_is_terminated_ends_its_session_and_what_it_runs(gateway: Gateway, tmp_path: Path) -> None:
+    with SyncSandboxClient(base_url=gateway.url, api_key=gateway.token) as client:
+        (tmp_path / "p.sh").write_text("echo begun; sleep 1000")
+        before = {info.id for info in client.list_sessions()}
+        command = [sys.executable, "-m", "sandkasten_kernels", "run", "--image=base", str(tmp_path / "p.sh")]
+        env = {**os.environ, "SANDKASTEN_DATA_DIR": str(gateway.data_dir)}
+        with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as running:
+            assert running.stdout is not None
+            assert running.stdout.readline() == "begun\n"
+            (made,) = [info for info in client.list_sessions() if info.id not in before]
+            assert (made.status, made.ttl_seconds) == ("running", 60)
+            running.terminate()
+            assert running.wait(60) == 143
+        assert client.list_sessions()[0].status == "destroyed"
+
+
 def test_run_in_a_workspace_finds_what_was_left_there(
     shell: Shell, session: SyncSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,6 +243,23 @@ def test_events_are_shown_in_lines(shell: Shell, gateway: Gateway) -> None:
     assert re.search(rf"^\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d  ended  +{ended.id[:8]}  a client destroyed it$", shown, re.M)
     (only,) = map(json.loads, shell(EventsApp, "--json", f"--since={last - 1}", "-n1").out.splitlines())
     assert only["id"] == last
+
+
+def test_events_are_followed_until_ctrl_c(gateway: Gateway) -> None:
+    with SyncSandboxClient(base_url=gateway.url, api_key=gateway.token) as client:
+        client.create_session(image="base").destroy()
+        last = client.events()[-1].id
+        command = [sys.executable, "-m", "sandkasten_kernels", "events", "-f", "--json", f"--since={last - 1}"]
+        env = {**os.environ, "SANDKASTEN_DATA_DIR": str(gateway.data_dir)}
+        with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as following:
+            assert following.stdout is not None
+            assert json.loads(following.stdout.readline())["id"] == last
+            session = client.create_session(image="base")
+            while json.loads(following.stdout.readline())["session_id"] != session.id:
+                pass
+            session.destroy()
+            following.send_signal(signal.SIGINT)
+            assert following.wait(60) == 130
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from sandkasten_kernels.handlers.server import http_server
 from sandkasten_kernels.status_feed import StatusFeed
 from sandkasten_kernels.web import Web
 
-from .browser import PATIENCE_MS, PHONE, axe_findings, browser, opened
+from .browser import DESKTOP, PATIENCE_MS, PHONE, axe_findings, browser, opened
 from .cable import Cable
 from .gateway import Gateway
 from .kernel_client import Api
@@ -93,6 +93,13 @@ async def test_one_signs_in_with_the_token_and_out_again(chromium: Browser, watc
         await page.get_by_role("button", name="Sign out").click()
         await expect(page.get_by_label("Token")).to_be_visible()
         assert await page.context.cookies() == []
+
+
+async def test_a_link_of_another_site_finds_one_signed_in(chromium: Browser, watched: Gateway) -> None:
+    async with opened(chromium, allowed_errors=("401",)) as page:
+        await page.goto(watched.url.replace("127.0.0.1", "localhost") + "/signin")
+        await page.evaluate("url => { location.href = url; }", f"{watched.url}/?token={watched.token}")
+        await expect(page.get_by_text("Live", exact=True)).to_be_visible()
 
 
 async def test_a_session_appears_without_reload_and_its_name_is_text(
@@ -174,6 +181,11 @@ async def test_a_page_shows_what_anybody_runs_and_a_cells_picture(
         await expect(picture).to_be_visible()
         assert await picture.evaluate("image => image.decode().then(() => image.naturalWidth)") > 100
         other = await api.connect(name)
+        await other.execute(
+            r"print('\x1b[1m' + '\x1b[0;' * 3000 + '\x1b[' + '0;' * 9000 + 'm10 %\r90 %\r\n' + 'x' * 90000)"
+        )
+        await expect(page.locator(".cell .stdout").last).to_contain_text("xxxx")
+        assert (await page.locator(".cell .stdout").last.text_content() or "").lstrip("\x1b[0;").startswith("90 %\nx")
         html = "from IPython.display import HTML, SVG, Javascript, display\n"
         await other.execute(
             html + f'display(HTML({EVIL!r}), SVG(\'<svg onload="alert(2)" xmlns="http://www.w3.org/2000/svg"/>\'), '
@@ -315,7 +327,7 @@ async def test_the_keyboard_alone_is_enough(chromium: Browser, watched: Gateway,
 @pytest.mark.parametrize("theme", ["dark", "light"])
 async def test_axe_finds_nothing_serious(chromium: Browser, watched: Gateway, api: Api, theme: str) -> None:
     name = await session(api, name="looked at", labels={"team": "data"})
-    for size in ((1360, 900), PHONE):
+    for size in (DESKTOP, (900, 1000), PHONE) if theme == "dark" else (DESKTOP,):
         async with shown(chromium, watched.url, watched.token, size=size) as page:
             await page.evaluate("theme => localStorage.setItem('sandkasten-theme', theme)", theme)
             for path in ("/", f"/sessions/{name}"):
@@ -386,7 +398,9 @@ async def test_two_hundred_sessions_stay_smooth(chromium: Browser) -> None:
     crowd = Crowd(200)
     feed = StatusFeed(crowd.take, Activity(), logging.getLogger(__name__))
     nothing = cast(Any, None)
-    services = Services(Authenticator("t"), *[nothing] * 4, Web(), nothing, Limits(), *[nothing] * 3, feed)
+    services = Services(
+        Authenticator("t"), *[nothing] * 4, Web(), nothing, Limits(), *[nothing] * 3, feed, settings=nothing
+    )
     server = http_server(services)
     sock, port = bind_unused_port()
     server.add_socket(sock)

@@ -207,8 +207,11 @@ async def test_a_sandbox_that_ends_is_a_crashed_session(api: Api, engine: docker
     assert answer["exit_code"] == -1
     assert "is gone" in answer["stderr"]
     info = await ended(api, session)
-    assert (info["status"], info["reason"]) == ("crashed", "its sandbox ended")
-    assert "its sandbox ended" in (await run(api, session, 410, cmd="true"))["message"]
+    assert (info["status"], info["reason"]) == (
+        "crashed",
+        "its sandbox was ended over the engine, from outside of the gateway (SIGKILL)",
+    )
+    assert "ended over the engine" in (await run(api, session, 410, cmd="true"))["message"]
 
 
 async def under_way(api: Api, session: dict[str, Any]) -> bool:

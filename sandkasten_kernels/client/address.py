@@ -40,7 +40,9 @@ def find_gateway(base_url: str | None, api_key: str | None) -> Address:
     other URL. Raises `GatewayNotFound`.
     """
     base_url = base_url or os.environ.get("SANDKASTEN_URL") or None
-    api_key = api_key or os.environ.get("SANDKASTEN_API_KEY") or None
+    api_key = (api_key or os.environ.get("SANDKASTEN_API_KEY") or "").strip() or None
+    if api_key and not (api_key.isascii() and api_key.isprintable()):
+        raise GatewayNotFound("the api_key has a character that no key has")
     if base_url:
         parts = urlsplit(base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname:

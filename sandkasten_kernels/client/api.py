@@ -9,6 +9,7 @@ import ssl
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -24,6 +25,20 @@ HEARTBEAT_SECONDS = 60.0
 """A stream that says nothing for so long is dead: the gateway sends a comment every 10 s."""
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.1, 2.0
 PASSING = (502, 503, 504, 429)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Call:
+    """A request; ``silence`` is how many seconds may pass without a byte of the answer, 0 for any number."""
+
+    method: str
+    path: str
+    json: Any = None
+    params: Mapping[str, Any] | None = None
+    body: Body | None = None
+    again: bool = False
+    streamed: bool = False
+    silence: float | None = None
 
 
 class Api:
@@ -54,38 +69,50 @@ class Api:
         ``again``: carrying it out twice is as good as once. ``patient``: the answer may take as long as it takes.
         Raises `SandboxAPIError`, `GatewayUnreachable`.
         """
-        timeout = self._timeout(None) if patient else None
-        response = await self._answer(method, path, again, True, json, params, body, timeout)
+        silence = 0.0 if patient else None
+        call = _Call(method=method, path=path, json=json, params=params, body=body, again=again, silence=silence)
+        response = await self._answer(call)
         try:
             return response.json()
         except ValueError as error:
             raise GatewayUnreachable(f"{self.address.url} is no gateway: it answered with something else") from error
 
     @asynccontextmanager
-    async def open(
-        self, method: str, path: str, *, json: Any = None, params: Mapping[str, Any] | None = None, again: bool = False
+    async def download(
+        self, path: str, params: Mapping[str, Any]
     ) -> AsyncIterator[tuple[httpx.Response, AsyncGenerator[bytes, None]]]:
-        """Give an answer whose body is read in pieces, events where there are some.
+        """Give an answer and the pieces of its body. Raises as `ask`, and `StreamError` where it is cut off."""
+        call = _Call(method="GET", path=path, params=params, again=True, streamed=True)
+        async with self._opened(call) as opened:
+            yield opened
 
-        Raises as `ask`, and `StreamError` where it is cut off.
-        """
-        timeout = self._timeout(HEARTBEAT_SECONDS)
-        response = await self._answer(method, path, again, False, json, params, None, timeout)
+    async def events(
+        self, method: str, path: str, *, json: Any = None, params: Mapping[str, Any] | None = None
+    ) -> AsyncGenerator[ServerEvent, None]:
+        """Yield server-sent events as they come, to the end of the answer. Raises as `download`."""
+        call = _Call(
+            method=method,
+            path=path,
+            json=json,
+            params=params,
+            again=method == "GET",
+            streamed=True,
+            silence=HEARTBEAT_SECONDS,
+        )
+        reader = EventReader()
+        async with self._opened(call) as (_, pieces):
+            async for piece in pieces:
+                for event in reader.feed(piece):
+                    yield event
+
+    @asynccontextmanager
+    async def _opened(self, call: _Call) -> AsyncIterator[tuple[httpx.Response, AsyncGenerator[bytes, None]]]:
+        response = await self._answer(call)
         try:
             async with aclosing(self._pieces(response)) as pieces:
                 yield response, pieces
         finally:
             await self.wire.finish(response)
-
-    async def events(
-        self, method: str, path: str, *, json: Any = None, params: Mapping[str, Any] | None = None, again: bool = False
-    ) -> AsyncGenerator[ServerEvent, None]:
-        """Yield server-sent events as they come, to the end of the answer. Raises as `open`."""
-        reader = EventReader()
-        async with self.open(method, path, json=json, params=params, again=again) as (_, pieces):
-            async for piece in pieces:
-                for event in reader.feed(piece):
-                    yield event
 
     async def _pieces(self, response: httpx.Response) -> AsyncGenerator[bytes, None]:
         try:
@@ -95,56 +122,43 @@ class Api:
         except httpx.TransportError as error:
             raise StreamError(f"the connection to {self.address.url} was lost in the midst of an answer") from error
 
-    async def _answer(
-        self,
-        method: str,
-        path: str,
-        again: bool,
-        whole: bool,
-        content: Any,
-        params: Mapping[str, Any] | None,
-        body: Body | None,
-        timeout: httpx.Timeout | None,
-    ) -> httpx.Response:
+    async def _answer(self, call: _Call) -> httpx.Response:
+        """Return an answer that is none of an error, read already where it is not streamed."""
         deadline = time.monotonic() + self._retry_for
         wait = FIRST_WAIT_SECONDS
         while True:
             try:
-                response = await self.wire.send(self._request(method, path, whole, content, params, body, timeout))
-                if whole or response.status_code >= 300:
+                response = await self.wire.send(self._request(call))
+                if not call.streamed or response.status_code >= 300:
                     await self.wire.read(response)
                 if response.status_code < 300:
                     return response
                 error: SandboxAPIError | GatewayUnreachable = api_error(response)
-                pause = _pause(response, wait, again)
+                pause = _pause(response, wait, call.again)
             except httpx.TransportError as lost:
                 error = self._unreachable(lost)
                 error.__cause__ = lost
-                pause = wait if _may_repeat(lost, again) else None
-            if pause is None or (body and body.spent) or time.monotonic() + pause > deadline:
+                pause = wait if _may_repeat(lost, call.again) else None
+            if pause is None or (call.body and call.body.spent) or time.monotonic() + pause > deadline:
                 raise error
             await self.wire.sleep(pause)
             wait = min(2 * wait, LONGEST_WAIT_SECONDS)
 
-    def _request(
-        self,
-        method: str,
-        path: str,
-        whole: bool,
-        content: Any,
-        params: Mapping[str, Any] | None,
-        body: Body | None,
-        timeout: httpx.Timeout | None,
-    ) -> httpx.Request:
-        headers = {"Accept": "*/*" if whole else "text/event-stream, */*", **(body.headers if body else {})}
+    def _request(self, call: _Call) -> httpx.Request:
+        headers = {
+            "Accept": "text/event-stream, */*" if call.streamed else "*/*",
+            **(call.body.headers if call.body else {}),
+        }
         data = None
-        if content is not None:
-            data = json.dumps(content).encode()
+        if call.json is not None:
+            data = json.dumps(call.json).encode()
             headers["Content-Type"] = "application/json"
-        options: dict[str, Any] = {"timeout": timeout} if timeout else {}
-        request = self.wire.http.build_request(method, path, content=data, params=params, headers=headers, **options)
-        if body:
-            request.stream = body
+        options: dict[str, Any] = {} if call.silence is None else {"timeout": self._timeout(call.silence or None)}
+        request = self.wire.http.build_request(
+            call.method, call.path, content=data, params=call.params, headers=headers, **options
+        )
+        if call.body:
+            request.stream = call.body
         return request
 
     def _timeout(self, read: float | None) -> httpx.Timeout:
@@ -153,7 +167,7 @@ class Api:
 
     def _unreachable(self, error: httpx.TransportError) -> GatewayUnreachable:
         if isinstance(error, httpx.ReadTimeout):
-            words = f"did not answer within {self.wire.http.timeout.read:g} s"
+            words = f"did not answer within {error.request.extensions['timeout']['read']:g} s"
         elif isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
             words = f"cannot be reached: {error}"
         else:

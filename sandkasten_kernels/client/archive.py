@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import posixpath
 import re
@@ -36,7 +37,12 @@ _UNSAFE = re.compile(r'["\\\x00-\x1f\x7f]')
 
 
 def form_of(source: BinaryIO, name: str, dest_path: str, progress: Progress | None) -> Body:
-    """Return a form that uploads what is left of a file. Raises `ValueError` for a name that no form can carry."""
+    """Return a form that uploads what is left of a file.
+
+    Raises `ValueError` for a name that no form can carry, `TypeError` for a file that gives text.
+    """
+    if isinstance(source, io.TextIOBase):
+        raise TypeError(f"{name} is open as text: open it in binary mode, as in open(path, 'rb')")
     if found := _UNSAFE.search(name):
         raise ValueError(f"{name!r}: a file's name with {found[0]!r} cannot be uploaded: give another as filename")
     boundary = uuid.uuid4().hex

@@ -156,9 +156,7 @@ class SandboxClient:
             for event in events:
                 yield event
         while True:
-            async with aclosing(
-                self._api.events("GET", "/v1/events", params={"since": str(since)}, again=True)
-            ) as told:
+            async with aclosing(self._api.events("GET", "/v1/events", params={"since": str(since)})) as told:
                 try:
                     async for server_event in told:
                         if server_event.name == "event":

@@ -126,7 +126,7 @@ class Files:
                 yield piece
 
     def _download(self, path: str) -> AbstractAsyncContextManager[tuple[httpx.Response, AsyncGenerator[bytes, None]]]:
-        return self._api.open("GET", f"{self._path}/fs/download", params={"path": path}, again=True)
+        return self._api.download(f"{self._path}/fs/download", {"path": path})
 
     async def ls(self, path: str = ".") -> Listing:
         """Return a directory's entries. Raises `FileNotFound`."""

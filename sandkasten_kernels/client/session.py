@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 from .api import Api
 from .errors import SandboxError, SessionNotFound, StreamError
@@ -32,7 +33,7 @@ class Session(Files):
     """
 
     def __init__(self, api: Api, session_id: str) -> None:
-        super().__init__(api, f"/v1/sessions/{session_id}")
+        super().__init__(api, f"/v1/sessions/{quote(session_id, safe='')}")
         self._id = session_id
 
     def __repr__(self) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 from .api import Api
 from .errors import WorkspaceNotFound
 from .files import Files
@@ -14,7 +16,7 @@ class Workspace(Files):
     """A named workspace; it is made by the first session that asks for it."""
 
     def __init__(self, api: Api, workspace_id: str) -> None:
-        super().__init__(api, f"/v1/workspaces/{workspace_id}")
+        super().__init__(api, f"/v1/workspaces/{quote(workspace_id, safe='')}")
         self._id = workspace_id
 
     def __repr__(self) -> str:

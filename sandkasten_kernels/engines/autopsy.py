@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..death import signal_name
 
-__all__ = ["LOOK_BACK_SECONDS", "cause_of_death"]
+__all__ = ["LOOK_BACK_SECONDS", "how_it_ended", "how_it_was_killed"]
 
-LOOK_BACK_SECONDS = 60.0
-KILLED = 128 + 9
+LOOK_BACK_SECONDS = 10.0
+_DEADLY = {str(int(number)): number for number in (signal.SIGKILL, signal.SIGTERM)}
+KILLED = 128 + signal.SIGKILL
 
 
-def cause_of_death(details: Mapping[str, Any], events: Iterable[Mapping[str, Any]]) -> str:
-    """Return why a container has ended.
+def how_it_was_killed(events: Iterable[Mapping[str, Any]]) -> str:
+    """Return who has ended a container, from its last ``kill`` events, which signals are that came over the engine.
 
-    Parameters
-    ----------
-    details: what ``inspect`` says of it.
-    events: its ``kill`` events: a signal that came over the engine, from whoever may use it.
+    Empty where nobody has: a guest survives other signals than these.
     """
+    signals = [event.get("Actor", {}).get("Attributes", {}).get("signal") for event in events]
+    deadly = [_DEADLY[number].name for number in signals if number in _DEADLY]
+    return f"its sandbox was ended over the engine, from outside of the gateway ({', '.join(deadly)})" if deadly else ""
+
+
+def how_it_ended(details: Mapping[str, Any]) -> str:
+    """Return why a container has ended by itself, from what ``inspect`` says of it."""
     state = details["State"]
-    signals = [str(event.get("Actor", {}).get("Attributes", {}).get("signal", "")) for event in events]
-    if signals:
-        names = {name: signal_name(int(name)) if name.isdigit() else name for name in signals}
-        return f"its sandbox was ended over the engine, from outside of the gateway ({', '.join(names.values())})"
     code = state.get("ExitCode", 0)
     if state.get("OOMKilled") and code == KILLED:
         limit = details.get("HostConfig", {}).get("Memory", 0) // 2**20

@@ -23,7 +23,7 @@ from ..errors import EngineError, InvalidRequest, SandboxFailed
 from ..guest import PROTOCOL
 from ..image import PROTOCOL_LABEL, build_command, full_name
 from ..paths import asset_dir
-from .autopsy import LOOK_BACK_SECONDS, cause_of_death
+from .autopsy import LOOK_BACK_SECONDS, how_it_ended, how_it_was_killed
 from .base import Engine, LeftSandbox, Sandbox, SandboxSpec, StoredWorkspace
 from .client import CALL_SECONDS, connect, words
 from .container import HELPER_LABEL, INSTANCE_LABEL, SANDBOX_LABEL, container_config
@@ -325,12 +325,13 @@ class DockerEngine(Engine):
             raise EngineError(f"image {image} speaks guest protocol {protocol}, this gateway {PROTOCOL}: {mend}")
 
     def _how_ended(self, container: str) -> str:
-        self._api.wait(container, timeout=CALL_SECONDS)  # its process has ended a moment before the engine knows
         now = time.time()
-        filters = {"container": container, "event": "kill"}
         times = {"since": f"{now - LOOK_BACK_SECONDS:.9f}", "until": f"{now:.9f}"}
-        events = list(self._api.events(**times, filters=filters, decode=True))
-        return cause_of_death(self._api.inspect_container(container), events)
+        filters = {"container": container, "event": "kill"}
+        if words := how_it_was_killed(self._api.events(**times, filters=filters, decode=True)):
+            return words
+        self._api.wait(container, timeout=CALL_SECONDS)  # its process has ended a moment before the engine knows
+        return how_it_ended(self._api.inspect_container(container))
 
     def _update(self, container: str, changes: dict[str, int]) -> None:
         """Change a container's resources; docker-py has no ``NanoCpus`` for it."""

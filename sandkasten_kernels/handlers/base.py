@@ -135,11 +135,11 @@ class Handler(RequestHandler):
         if "Upgrade" in headers:
             if not self.services.web.is_trusted_page(headers, named=True):
                 raise ForeignPage(
-                    "a WebSocket by cookie is opened from the gateway's own pages only: allow_credentials"
+                    "a WebSocket by cookie is opened from our own pages only (trust_proxy, allow_credentials)"
                 )
         elif self.request.method not in ("GET", "HEAD"):
             if not self.services.web.is_trusted_page(headers):
-                raise ForeignPage("a change by cookie is made from the gateway's own pages only: allow_credentials")
+                raise ForeignPage("a change by cookie is made from our own pages only (trust_proxy, allow_credentials)")
             if not self.services.authenticator.has_xsrf_token(self.request):
                 raise ForeignPage(f"a change by cookie needs the header {XSRF_HEADER} of the page: load it anew")
 
