@@ -95,6 +95,9 @@ async def test_after_kill_9_sessions_go_on_with_all_that_is_in_them(
         async with again as api:
             after = {kernel["id"]: kernel for kernel in await api.kernels()}
             assert {kernel["id"] for kernel in kernels} <= after.keys()
+            events = (await v1(api, "GET", "/events?since=0&limit=1000"))["events"]
+            adopted = {event["session_id"] for event in events if event["kind"] == "adopted"}
+            assert {kernel["id"] for kernel in kernels} <= adopted
             (found,) = await api.get("/api/sessions")
             names = ("id", "path", "name", "type")
             assert [found[name] for name in names] == [notebook[name] for name in names]
