@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -59,7 +60,14 @@ class Gateway:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self.stop()
+        self.end()
+
+    def end(self) -> None:
+        """Stop the gateway; where a test has left it killed, what it had is removed."""
+        if self.stop() != 0 and (self.data_dir / "instance").exists():
+            with contextlib.closing(docker.from_env()) as client:
+                for container in self.containers():
+                    client.api.remove_container(container, force=True)
 
     def kill(self) -> None:
         """End the gateway as ``kill -9`` does."""

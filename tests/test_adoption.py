@@ -317,7 +317,7 @@ async def test_a_gateway_that_keeps_hands_over_and_stop_all_ends_everything(tmp_
         assert "1 sessions were ended" in await stopped("--all", gateway)
         assert gateway.containers() == []
     finally:
-        await asyncio.to_thread(gateway.stop)
+        await asyncio.to_thread(gateway.end)
         await stopped("--all", gateway)
     assert "Traceback" not in gateway.log.read_text()
 
@@ -365,5 +365,5 @@ async def test_a_start_without_the_engine_destroys_nothing(tmp_path: Path) -> No
                 assert (await (await api.connect(kernel)).execute("print(x)")).stream() == "42\n"
         finally:
             await cable.become(Mode.WHOLE)
-            await asyncio.to_thread(gateway.stop)
+            await asyncio.to_thread(gateway.end)
     gateway.assert_nothing_left()

@@ -92,5 +92,5 @@ async def test_sandboxes_of_the_previous_guest_stay_usable_and_warm_ones_of_an_o
             new = await (await api.connect(await api.create())).execute("print('new')")
             assert new.stream() == "new\n"
     finally:
-        await asyncio.to_thread(running.stop)
+        await asyncio.to_thread(running.end)
     running.assert_nothing_left()
