@@ -109,11 +109,12 @@ class Adoption:
                 adopted.leave()
                 raise
         except (SandboxFailed, UnknownKernelspec) as error:
-            if record:
-                self._lost(record, error.message)
-            await self._engine_ready.wait()
-            await self._launcher.remove_left(kernel)
-            self._forget(kernel)
+            await self._give_up(kernel, record, error.message)
+            return
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError):
+            # a defect here, which a sandbox may provoke, must not keep the gateway from starting
+            self._log.exception("sandbox %s cannot be adopted", kernel.sandbox.id)
+            await self._give_up(kernel, record, "the gateway failed to take it over; its log has the cause")
             return
         if record and session:
             if record.workspace_id:
@@ -125,6 +126,14 @@ class Adoption:
             await self._engine_ready.wait()
             self._pool.reject(adopted)
             self._forget(kernel)
+
+    async def _give_up(self, kernel: KernelRecord, record: Record | None, reason: str) -> None:
+        """End what cannot be adopted."""
+        if record:
+            self._lost(record, reason)
+        await self._engine_ready.wait()
+        await self._launcher.remove_left(kernel)
+        self._forget(kernel)
 
     async def _returned(self, spec: Kernelspec, kernel: KernelRecord) -> Kernel:
         for _ in range(ENGINE_TRIES):

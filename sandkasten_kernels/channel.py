@@ -40,7 +40,7 @@ class SocketDirectory:
 
         Raises `ChannelError` when there is no such name, or when it is a link, no socket, or somebody else's.
         """
-        if not name or "/" in name:
+        if not name or "/" in name or not name.isprintable():
             raise ChannelError(f"{name!r} is not the name of a socket")
         try:
             fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd)

@@ -12,7 +12,7 @@ from typing import Any
 from . import zmtp
 from .calls import Calls, LinkError
 from .channel import Channel, ChannelError, SocketDirectory
-from .messages import Reply, Signer, build, json_object, message_type, parts_of
+from .messages import Reply, Signer, build, json_object, message_type
 
 __all__ = ["MAX_DATA_BYTES", "GuestLink"]
 
@@ -24,6 +24,9 @@ USUAL_NAMES: Mapping[str, str] = MappingProxyType({"control": "guest-control", "
 
 class GuestLink:
     """Asks the guest of one sandbox, and hears its news.
+
+    What has not the guest's signature is passed over: code in the sandbox can put sockets of its own in place of the
+    guest's, before a later process of the gateway connects to them.
 
     Parameters
     ----------
@@ -101,11 +104,11 @@ class GuestLink:
             raise LinkError(f"the guest is gone: {error}") from error
 
     def _on_control(self, frames: list[bytes]) -> None:
-        if parts := parts_of(frames):
+        if parts := self._signer.signed(frames):
             self._calls.answer(str(json_object(parts[1]).get("msg_id")), parts)
 
     def _on_iopub(self, frames: list[bytes]) -> None:
-        if (parts := parts_of(frames)) and (kind := message_type(parts)):
+        if (parts := self._signer.signed(frames)) and (kind := message_type(parts)):
             self._on_news(kind, json_object(parts[3]))
 
     def _on_oversized(self, event: zmtp.Oversized) -> None:

@@ -58,6 +58,14 @@ class Signer:
             digest.update(part)
         return [DELIMITER, digest.hexdigest().encode(), *parts]
 
+    def signed(self, frames: Sequence[bytes]) -> Parts | None:
+        """Return the parts of a message that has our signature; None for any other. Further frames are not signed."""
+        parts = parts_of(frames)
+        if parts is None:
+            return None
+        _, signature, *_ = self.frames(parts[:4])
+        return parts if hmac.compare_digest(frames[-len(parts) - 1], signature) else None
+
 
 def timestamp(moment: datetime | None = None) -> str:
     """Return a moment (default: now) as ``2026-01-31T12:00:00.000000Z``, the one form that every client parses."""

@@ -14,7 +14,7 @@ __all__ = ["MAX_RELIEF_BYTES", "Unpacker", "relieved"]
 MAX_RELIEF_BYTES = 256 * 1024 * 1024
 MAX_PARTS = 1024
 CALL_SECONDS = 10.0
-SILENT_SECONDS = 1.0
+SILENT_SECONDS, RELIEF_SECONDS = 1.0, 30.0
 
 
 class Unpacker:
@@ -68,11 +68,12 @@ async def relieved(guest: GuestLink, marker: str, max_message_bytes: int) -> Asy
     """
     loop = asyncio.get_running_loop()
     unpacker, taken, silent_since = Unpacker(max_message_bytes), 0, loop.time()
+    give_up = loop.time() + RELIEF_SECONDS
     more = True
     while more:
         if loop.time() - silent_since > SILENT_SECONDS:
             marker = ""
-        end = taken > MAX_RELIEF_BYTES
+        end = taken > MAX_RELIEF_BYTES or loop.time() > give_up
         try:
             reply = await guest.ask("relief_request", {"marker": marker, "end": end}, CALL_SECONDS)
             for message in unpacker.feed(reply.data):

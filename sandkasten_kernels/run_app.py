@@ -18,7 +18,7 @@ TIMED_OUT = 124
 LEFT_SECONDS = 60
 """So long the session of a `run` that was killed outlives it."""
 
-_EXIT_NOTE = re.compile(r".*UserWarning: To exit: use 'exit', 'quit', or Ctrl-D\.\n.*\n")
+_EXIT_NOTE = re.compile(r"^.*UserWarning: To exit: use 'exit', 'quit', or Ctrl-D\.\n.*\n", re.MULTILINE)
 """What IPython says to a person who tried to leave; here it is the program that ended itself."""
 
 

@@ -242,6 +242,7 @@ class Sessions:
 
         Raises `UnknownKernel`.
         """
+        self._check_expected(session_id)
         if (session := self._sessions.get(session_id)) is not None and session.owner == owner:
             self._end(session, "destroyed", reason)
         else:

@@ -13,6 +13,9 @@ from typing import Any
 import docker
 import pytest
 
+from sandkasten_kernels import relief
+from sandkasten_kernels.messages import Reply
+
 from .engine_cable import EngineCable, Mode
 from .gateway import Gateway
 from .kernel_client import Api, KernelSocket, execute_content
@@ -95,6 +98,9 @@ async def test_after_kill_9_sessions_go_on_with_all_that_is_in_them(
         async with again as api:
             after = {kernel["id"]: kernel for kernel in await api.kernels()}
             assert {kernel["id"] for kernel in kernels} <= after.keys()
+            events = (await v1(api, "GET", "/events?since=0&limit=1000"))["events"]
+            adopted = {event["session_id"] for event in events if event["kind"] == "adopted"}
+            assert {kernel["id"] for kernel in kernels} <= adopted
             (found,) = await api.get("/api/sessions")
             names = ("id", "path", "name", "type")
             assert [found[name] for name in names] == [notebook[name] for name in names]
@@ -212,6 +218,70 @@ callers = [threading.Thread(target=call, daemon=True) for _ in range(8)]
 for caller in callers:
     caller.start()
 """
+
+
+async def test_whoever_puts_sockets_in_place_of_the_guests_loses_its_own_session_alone(tmp_path: Path) -> None:
+    with Gateway(tmp_path, "pool: {enabled: false}\n") as running:
+        async with Api(running.url, running.token) as api:
+            hostile, other = await api.create(), await api.create()
+            await (await api.connect(other)).execute("x = 42")
+            assert (await (await api.connect(hostile)).execute(IMPOSTOR)).reply["status"] == "ok"
+            async with await restarted(running) as api:
+                assert (await (await api.connect(other)).execute("print(x)")).stream() == "42\n"
+                async with asyncio.timeout(60):
+                    while len(await api.kernels()) > 1:
+                        await asyncio.sleep(0.1)
+                assert [kernel["id"] for kernel in await api.kernels()] == [other]
+    running.assert_nothing_left()
+    assert "Traceback" not in running.log.read_text()
+
+
+IMPOSTOR = """
+import json, os, zmq
+if os.fork() == 0:
+    os.setsid()
+    context, kinds, poller = zmq.Context(), {}, zmq.Poller()
+    inodes, directory = set(), "/run/sandkasten"
+    while True:
+        for name in os.listdir(directory):
+            kind = next((kind for word, kind in (("guest-control", zmq.ROUTER), ("guest-iopub", zmq.XPUB))
+                         if name.startswith(word)), None)
+            if kind is not None and os.lstat(f"{directory}/{name}").st_ino not in inodes:
+                forged = context.socket(kind)
+                forged.bind(f"ipc://{directory}/forged")
+                inodes.add(os.lstat(f"{directory}/forged").st_ino)
+                os.rename(f"{directory}/forged", f"{directory}/{name}")
+                kinds[forged] = kind
+                poller.register(forged, zmq.POLLIN)
+        for forged, _ in poller.poll(5):
+            frames = forged.recv_multipart()
+            if kinds[forged] == zmq.XPUB:
+                continue
+            caller, delimiter, signature, header = frames[:4]
+            note = {"identity": "x", "owned": True, "env": {}, "cwd": None}
+            reply = {"status": "ok", "note": note, "state": "RUNNING", "pid": os.getppid(), "more": True}
+            reply["sockets"] = dict.fromkeys(("shell", "control", "stdin", "iopub"), "a" + chr(0))
+            kind = json.loads(header)["msg_type"].replace("_request", "_reply")
+            answer = [json.dumps({"msg_id": "1", "msg_type": kind}).encode(), header, b"{}", json.dumps(reply).encode()]
+            forged.send_multipart([caller, delimiter, signature, *answer])
+"""
+
+
+async def test_what_a_guest_kept_is_taken_for_a_limited_time_whatever_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Dribbling:
+        """A guest whose kernel always says a bit more, and never of the request that is looked for."""
+
+        ended = False
+
+        async def ask(self, msg_type: str, content: dict[str, Any], timeout: float, data: bytes = b"") -> Reply:
+            await asyncio.sleep(0.01)
+            self.ended = content["end"]
+            return Reply("relief_reply", {"status": "ok", "more": True}, bytes(4))
+
+    monkeypatch.setattr(relief, "RELIEF_SECONDS", 0.1)
+    guest = Dribbling()
+    assert [message async for message in relief.relieved(guest, "marker", 1024)] == []  # type: ignore[arg-type]
+    assert guest.ended
 
 
 async def test_a_gateway_that_keeps_hands_over_and_stop_all_ends_everything(tmp_path: Path) -> None:

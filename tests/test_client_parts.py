@@ -27,10 +27,11 @@ from sandkasten_kernels import (
     StreamError,
 )
 from sandkasten_kernels.client.address import Address, find_gateway
+from sandkasten_kernels.client.infos import SessionInfo
 from sandkasten_kernels.client.outputs import Output
+from sandkasten_kernels.client.results import ExecResult, RunResult
 from sandkasten_kernels.client.runtime_file import Running, default_data_dir, read_running, write_running
 from sandkasten_kernels.client.sse import EventReader, ServerEvent
-from sandkasten_kernels.client.types import ExecResult, RunResult, SessionInfo
 
 from .sdk import client_of
 

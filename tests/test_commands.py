@@ -101,6 +101,7 @@ def test_run_shows_what_a_program_says_saves_its_figures_and_exits_with_its_code
         ([], "import sys; sys.exit('in words')", 1, "", "in words\n"),
         ([], "import sys; sys.exit()", 0, "", ""),
         (["--image=base"], "echo a; echo b >&2; exit 4", 4, "a\n", "b\n"),
+        ([], "import sys; n = sys.stderr.write('x' * 1_000_000)", 0, "", "xxx"),
         (["--image", "base", "--timeout=0.3"], "sleep 60", 124, "", ""),
         (["--image=cobol"], "", 1, "", "none that may be used; there are: base, python\n"),
     ],

@@ -141,7 +141,7 @@ async def test_a_socket_replaced_by_a_link_is_not_connected_to(tmp_path: Path, d
             await Inbox("DEALER").channel.connect(directory, "shell", 1)
 
 
-@pytest.mark.parametrize("name", ["../x", "", "a/b", "missing"])
+@pytest.mark.parametrize("name", ["../x", "", "a/b", "missing", "a\0b", "\ud800"])
 async def test_only_names_in_the_directory_are_opened(directory: SocketDirectory, name: str) -> None:
     with pytest.raises(ChannelError):
         await Inbox("DEALER").channel.connect(directory, name, 1)
