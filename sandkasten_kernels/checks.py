@@ -101,8 +101,11 @@ def find_web(settings: Settings) -> Web:
 
 
 def _check_listen(settings: Settings) -> None:
-    listen = settings.value("listen")
-    if not settings.value("api_key") and not is_loopback(parse_listen(listen)[0]):
+    listen, key = settings.value("listen"), settings.value("api_key")
+    if not re.fullmatch(r"[!-~]*", key):
+        problem = "expected printable ASCII characters without spaces: no client could send this key in a header"
+        raise settings.error(("api_key",), problem)
+    if not key and not is_loopback(parse_listen(listen)[0]):
         problem = f"{listen} can be reached by others; set api_key, or listen on 127.0.0.1"
         raise settings.error(("listen",), problem)
 

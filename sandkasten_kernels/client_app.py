@@ -17,7 +17,7 @@ from traitlets.config import Application
 from .client import GatewayNotFound, SandboxError, SyncSandboxClient
 from .errors import ConfigError
 
-__all__ = ["ClientApp", "print_json", "print_table"]
+__all__ = ["ClientApp", "one_line", "print_json", "print_table"]
 
 RETRY_SECONDS = 2.0
 INTERRUPTED, TERMINATED = 130, 143
@@ -68,7 +68,7 @@ class ClientApp(Application):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read has what he wanted
             code = 0
         except (SandboxError, OSError, ValueError) as error:
-            print(f"{self.name}: {_one_line(error)}", file=sys.stderr)
+            print(f"{self.name}: {one_line(error)}", file=sys.stderr)
             code = 1
         except KeyboardInterrupt:
             code = INTERRUPTED
@@ -93,7 +93,8 @@ def _cell(value: object) -> str:
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
-def _one_line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
+    """Return what went wrong as a terminal may show it."""
     if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
-    return " ".join(str(error).split()) or type(error).__name__
+        return _cell(f"{error.filename}: {error.strerror}")
+    return _cell(" ".join(str(error).split()) or type(error).__name__)

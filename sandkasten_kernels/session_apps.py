@@ -8,7 +8,7 @@ import sys
 from datetime import UTC, datetime
 
 from .client import SandboxError, SessionInfo, SyncSandboxClient
-from .client_app import ClientApp, print_json, print_table
+from .client_app import ClientApp, one_line, print_json, print_table
 from .errors import ConfigError
 from .targets import session_of
 
@@ -61,7 +61,7 @@ class RmApp(ClientApp):
                 session.destroy()
                 print(session.id)
             except SandboxError as error:
-                print(f"{self.name}: {error}", file=sys.stderr)
+                print(f"{self.name}: {one_line(error)}", file=sys.stderr)
                 failed = 1
         return failed
 

@@ -114,6 +114,14 @@ def test_what_goes_together_is_accepted(tmp_path: Path, text: str) -> None:
             "listen: 0.0.0.0:8080",
             "sandkasten.yaml:1: listen: 0.0.0.0:8080 can be reached by others; set api_key, or listen on 127.0.0.1",
         ),
+        *(
+            (
+                f"api_key: {key}",
+                "sandkasten.yaml:1: api_key: expected printable ASCII characters without spaces: no client could send "
+                "this key in a header",
+            )
+            for key in ("two words", "schlüssel", '"a\\nb"')
+        ),
         ("base_url: a b", "sandkasten.yaml:1: base_url: expected a path as in /sandkasten/, got 'a b'"),
         (
             "\nallow_credentials: true",

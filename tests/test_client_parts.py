@@ -7,6 +7,10 @@ import base64
 import dataclasses
 import io
 import json
+import os
+import subprocess
+import sys
+import tarfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -27,11 +31,13 @@ from sandkasten_kernels import (
     StreamError,
 )
 from sandkasten_kernels.client.address import Address, find_gateway
+from sandkasten_kernels.client.archive import unpack
 from sandkasten_kernels.client.infos import SessionInfo
 from sandkasten_kernels.client.outputs import Output
 from sandkasten_kernels.client.results import ExecResult, RunResult
 from sandkasten_kernels.client.runtime_file import Running, default_data_dir, read_running, write_running
 from sandkasten_kernels.client.sse import EventReader, ServerEvent
+from sandkasten_kernels.client_app import one_line
 
 from .sdk import client_of
 
@@ -216,7 +222,7 @@ def test_where_a_gateway_is_looked_for(monkeypatch: pytest.MonkeyPatch, tmp_path
     with pytest.raises(GatewayNotFound, match="no gateway of this user runs here"):
         find_gateway(None, None)
     assert find_gateway(None, "k") == Address("http://localhost:8080", "k")
-    write_running(tmp_path, Running("http://127.0.0.1:5/", "secret", 1))
+    write_running(tmp_path, Running("http://127.0.0.1:5/", "secret", os.getpid()))
     here = Address("http://127.0.0.1:5", "secret")
     assert find_gateway(None, None) == find_gateway("http://127.0.0.1:5", None) == here
     assert find_gateway(None, "k") == Address("http://127.0.0.1:5", "k")
@@ -240,8 +246,8 @@ def test_where_a_gateway_is_looked_for(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 
 def test_a_runtime_file_that_another_could_have_written_is_not_believed(tmp_path: Path) -> None:
-    file = write_running(tmp_path, Running("http://x", "t", 1))
-    assert read_running(tmp_path) == Running("http://x", "t", 1)
+    file = write_running(tmp_path, Running("http://x", "t", os.getpid()))
+    assert read_running(tmp_path) == Running("http://x", "t", os.getpid())
     file.chmod(0o644)
     assert read_running(tmp_path) is None
     file.rename(tmp_path / "real")
@@ -256,6 +262,40 @@ def test_a_runtime_file_that_another_could_have_written_is_not_believed(tmp_path
     file.unlink()
     file.mkdir()
     assert read_running(tmp_path) is None
+
+
+def test_the_key_of_a_gateway_that_was_killed_is_sent_to_nobody(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SANDKASTEN_DATA_DIR", str(tmp_path))
+    monkeypatch.delenv("SANDKASTEN_URL", raising=False)
+    monkeypatch.delenv("SANDKASTEN_API_KEY", raising=False)
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        write_running(tmp_path, Running("http://127.0.0.1:5", "secret", process.pid))
+        assert find_gateway(None, None).api_key == "secret"
+    for url in (None, "http://127.0.0.1:5"):
+        with pytest.raises(GatewayNotFound):
+            find_gateway(url, None)
+
+
+def test_of_a_downloaded_archive_only_files_and_directories_are_unpacked(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "draft", "w") as tar:
+        for name, kind, target in (
+            ("w/link", tarfile.SYMTYPE, "inside"),
+            ("w/hard", tarfile.LNKTYPE, "w/file"),
+            ("w/fifo", tarfile.FIFOTYPE, ""),
+            ("w/file", tarfile.REGTYPE, ""),
+        ):
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, target
+            tar.addfile(member)
+    unpack(tmp_path / "draft", tmp_path / "target")
+    assert [path.name for path in (tmp_path / "target").iterdir()] == ["file"]
+
+
+def test_an_error_is_told_to_a_terminal_in_one_line_without_escapes() -> None:
+    assert one_line(ValueError("bad \x1b[31m\n  name")) == "bad ?[31m name"
+    assert one_line(FileNotFoundError(2, "there is none", "a\x1b")) == "a?: there is none"
 
 
 def test_a_proxy_of_the_environment_is_not_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:

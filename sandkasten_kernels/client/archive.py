@@ -103,7 +103,7 @@ def unpack(archive: Path, target: Path) -> None:
         with tarfile.open(archive) as tar:
             for member in tar:
                 _, _, member.name = member.name.rstrip("/").partition("/")
-                if member.name:
+                if member.name and (member.isfile() or member.isdir()):
                     tar.extract(member, target, filter="data")
         target.mkdir(parents=True, exist_ok=True)
     finally:

@@ -45,13 +45,18 @@ def remove_running(data_dir: Path) -> None:
 
 
 def read_running(data_dir: Path) -> Running | None:
-    """Return what the file says; None where there is none that this user, or root, wrote for himself alone."""
+    """Return what the file says; None where there is none that this user, or root, wrote for himself alone.
+
+    Where its process has ended, or is another user's, there is no gateway: whoever serves at its port now must not get
+    the token.
+    """
     try:
         with open(os.open(data_dir / RUNTIME_FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)) as file:
             state = os.fstat(file.fileno())
             if state.st_uid not in (os.getuid(), 0) or state.st_mode & 0o077:
                 return None
             said = json.load(file)
-        return Running(str(said["url"]), str(said["token"]), int(said["pid"]))
+        running = Running(str(said["url"]), str(said["token"]), int(said["pid"]))
+        return running if Path(f"/proc/{running.pid}").stat().st_uid == state.st_uid else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
