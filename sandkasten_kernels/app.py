@@ -311,6 +311,8 @@ class SandkastenApp(Application):
         self._keeps = bool(engine.left)
         self.log.info("checking the engine and the images")
         await engine.setup(self.sandbox_specs())
+        if engine.swept:
+            events.record("removed", reason="nobody owned what an earlier process had left", sandboxes=engine.swept)
         await workspaces.setup()
         await adoption.finish()
         notebooks = NotebookSessions(sessions, store, self.log)

@@ -19,6 +19,7 @@ from .metrics import Metrics
 
 __all__ = ["Launcher", "sandbox_spec"]
 
+NOT_ADOPTED = "an earlier process had left it, and it was not adopted"
 BACKOFF_SECONDS = (1.0, 2.0, 5.0, 15.0, 30.0)
 
 
@@ -82,6 +83,8 @@ class Launcher:
         for delay in itertools.chain(BACKOFF_SECONDS, itertools.repeat(BACKOFF_SECONDS[-1])):
             try:
                 await self._engine.remove_left(record.sandbox)
+                if self._events:
+                    self._events.record("removed", session_id=record.id, reason=NOT_ADOPTED)
                 return
             except EngineError as error:
                 self._log.warning("sandbox %s is not ended yet, next try in %g s: %s", record.sandbox.id, delay, error)

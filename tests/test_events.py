@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import docker
 import httpx
 import pytest
 
@@ -141,10 +142,14 @@ async def test_a_number_that_is_none_is_refused(api: Api) -> None:
 
 @pytest.mark.docker
 async def test_what_is_refused_and_attached_is_told_and_a_gateway_stops_although_somebody_listens(
-    tmp_path: Path,
+    tmp_path: Path, engine: docker.DockerClient
 ) -> None:
     config = "pool: {enabled: false}\ndefault_image: base\nlimits: {max_sessions_per_owner: 1}\n"
     with Gateway(tmp_path, config) as running:
+        running.stop()
+        labels = {"sandkasten.instance": running.instance, "sandkasten.sandbox": "nobodys"}
+        engine.containers.create("sandbox-runtime:base", labels=labels)
+        running.start()
         async with Api(running.url, running.token) as api:
             socket = await api.connect(await api.create(env={"KERNEL_WORKSPACE": "told"}))
             answers = [await api.request("POST", "/api/kernels") for _ in range(20)]
@@ -153,7 +158,8 @@ async def test_what_is_refused_and_attached_is_told_and_a_gateway_stops_although
             events = (await api.get("/v1/events"))["events"]
         told = [(event["kind"], event["reason"]) for event in events]
         attached = [("attached", "a workspace"), ("attached", "a client connected")]
-        assert told[:4] == [("created", ""), ("claimed", ""), *attached], told
+        removed = ("removed", "nobody owned what an earlier process had left")
+        assert told[:5] == [removed, ("created", ""), ("claimed", ""), *attached], told
         refused = [event for event in events if event["kind"] == "refused"]
         assert "limits.max_sessions_per_owner, 1" in refused[0]["reason"]
         assert refused[0]["details"] == {"code": "LIMIT_REACHED", "image": "base"}

@@ -156,6 +156,8 @@ class Engine(LoggingConfigurable, metaclass=_EngineMeta):  # type: ignore[metacl
     run_dir: Path
     workspaces_dir: Path | None = None
     left: frozenset[str] = frozenset()
+    swept = 0
+    """How many sandboxes of an earlier process, which nobody owns, were removed so far."""
     can_adopt = False
     """Whether sandboxes can outlive the gateway: `adopt` and `leave` work."""
 

@@ -387,6 +387,7 @@ class DockerEngine(Engine):
         ]
         await asyncio.gather(*(self._remove(container["Id"]) for container in found))
         if found:
+            self.swept += len(found)
             self.log.info("removed %d sandboxes that nobody owned", len(found))
         for leftover in self.run_dir.iterdir():
             if leftover.name in self.left:
