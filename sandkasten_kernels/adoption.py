@@ -83,7 +83,9 @@ class Adoption:
         for task in late:
             task.add_done_callback(self._late)
         number = len(self._sessions)
-        self._log.info("%d sessions of an earlier process go on%s", number, f", {len(late)} are late" if late else "")
+        self._log.info(
+            "sessions of an earlier process that go on: %d%s", number, f"; late: {len(late)}" if late else ""
+        )
 
     async def cleanup(self) -> None:
         """Adopt and remove nothing more; a second call does nothing."""

@@ -10,6 +10,7 @@ import resource
 import shlex
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -329,6 +330,8 @@ class SandkastenApp(Application):
             defaults=defaults,
             limits=limits,
             set_log_level=self._set_log_level,
+            set_on_stop=partial(self._set_on_stop, engine),
+            on_stop=self.on_stop,
         )
         editor = SettingsEditor(self.file, SECTIONS, self.over, self.settings, live.apply, self.log)
         overview = Overview(sessions, pool, engine, HostWatch(data.path), activity)
@@ -356,16 +359,20 @@ class SandkastenApp(Application):
         )
         server.add_sockets(sockets)
         stack.callback(server.stop)
-        self._keeps = self.on_stop == "keep" and engine.can_adopt
-        if self.on_stop == "keep" and not self._keeps:
-            self.log.warning("on_stop: keep: the sandboxes of this engine end with the gateway all the same")
-        self.log.info("on_stop: %s: sandboxes are %s", *(("keep", "kept") if self._keeps else ("end", "ended")))
+        self._set_on_stop(engine, self.on_stop)
         port = sockets[0].getsockname()[1]
         stack.callback(data.withdraw)
         data.announce(f"http://{url_host(reachable(host))}:{port}{web.base_url}", token)
         name = url_host(host or "localhost")
         shown = "YOUR_API_KEY" if self.api_key else token
         return f"http://{name}:{port}{web.base_url}?token={shown}"
+
+    def _set_on_stop(self, engine: Engine, on_stop: str) -> None:
+        """Decide what becomes of the sandboxes when the gateway is told to stop."""
+        self._keeps = on_stop == "keep" and engine.can_adopt
+        if on_stop == "keep" and not self._keeps:
+            self.log.warning("on_stop: keep: the sandboxes of this engine end with the gateway all the same")
+        self.log.info("on_stop: %s: sandboxes are %s", *(("keep", "kept") if self._keeps else ("end", "ended")))
 
     async def _stop(self, part: Engine | Pool | Sessions) -> None:
         """End a part, or leave what it has to the next process."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import uuid
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -81,6 +82,10 @@ class GuestLink:
                 words += f": {''.join(c if c.isprintable() else '?' for c in last[:300])}"
             raise LinkError(words)
         return answer
+
+    async def signal(self, number: signal.Signals, timeout: float) -> None:
+        """Signal the kernel's process with all that it has started. Raises `LinkError`."""
+        await self.call("kernel_signal_request", {"signum": int(number)}, timeout)
 
     async def ask(self, msg_type: str, content: Mapping[str, Any], timeout: float, data: bytes = b"") -> Reply:
         """Return the guest's reply, a refusal too. Raises `LinkError` after ``timeout`` seconds and when it is gone.

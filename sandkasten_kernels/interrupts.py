@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from .calls import LinkError
@@ -55,18 +55,14 @@ class Interrupts:
 
     async def interrupt_shell(self) -> None:
         """Send SIGINT to what runs in the shell's foreground; no-op when nothing does. Raises `SandboxFailed`."""
-        await self._ask("interrupt_request", {})
+        await self._asked(self._guest.call("interrupt_request", {}, INTERRUPT_SECONDS))
 
     async def stop_command(self, msg_id: str) -> None:
         """End one request of the shell's as if its time were over: INT, TERM and KILL; one that waits is not begun.
 
         Raises `SandboxFailed`.
         """
-        await self._ask("interrupt_request", {"msg_id": msg_id})
-
-    async def signal(self, number: signal.Signals) -> None:
-        """Signal the kernel's process with all that it has started. Raises `SandboxFailed`."""
-        await self._ask("kernel_signal_request", {"signum": int(number)})
+        await self._asked(self._guest.call("interrupt_request", {"msg_id": msg_id}, INTERRUPT_SECONDS))
 
     def close(self) -> None:
         """Take no more steps; a second call does nothing."""
@@ -80,11 +76,14 @@ class Interrupts:
                 return
         except LinkError as error:
             self._log.info("a kernel did not answer the interrupt request, it gets a signal: %s", error)
-        await (self.interrupt_shell() if self._spec.in_guest else self.signal(signal.SIGINT))
+        await (self.interrupt_shell() if self._spec.in_guest else self._interrupt_process())
 
-    async def _ask(self, request: str, content: Mapping[str, Any]) -> None:
+    async def _interrupt_process(self) -> None:
+        await self._asked(self._guest.signal(signal.SIGINT, INTERRUPT_SECONDS))
+
+    async def _asked(self, request: Awaitable[Any]) -> None:
         try:
-            await self._guest.call(request, content, INTERRUPT_SECONDS)
+            await request
         except LinkError as error:
             raise SandboxFailed(f"the sandbox did not take a signal: {error}") from error
 
@@ -98,7 +97,7 @@ class Interrupts:
         ):
             return
         try:
-            await (self.stop_command(running[0]) if self._spec.in_guest else self.signal(signal.SIGINT))
+            await (self.stop_command(running[0]) if self._spec.in_guest else self._interrupt_process())
         except SandboxFailed as error:
             self._log.info("the second step of an interrupt failed: %s", error)
         await asyncio.sleep(seconds)

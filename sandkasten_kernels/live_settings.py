@@ -45,6 +45,7 @@ APPLIES: dict[str, str] = {
     **{f"limits.{name}": AT_ONCE for name in Limits.class_own_traits(config=True) if name != "host_reserve_mb"},
     "limits.workspace_mb": "at once, and with workspace.disk: image after a restart",
     "log_level": AT_ONCE,
+    "on_stop": AT_ONCE,
 }
 """To what a setting applies as soon as it is saved; those that are not here apply after a restart."""
 
@@ -74,6 +75,8 @@ class LiveSettings:
         defaults: Defaults,
         limits: Limits,
         set_log_level: Callable[[int | str], None],
+        set_on_stop: Callable[[str], None],
+        on_stop: str,
     ) -> None:
         self._pool = pool
         self._sessions = sessions
@@ -83,10 +86,15 @@ class LiveSettings:
         self._defaults = defaults
         self._limits = limits
         self._set_log_level = set_log_level
+        self._set_on_stop = set_on_stop
+        self._on_stop = on_stop
 
     def apply(self, settings: Settings) -> None:
         """Make everything so that can be changed at once; what is so already is left alone."""
         self._set_log_level(settings.value("log_level"))
+        if (on_stop := settings.value("on_stop")) != self._on_stop:
+            self._set_on_stop(on_stop)
+            self._on_stop = on_stop
         self._sessions.rules = session_rules(settings)
         reserve = self._limits.host_reserve_mb  # of the engine, which keeps it until a restart
         wanted = within(Limits(**{**_values(settings, "limits", Limits), "host_reserve_mb": reserve}))

@@ -53,15 +53,20 @@ class NotebookSessions:
         self._store = store
         self._log = log
         self._known: dict[str, NotebookSession] = {}
+        self._left: list[dict[str, str]] = []
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def setup(self) -> None:
-        """Find the notebook sessions again whose kernels have outlived an earlier process."""
-        for row in self._store.notebooks():
-            for kernel in self._sessions:
-                if kernel.id == row["kernel"]:
-                    session = NotebookSession(row["path"], row["name"], row["type"], kernel, row["id"])
-                    self._known[session.id] = session
+        """Find the notebook sessions again whose kernels have outlived an earlier process, some of them a bit later."""
+        self._left = self._store.notebooks()
+        self._find_left()
+
+    def _find_left(self) -> None:
+        kernels = {kernel.id: kernel for kernel in self._sessions} if self._left else {}
+        for row in [row for row in self._left if row["kernel"] in kernels]:
+            self._left.remove(row)
+            session = NotebookSession(row["path"], row["name"], row["type"], kernels[row["kernel"]], row["id"])
+            self._known[session.id] = session
 
     def _keep(self, session: NotebookSession) -> None:
         texts = {name: getattr(session, name) for name in ("id", *_FIELDS)}
@@ -72,6 +77,7 @@ class NotebookSessions:
 
     def get(self, session_id: str, owner: str = OWNER) -> NotebookSession:
         """Return an owner's session. Raises `UnknownNotebookSession`."""
+        self._find_left()
         found = self._known.get(session_id)
         if found is None or not self._lives(found) or found.kernel.owner != owner:
             raise UnknownNotebookSession(f"there is no session {session_id[:64]!r}")
@@ -156,6 +162,7 @@ class NotebookSessions:
         return session.kernel.id in self._sessions
 
     def _living(self) -> list[NotebookSession]:
+        self._find_left()
         self._known = {session.id: session for session in self._known.values() if self._lives(session)}
         return list(self._known.values())
 

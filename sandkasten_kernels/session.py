@@ -20,7 +20,7 @@ from .messages import timestamp
 from .seats import Seats
 from .store import Record
 
-__all__ = ["OWNER", "Origin", "Session", "expected_model", "info"]
+__all__ = ["OWNER", "Origin", "Session", "expected_model", "info", "restored"]
 
 MAX_WAITING_EXECS = 16
 MAX_TRANSFERS = 16
@@ -190,6 +190,28 @@ def expected_model(record: Record) -> dict[str, Any]:
         "execution_state": "starting",
         "connections": 0,
     }
+
+
+def restored(record: Record, kernel: Kernel) -> Session:
+    """Return a session as it was stored, on its kernel."""
+    lifetime = Lifetime(
+        timedelta(seconds=record.ttl_seconds),
+        timedelta(seconds=record.max_lifetime_seconds),
+        record.cull_connected,
+        record.cull_busy,
+    )
+    return Session(
+        kernel,
+        record.owner,
+        "v1" if record.origin == "v1" else "api",
+        lifetime,
+        record.acquire_source,
+        record.acquire_detail,
+        record.name,
+        record.labels,
+        record.workspace_id,
+        datetime.fromtimestamp(record.created, UTC),
+    )
 
 
 def info(record: Record, session: Session | None = None) -> dict[str, Any]:

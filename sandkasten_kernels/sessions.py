@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-import uuid
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -16,7 +14,6 @@ from .chronicle import Chronicle
 from .claims import Claims
 from .culling import Culler
 from .errors import (
-    LimitReached,
     SandboxFailed,
     SandkastenError,
     SessionEnded,
@@ -26,18 +23,18 @@ from .event_log import EventLog
 from .first_result import FirstResult
 from .kernel import Kernel, KernelState
 from .kernel_record import Recalled
-from .kernelspec import Kernelspec, Kernelspecs
+from .kernelspec import Kernelspecs
 from .launcher import Launcher
-from .lifetime import Lifetime
 from .messages import timestamp
 from .metrics import Metrics
 from .pool import Pool
 from .replay import Message
 from .rules import Rules
 from .seats import Connection, Seat
-from .session import OWNER, Session, expected_model, info
+from .session import OWNER, Session, expected_model, info, restored
+from .session_maker import SessionMaker
 from .store import Record, Store
-from .wanted import Wanted, directory, jupyter_wanted
+from .wanted import Wanted, jupyter_wanted
 
 __all__ = ["Rules", "Sessions", "Wanted", "jupyter_wanted"]
 
@@ -45,8 +42,7 @@ __all__ = ["Rules", "Sessions", "Wanted", "jupyter_wanted"]
 class Sessions:
     """Creates, finds and ends sessions. An owner is told of his own sessions alone.
 
-    Invariants: an owner never has more than ``rules.max_per_owner``, those that are just being made counted; what the
-    store says of a session was written before anybody was told.
+    Invariant: what the store says of a session was written before anybody was told.
     """
 
     def __init__(
@@ -69,15 +65,13 @@ class Sessions:
         self._launcher = launcher
         self._specs = specs
         self._store = store
-        self._claims = claims
         self._chronicle = Chronicle(store, events, log)
         self._culler = Culler(lambda session, reason: self._end(session, "expired", reason))
         self._log = log
-        self._activity = activity or Activity()
+        self._maker = SessionMaker(claims, launcher, self._chronicle, activity or Activity())
         self._metrics = metrics or Metrics()
         self._sessions: dict[str, Session] = {}
         self._expected: dict[str, Record] = {}
-        self._making: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -114,7 +108,10 @@ class Sessions:
         spec = self._specs.get(wanted.kernelspec)
         began = time.monotonic()
         try:
-            session = await self._create(spec, wanted, owner)
+            living = sum(session.owner == owner and not session.crashed for session in self._sessions.values())
+            session = await self._maker.make(spec, wanted, owner, living, self.rules)
+            self._take_in(session)
+            self._begin(session)
         except SandkastenError as error:
             self._chronicle.refused(error, spec.image, wanted.workspace_id)
             raise
@@ -123,54 +120,12 @@ class Sessions:
         session.first_result = FirstResult(took, self._metrics.first_results.labels(spec.image).observe)
         return session
 
-    async def _create(self, spec: Kernelspec, wanted: Wanted, owner: str) -> Session:
-        living = [session for session in self._sessions.values() if session.owner == owner and not session.crashed]
-        having = len(living) + self._making[owner]
-        if having >= self.rules.max_per_owner:
-            limit = f"limits.max_sessions_per_owner, {self.rules.max_per_owner}"
-            raise LimitReached(f"this owner has {having} sessions, which is {limit}: end one", retry_after=5)
-        self._claims.check_room()
-        if self.rules.persist_by_default and not wanted.workspace_id:
-            wanted = replace(wanted, workspace_id=str(uuid.uuid4()))
-        self._making[owner] += 1
-        try:
-            session = await self._make(spec, wanted, owner)
-        finally:
-            self._making[owner] -= 1
-        return session
-
-    async def _make(self, spec: Kernelspec, wanted: Wanted, owner: str) -> Session:
-        began = time.perf_counter()
-        acquired, attached = await self._claims.acquire(spec, wanted.workspace_id)
-        self._activity.claimed(spec.image, time.perf_counter() - began, warm=acquired.source == "pool")
-        kernel = acquired.kernel
-        try:
-            if wanted.mem_limit_mb or wanted.cpu_limit:
-                await self._launcher.resize(kernel, wanted.cpu_limit, wanted.mem_limit_mb)
-            detail = await kernel.prepare(wanted.env, directory(wanted.env))
-            session = Session(
-                kernel,
-                owner,
-                wanted.origin,
-                self.rules.lifetime(wanted, spec),
-                acquired.source,
-                "; ".join(filter(None, (attached, detail))),
-                wanted.name,
-                wanted.labels,
-                wanted.workspace_id,
-            )
-            self._chronicle.begun(session)
-        except BaseException:
-            self._pool.release(kernel)
-            raise
-        self._take_in(session)
-        if not kernel.sandbox.alive:
+    def _begin(self, session: Session) -> None:
+        if not session.kernel.sandbox.alive:
             self._end(session, "crashed", "its sandbox ended")
             raise SandboxFailed("the sandbox ended while it was claimed: try again", retry_after=1)
         self._culler.watch(session)
-        self._activity.created(time.perf_counter() - began)
         self._chronicle.claimed(session)
-        return session
 
     def _take_in(self, session: Session) -> None:
         kernel = session.kernel
@@ -188,24 +143,7 @@ class Sessions:
 
     def restored(self, record: Record, kernel: Kernel, clients: Mapping[str, str]) -> Session:
         """Return a session that an earlier process left, with the seats of its clients; `go_on` lets it be used."""
-        lifetime = Lifetime(
-            timedelta(seconds=record.ttl_seconds),
-            timedelta(seconds=record.max_lifetime_seconds),
-            record.cull_connected,
-            record.cull_busy,
-        )
-        session = Session(
-            kernel,
-            record.owner,
-            "v1" if record.origin == "v1" else "api",
-            lifetime,
-            record.acquire_source,
-            record.acquire_detail,
-            record.name,
-            record.labels,
-            record.workspace_id,
-            datetime.fromtimestamp(record.created, UTC),
-        )
+        session = restored(record, kernel)
         session.seats.restore(clients)
         kernel.on_change(lambda change, reason: self._chronicle.changed(session, change, reason))
         return session
@@ -235,8 +173,14 @@ class Sessions:
         session = self._sessions.get(session_id)
         self._check_expected(session_id)
         if session is None or session.owner != owner:
-            raise UnknownKernel(f"there is no kernel {session_id[:64]!r}")
+            raise UnknownKernel(self._why_unknown(session_id, owner))
         return session
+
+    def _why_unknown(self, session_id: str, owner: str) -> str:
+        record = self._store.get(session_id)
+        if record is None or record.owner != owner:
+            return f"there is no kernel {session_id[:64]!r}"
+        return f"this kernel has ended ({record.status}): {record.reason}"
 
     def running(self, session_id: str, owner: str = OWNER) -> Session:
         """Return a session that can be used, and renew its life. Raises `UnknownKernel`, `SessionEnded`."""
@@ -298,6 +242,7 @@ class Sessions:
 
         Raises `UnknownKernel`.
         """
+        self._check_expected(session_id)
         if (session := self._sessions.get(session_id)) is not None and session.owner == owner:
             self._end(session, "destroyed", reason)
         else:

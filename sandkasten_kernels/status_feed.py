@@ -63,13 +63,17 @@ class StatusFeed:
     ----------
     take: takes a picture, with ``sessions``, each with its ``id``.
     activity: what the history is of.
+
+    Attributes
+    ----------
+    viewers: how many look now.
     """
 
     def __init__(self, take: Callable[[], Awaitable[dict[str, Any]]], activity: Activity, log: logging.Logger) -> None:
         self.activity = activity
         self._take = take
         self._log = log
-        self._viewers = 0
+        self.viewers = 0
         self._wanted = asyncio.Event()
         self._taken = asyncio.Condition()
         self._picture: _Picture | None = None
@@ -98,9 +102,9 @@ class StatusFeed:
 
         A viewer that is slower than the pictures misses some, and gets all there is instead.
         """
-        too_old = self._picture.number if self._picture and not self._viewers else 0
+        too_old = self._picture.number if self._picture and not self.viewers else 0
         sent = 0
-        self._viewers += 1
+        self.viewers += 1
         self._wanted.set()
         try:
             while picture := await self._newer_than(sent or too_old):
@@ -112,8 +116,8 @@ class StatusFeed:
                     yield Update("status", picture.whole)
                 sent = picture.number
         finally:
-            self._viewers -= 1
-            if not self._viewers:
+            self.viewers -= 1
+            if not self.viewers:
                 self._wanted.clear()
 
     async def _newer_than(self, number: int) -> _Picture | None:

@@ -3,8 +3,8 @@
 import { element, icon, iconButton } from "./page.js";
 
 const WORDS = {
-  environment: "The environment says this, which has more weight than the file.",
-  "command line": "The command line says this, which has more weight than the file.",
+  environment: "has more weight than the file",
+  "command line": "has more weight than the file",
 };
 
 /** Return a value as a person reads it. */
@@ -176,12 +176,11 @@ export class Field {
       parts.push(element("span", {}, this.toDefault ? (secret ? "will be removed" : `will be the default, ${inWords(this.setting.default)}`) : secret ? "will be replaced" : `was ${inWords(this.setting.value)}`),
         this.button("Undo", () => this.undo()));
     } else {
-      parts.push(element("span", { className: "source", "data-source": source, title: WORDS[source] ?? (source === "file" ? place : "Nobody has set it.") }, from));
+      parts.push(element("span", { className: "source", "data-source": source, title: source === "default" ? "Nobody has set it." : place }, from));
       if (source === "file" && !secret) parts.push(element("span", {}, `default: ${inWords(this.setting.default)}`));
       if (source === "file" && this.editable) parts.push(this.button(secret ? "Remove" : "Use the default", () => this.useDefault()));
     }
-    parts.push(element("span", {}, applies === "after restart" ? "applies after restart" : `applies ${applies}`));
-    if (!changed && WORDS[source]) parts.push(element("span", { className: "visually-hidden" }, WORDS[source]));
+    parts.push(element("span", {}, WORDS[source] ?? `applies ${applies}`));
     this.meta.replaceChildren(...parts);
   }
 

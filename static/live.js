@@ -2,7 +2,7 @@
 
 import { askToSignIn, at } from "./page.js";
 
-const SILENCE_MS = 5000;
+const SILENCE_MS = 6000;
 const RETRY_MS = [500, 1000, 2000, 3000];
 
 /**

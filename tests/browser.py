@@ -22,8 +22,8 @@ PHONE = (390, 844)
 
 @asynccontextmanager
 async def browser() -> AsyncIterator[Browser]:
-    """A browser without a window; `SANDKASTEN_CHROMIUM` names another than the system's."""
-    chromium = os.environ.get("SANDKASTEN_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    """A browser without a window; `CHROMIUM` names another than the system's."""
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     async with async_playwright() as playwright:
         launched = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         try:
@@ -96,6 +96,6 @@ async def axe_findings(page: Page) -> list[str]:
 
 
 async def screenshot(page: Page, name: str) -> None:
-    """Write a picture of the page into the directory that `SANDKASTEN_SCREENSHOTS` names, if it does."""
-    if folder := os.environ.get("SANDKASTEN_SCREENSHOTS"):
+    """Write a picture of the page into the directory that `SCREENSHOTS` names, if it does."""
+    if folder := os.environ.get("SCREENSHOTS"):
         await page.screenshot(path=Path(folder) / f"{name}.png")

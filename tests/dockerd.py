@@ -48,7 +48,14 @@ class Dockerd:
     def start(self, *options: str) -> None:
         """Return when the engine answers."""
         self._live = LIVE_RESTORE in options
-        command = ["dockerd", f"--data-root={self._folder}/root", f"--exec-root={self._folder}/exec"]
+        # in a network namespace of its own: with --bridge=none an engine removes the machine's docker0
+        command = [
+            "unshare",
+            "--net",
+            "dockerd",
+            f"--data-root={self._folder}/root",
+            f"--exec-root={self._folder}/exec",
+        ]
         command += [f"--pidfile={self._folder}/pid", f"--host={self.url}", "--bridge=none", "--iptables=false"]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen([*command, *options], stdout=log, stderr=log, start_new_session=True)

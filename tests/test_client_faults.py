@@ -178,7 +178,9 @@ async def test_an_error_is_what_migrated_code_expects_and_can_be_pickled(client:
     assert (type(again), str(again), again.code) == (SessionNotFound, str(caught.value), "SESSION_NOT_FOUND")
 
 
-async def test_a_gateway_that_restarts_between_two_calls_is_waited_for(tmp_path: Path) -> None:
+async def test_a_gateway_that_is_killed_and_started_between_two_calls_is_waited_for_and_the_session_goes_on(
+    tmp_path: Path,
+) -> None:
     listening, port = bind_unused_port()
     listening.close()
     gateway = Gateway(tmp_path, "pool: {enabled: false}\n", port=port)
@@ -188,16 +190,18 @@ async def test_a_gateway_that_restarts_between_two_calls_is_waited_for(tmp_path:
             client_of("async", gateway.url, gateway.token, retry_for=60) as one,
             client_of("sync", gateway.url, gateway.token, retry_for=60) as other,
         ):
-            assert await one.list_sessions() == await other.list_sessions() == []
-            await asyncio.to_thread(gateway.stop)
-            calls = [asyncio.create_task(client.create_session(image="base")) for client in (one, other)]
+            session = await one.create_session(image="base")
+            await session.exec("A=kept")
+            same = await other.get_session(session.id)
+            gateway.process.kill()
+            await asyncio.to_thread(gateway.process.wait)
+            calls = [asyncio.create_task(found.exec("echo $A")) for found in (session, same)]
             impatient = SandboxClient(base_url=gateway.url, api_key=gateway.token, retry_for=0)
             with pytest.raises(GatewayUnreachable, match="cannot be reached"):
                 await impatient.list_sessions()
             await asyncio.to_thread(gateway.start)
-            for session in [await call for call in calls]:
-                assert (await session.exec("echo here")).output == "here\n"
-                await session.destroy()
+            assert [(await call).output for call in calls] == ["kept\n", "kept\n"]
+            await same.destroy()
     finally:
         await asyncio.to_thread(gateway.stop)
     gateway.assert_nothing_left()

@@ -246,6 +246,23 @@ def test_events_are_shown_in_lines(shell: Shell, gateway: Gateway) -> None:
     assert only["id"] == last
 
 
+def test_events_are_followed_until_ctrl_c(gateway: Gateway) -> None:
+    with SyncSandboxClient(base_url=gateway.url, api_key=gateway.token) as client:
+        client.create_session(image="base").destroy()
+        last = client.events()[-1].id
+        command = [sys.executable, "-m", "sandkasten_kernels", "events", "-f", "--json", f"--since={last - 1}"]
+        env = {**os.environ, "SANDKASTEN_DATA_DIR": str(gateway.data_dir)}
+        with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as following:
+            assert following.stdout is not None
+            assert json.loads(following.stdout.readline())["id"] == last
+            session = client.create_session(image="base")
+            while json.loads(following.stdout.readline())["session_id"] != session.id:
+                pass
+            session.destroy()
+            following.send_signal(signal.SIGINT)
+            assert following.wait(60) == 130
+
+
 @pytest.fixture
 def program(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., Ran]:
     """The whole program, with nothing said about a gateway."""

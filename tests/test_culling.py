@@ -143,6 +143,10 @@ async def test_an_idle_kernel_ends_and_its_client_is_told_why(culled: Api, culli
     kernel = await culled.create(name="idle")
     assert await told(culled, kernel) == ("expired", "idle for 1 s")
     assert f"kernel {kernel} ended: idle for 1 s" in culling.log.read_text()
+    response = await culled.request("GET", f"/api/kernels/{kernel}")
+    assert (response.code, json.loads(response.body)["message"]) == (
+        404, "this kernel has ended (expired): idle for 1 s"
+    )  # fmt: skip
 
 
 @pytest.mark.docker

@@ -97,3 +97,14 @@ async def test_the_end_of_the_sandbox_is_the_end_of_the_kernel(api: Api, engine:
     assert "sandbox is gone" in json.loads(response.body)["message"]
     assert (await api.pool())["claimed"] == 0
     assert (await api.request("DELETE", f"/api/kernels/{kernel}")).code == 204
+
+
+async def test_the_guest_rests_when_it_has_started_a_kernel_anew(api: Api) -> None:
+    kernel_id = await api.create()
+    assert (await api.request("POST", f"/api/kernels/{kernel_id}/restart")).code == 200
+    socket = await api.connect(kernel_id)
+    sampling = (
+        "import time\nstates = [(open('/proc/1/stat').read().split()[2], time.sleep(0.01))[0] for _ in range(50)]"
+    )
+    await socket.execute(sampling)
+    assert (await socket.execute("print(states.count('S') > 25)")).stream() == "True\n"

@@ -20,7 +20,7 @@ from .test_workspaces import UID, end, foreign_folder, tidy, volumes, warm, work
 
 pytestmark = pytest.mark.docker
 
-CYCLES = int(os.environ.get("SANDKASTEN_TEST_CYCLES", "6"))
+CYCLES = int(os.environ.get("TEST_CYCLES", "6"))
 """A thousand take a quarter of an hour."""
 
 

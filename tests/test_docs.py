@@ -58,3 +58,11 @@ def test_every_line_of_the_page_on_workspaces_works(gateway: Gateway, tmp_path: 
     said = run(shown("workspaces.md"), gateway, tmp_path)
     assert '"output": "kept\\n"' in said
     assert '"id": "my-project"' in said
+
+
+def test_every_test_that_the_page_on_reliability_names_is_there() -> None:
+    named = re.findall(r"`(test_\w+\.py)(?:::(test_\w+))?`", (DOCS / "reliability.md").read_text())
+    assert len(named) > 10
+    for file, name in named:
+        text = (Path(__file__).parent / file).read_text()
+        assert f"def {name}(" in text or not name, name

@@ -140,8 +140,24 @@ async def test_a_number_that_is_none_is_refused(api: Api) -> None:
 
 
 @pytest.mark.docker
-async def test_a_gateway_stops_although_somebody_listens(tmp_path: Path) -> None:
-    with Gateway(tmp_path, "pool: {enabled: false}\n") as running:
+async def test_what_is_refused_and_attached_is_told_and_a_gateway_stops_although_somebody_listens(
+    tmp_path: Path,
+) -> None:
+    config = "pool: {enabled: false}\ndefault_image: base\nlimits: {max_sessions_per_owner: 1}\n"
+    with Gateway(tmp_path, config) as running:
+        async with Api(running.url, running.token) as api:
+            socket = await api.connect(await api.create(env={"KERNEL_WORKSPACE": "told"}))
+            answers = [await api.request("POST", "/api/kernels") for _ in range(20)]
+            assert {answer.code for answer in answers} == {403}
+            socket.close()
+            events = (await api.get("/v1/events"))["events"]
+        told = [(event["kind"], event["reason"]) for event in events]
+        attached = [("attached", "a workspace"), ("attached", "a client connected")]
+        assert told[:4] == [("created", ""), ("claimed", ""), *attached], told
+        refused = [event for event in events if event["kind"] == "refused"]
+        assert "limits.max_sessions_per_owner, 1" in refused[0]["reason"]
+        assert refused[0]["details"] == {"code": "LIMIT_REACHED", "image": "base"}
+        assert len(refused) < 20
         async with stream(running, "/v1/events"), stream(running, "/v1/events"):
             assert await asyncio.to_thread(running.stop) == 0
     running.assert_nothing_left()

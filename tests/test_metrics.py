@@ -97,6 +97,11 @@ async def test_what_goes_over_a_websocket_is_counted(api: Api) -> None:
 async def test_a_death_has_its_reason(api: Api, engine: docker.DockerClient) -> None:
     session_id = await session(api)
     before = await figures(api)
+    body = {"code": "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"}
+    await api.request("POST", f"/v1/sessions/{session_id}/exec", body)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not Growth(before, await figures(api)).of("deaths_total", reason="signal"):
+            await asyncio.sleep(0.05)
     container = json.loads((await api.request("GET", f"/v1/sessions/{session_id}")).body)["container_id"]
     engine.api.kill(container)
     async with asyncio.timeout(PATIENCE_SECONDS):

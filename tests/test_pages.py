@@ -24,7 +24,7 @@ from sandkasten_kernels.handlers.server import http_server
 from sandkasten_kernels.status_feed import StatusFeed
 from sandkasten_kernels.web import Web
 
-from .browser import PATIENCE_MS, PHONE, axe_findings, browser, opened
+from .browser import DESKTOP, PATIENCE_MS, PHONE, axe_findings, browser, opened
 from .cable import Cable
 from .gateway import Gateway
 from .kernel_client import Api
@@ -327,7 +327,7 @@ async def test_the_keyboard_alone_is_enough(chromium: Browser, watched: Gateway,
 @pytest.mark.parametrize("theme", ["dark", "light"])
 async def test_axe_finds_nothing_serious(chromium: Browser, watched: Gateway, api: Api, theme: str) -> None:
     name = await session(api, name="looked at", labels={"team": "data"})
-    for size in ((1360, 900), PHONE):
+    for size in (DESKTOP, (900, 1000), PHONE) if theme == "dark" else (DESKTOP,):
         async with shown(chromium, watched.url, watched.token, size=size) as page:
             await page.evaluate("theme => localStorage.setItem('sandkasten-theme', theme)", theme)
             for path in ("/", f"/sessions/{name}"):
@@ -398,7 +398,9 @@ async def test_two_hundred_sessions_stay_smooth(chromium: Browser) -> None:
     crowd = Crowd(200)
     feed = StatusFeed(crowd.take, Activity(), logging.getLogger(__name__))
     nothing = cast(Any, None)
-    services = Services(Authenticator("t"), *[nothing] * 4, Web(), nothing, Limits(), *[nothing] * 3, feed)
+    services = Services(
+        Authenticator("t"), *[nothing] * 4, Web(), nothing, Limits(), *[nothing] * 3, feed, settings=nothing
+    )
     server = http_server(services)
     sock, port = bind_unused_port()
     server.add_socket(sock)

@@ -352,13 +352,17 @@ async def test_without_a_file_one_in_the_data_directory_is_made_and_read(tmp_pat
             told = await settings.refused(text="data_dir: /elsewhere\n")
             assert "this file lies in data_dir" in told["data_dir"]
             settings.file.unlink()
-            await settings.change("session_ttl_seconds", 321)
+            answer = await settings.put(changes={"session_ttl_seconds": 321, "on_stop": "keep"})
+            assert answer["applied"] == ["session_ttl_seconds", "on_stop"]
+            session = json.loads((await api.request("POST", "/v1/sessions", {})).body)["id"]
         gateway.stop()
         gateway.start()
         async with Api(gateway.url, gateway.token) as api:
             settings = Settings(api, gateway)
             found = await settings.setting("session_ttl_seconds")
             assert (found["value"], found["source"]) == (321, "file")
+            assert (await api.get(f"/v1/sessions/{session}"))["status"] == "running"
+            await settings.change("on_stop", None)
     gateway.assert_nothing_left()
 
 

@@ -13,13 +13,18 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from tornado.testing import bind_unused_port
 
 from sandkasten_kernels import status_feed
 from sandkasten_kernels.activity import Activity
+from sandkasten_kernels.auth import Authenticator
 from sandkasten_kernels.engines import usage
 from sandkasten_kernels.engines.base import Sandbox
+from sandkasten_kernels.handlers.base import Services
+from sandkasten_kernels.handlers.server import http_server
 from sandkasten_kernels.host_usage import HostWatch
 from sandkasten_kernels.status_feed import StatusFeed, Update
+from sandkasten_kernels.web import Web
 
 from .gateway import Gateway
 from .kernel_client import Api
@@ -129,6 +134,35 @@ async def test_viewers_end_with_the_gateway(monkeypatch: pytest.MonkeyPatch) -> 
         await feed.cleanup()
         async with asyncio.timeout(PATIENCE_SECONDS):
             assert [update.event async for update in updates] in ([], ["change"])
+
+
+@pytest.mark.parametrize("reads", [True, False])
+async def test_viewers_that_go_or_read_nothing_leave_nothing_behind(
+    reads: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with fed(monkeypatch) as (source, feed):
+        source.sessions = {str(number): "idle" * 1000 for number in range(2000)}
+        nothing = cast(Any, None)
+        services = Services(Authenticator("t"), *[nothing] * 4, Web(), *[nothing] * 5, feed, settings=nothing)
+        server = http_server(services, body_seconds=PATIENCE_SECONDS if reads else 0.2)
+        sock, port = bind_unused_port()
+        server.add_socket(sock)
+        request = b"GET /v1/status HTTP/1.1\r\nHost: x\r\nX-API-Key: t\r\nAccept: text/event-stream\r\n\r\n"
+        connections = []
+        for _ in range(20):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+            writer.write(request)
+            connections.append((reader, writer))
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            for reader, writer in connections:
+                await reader.readuntil(b"event: status\n")
+                if reads:
+                    writer.transport.abort()
+            while feed.viewers:
+                await asyncio.sleep(0.01)
+        for _, writer in connections:
+            writer.transport.abort()
+        server.stop()
 
 
 def sandbox_here(pidfd: int) -> Sandbox:

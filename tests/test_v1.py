@@ -311,23 +311,6 @@ async def test_executions_have_a_limit_for_all_and_a_queue_for_one(short: Api) -
     assert "Retry-After" in refused.headers
 
 
-async def test_what_ran_in_an_earlier_process_is_told_as_crashed(tmp_path: Path) -> None:
-    gateway = Gateway(tmp_path, "pool: {enabled: false}\ndefault_image: base\n")
-    await asyncio.to_thread(gateway.start)
-    async with Api(gateway.url, gateway.token) as api:
-        session = await create(api, name="kept")
-    gateway.process.kill()
-    gateway.process.wait()
-    await asyncio.to_thread(gateway.start)
-    try:
-        async with Api(gateway.url, gateway.token) as api:
-            info = await api.get(f"/v1/sessions/{session['id']}")
-            assert (info["status"], info["name"]) == ("crashed", "kept")
-    finally:
-        await asyncio.to_thread(gateway.stop)
-    gateway.assert_nothing_left()
-
-
 @contextlib.contextmanager
 def locked(gateway: Gateway) -> Iterator[None]:
     """Keep the gateway's store from being written, as a full disk does."""

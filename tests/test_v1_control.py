@@ -15,11 +15,14 @@ from .test_v1 import create, ended, post, run, when
 pytestmark = pytest.mark.docker
 
 
-@pytest.fixture
-async def session(api: Api) -> AsyncIterator[dict[str, Any]]:
-    made = await create(api, ttl_seconds=600)
+@pytest.fixture(params=["base"])
+async def session(api: Api, request: pytest.FixtureRequest) -> AsyncIterator[dict[str, Any]]:
+    made = await create(api, image=request.param, ttl_seconds=600)
     yield made
     await api.request("DELETE", f"/v1/sessions/{made['id']}")
+
+
+python = pytest.mark.parametrize("session", ["python"], indirect=True)
 
 
 async def begun(api: Api, session: dict[str, Any], name: str) -> None:
@@ -32,6 +35,7 @@ async def control(api: Api, session: dict[str, Any], verb: str, status: int = 20
     return await post(api, f"/v1/sessions/{session['id']}/{verb}", status, **body)
 
 
+@python
 async def test_interrupt_ends_a_command_and_a_cell_and_both_live_on(api: Api, session: dict[str, Any]) -> None:
     assert await control(api, session, "interrupt") == {"ok": True}
     command = asyncio.create_task(run(api, session, cmd="A=1; touch command; sleep 100"))
@@ -45,15 +49,16 @@ async def test_interrupt_ends_a_command_and_a_cell_and_both_live_on(api: Api, se
     assert (await run(api, session, code="print(b)"))["output"] == "2\n"
 
 
-async def test_interrupt_reaches_what_runs_on_an_image_whose_kernel_is_the_shell(api: Api) -> None:
-    session = await create(api, image="base")
+async def test_interrupt_reaches_what_runs_on_an_image_whose_kernel_is_the_shell(
+    api: Api, session: dict[str, Any]
+) -> None:
     command = asyncio.create_task(run(api, session, cmd="touch command; sleep 100"))
     await begun(api, session, "command")
     await control(api, session, "interrupt")
     assert (await command)["exit_code"] == 130
-    await api.request("DELETE", f"/v1/sessions/{session['id']}")
 
 
+@python
 async def test_restart_takes_the_variables_and_leaves_files_and_shell(api: Api, session: dict[str, Any]) -> None:
     await run(api, session, code="a = 1; open('f', 'w').write('kept')")
     await run(api, session, cmd="B=2")

@@ -23,22 +23,10 @@ from .errors import (
     WorkspaceInUse,
     WorkspaceNotFound,
 )
+from .infos import Event, PoolInfo, SessionInfo, SessionStats, WorkspaceInfo
 from .outputs import CellError, Image, Output
+from .results import ExecChunk, ExecResult, FileInfo, Listing, ReadResult, RunChunk, RunResult
 from .session import Session
-from .types import (
-    Event,
-    ExecChunk,
-    ExecResult,
-    FileInfo,
-    Listing,
-    PoolInfo,
-    ReadResult,
-    RunChunk,
-    RunResult,
-    SessionInfo,
-    SessionStats,
-    WorkspaceInfo,
-)
 from .workspace import Workspace
 
 SandkastenError = SandboxError

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .client import SandboxClient
+from .results import ExecResult
 from .session import Session
-from .types import ExecResult
 
 if TYPE_CHECKING:
     from agents import Tool

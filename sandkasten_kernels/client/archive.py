@@ -7,7 +7,6 @@ import os
 import posixpath
 import re
 import tarfile
-import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from os import PathLike
@@ -20,6 +19,8 @@ __all__ = [
     "TAR_TYPE",
     "Progress",
     "form_of",
+    "local_target",
+    "open_file",
     "place",
     "scratch",
     "tar_of_bytes",
@@ -34,6 +35,7 @@ Progress = Callable[[int, int | None], None]
 PIECE_BYTES = 256 * 1024
 TAR_TYPE = "application/x-tar"
 _UNSAFE = re.compile(r'["\\\x00-\x1f\x7f]')
+_LINE_END = re.compile(r"[\r\n\0]")
 
 
 def form_of(source: BinaryIO, name: str, dest_path: str, progress: Progress | None) -> Body:
@@ -45,12 +47,14 @@ def form_of(source: BinaryIO, name: str, dest_path: str, progress: Progress | No
         raise TypeError(f"{name} is open as text: open it in binary mode, as in open(path, 'rb')")
     if found := _UNSAFE.search(name):
         raise ValueError(f"{name!r}: a file's name with {found[0]!r} cannot be uploaded: give another as filename")
+    if found := _LINE_END.search(dest_path):
+        raise ValueError(f"dest_path: {dest_path!r} has {found[0]!r}, which cannot be sent")
     boundary = uuid.uuid4().hex
     head = (
         f'--{boundary}\r\nContent-Disposition: form-data; name="path"\r\n\r\n{dest_path}\r\n'
         f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n'
         "Content-Type: application/octet-stream\r\n\r\n"
-    ).encode()
+    ).encode("utf-8", "surrogateescape")
     tail = f"\r\n--{boundary}--\r\n".encode()
     begin, size = _begin_and_size(source)
 
@@ -124,16 +128,14 @@ def local_target(path: str, to: str | PathLike[str] | None) -> Path:
 
 
 def scratch(target: Path) -> tuple[BinaryIO, Path]:
-    """Return a new file beside ``target``, open for writing, and its name."""
+    """Return a new file beside ``target``, open for writing, and its name; `place` lets it take its place."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    fd, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-"[:100])
-    return os.fdopen(fd, "wb"), Path(name)
+    draft = target.parent / f".{target.name[:60]}-{uuid.uuid4().hex}"
+    return draft.open("xb"), draft
 
 
 def place(draft: Path, target: Path) -> None:
-    """Let what was written take its place, with the mode of any new file of this user's."""
-    os.umask(mask := os.umask(0o077))
-    draft.chmod(0o666 & ~mask)
+    """Let what was written take its place."""
     draft.replace(target)
 
 

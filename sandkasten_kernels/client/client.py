@@ -11,8 +11,8 @@ from typing import Any, ClassVar, Self
 from .address import find_gateway
 from .api import Api
 from .errors import StreamError
+from .infos import Event, PoolInfo, SessionInfo, WorkspaceInfo
 from .session import Session
-from .types import Event, PoolInfo, SessionInfo, WorkspaceInfo
 from .wire import AsyncWire, BlockingWire
 from .workspace import Workspace, workspace_infos
 

@@ -10,13 +10,18 @@ from html import escape
 
 __all__ = ["frame_html", "image_html", "table_html", "text_html"]
 
-FRAME_ROW_PX, FRAME_LEAST_PX, FRAME_MOST_PX = 28, 60, 600
+FRAME_ROW_PX, FRAME_LEAST_PX, FRAME_MOST_PX = 25, 40, 600
+TEXT_STYLE = "font-family: monospace; line-height: 1.3; white-space: pre-wrap"
+FRAME_STYLE = (
+    "<style>body { font: 13px sans-serif; margin: 4px } table { border-collapse: collapse; border: 0 } "
+    "th, td { border: 0; padding: 3px 8px; text-align: right } tr:nth-child(even) { background: #f4f4f4 }</style>"
+)
 
 
 def text_html(text: str, *, bad: bool = False) -> str:
     """Return text as it was printed; with a red edge where it tells of a failure."""
-    edge = ' style="border-left: 3px solid #c62828; padding-left: 0.6em"' if bad else ""
-    return f"<pre{edge}>{escape(text)}</pre>" if text else ""
+    edge = "; border-left: 3px solid #c62828; padding-left: 0.6em" if bad else ""
+    return f'<pre style="{TEXT_STYLE}{edge}">{escape(text)}</pre>' if text else ""
 
 
 def image_html(mime: str, data: bytes) -> str:
@@ -28,7 +33,7 @@ def frame_html(document: str) -> str:
     """Return a document in a frame that runs no scripts and reaches no page."""
     height = min(FRAME_MOST_PX, FRAME_LEAST_PX + FRAME_ROW_PX * document.count("<tr"))
     style = f"width: 100%; height: {height}px; border: 0; background: #fff"
-    return f'<iframe sandbox style="{style}" srcdoc="{escape(document, quote=True)}"></iframe>'
+    return f'<iframe sandbox style="{style}" srcdoc="{escape(FRAME_STYLE + document, quote=True)}"></iframe>'
 
 
 def table_html(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 if TYPE_CHECKING:
-    from .types import ExecResult
+    from .results import ExecResult
 
 __all__ = [
     "CommandFailed",

@@ -26,7 +26,7 @@ from .archive import (
     tar_of_stream,
     unpack,
 )
-from .types import FileInfo, Listing, ReadResult
+from .results import FileInfo, Listing, ReadResult
 from .wire import Body
 
 __all__ = ["Files"]

@@ -12,9 +12,10 @@ from urllib.parse import quote
 from .api import Api
 from .errors import SandboxError, SessionNotFound, StreamError
 from .files import Files
+from .infos import SessionInfo, SessionStats
 from .outputs import Output
+from .results import ExecChunk, ExecResult, RunChunk, RunResult
 from .sse import ServerEvent
-from .types import ExecChunk, ExecResult, RunChunk, RunResult, SessionInfo, SessionStats
 
 __all__ = ["Session"]
 

@@ -20,8 +20,8 @@ from typing import Any
 
 from .blocking import SyncSession, blocking_function, inner_session
 from .errors import SandboxError
+from .results import RunResult
 from .session import Session
-from .types import RunResult
 
 __all__ = ["Tool", "Toolbox", "schema_of", "tools"]
 

@@ -7,7 +7,7 @@ from urllib.parse import quote
 from .api import Api
 from .errors import WorkspaceNotFound
 from .files import Files
-from .types import WorkspaceInfo
+from .infos import WorkspaceInfo
 
 __all__ = ["Workspace", "workspace_infos"]
 

@@ -276,7 +276,7 @@ class DockerEngine(Engine):
         """Remove the containers of this instance that an engine made after it had failed to answer."""
         try:
             for container in await self._run(self._containers):
-                if container["Labels"].get(SANDBOX_LABEL, "") not in {"", *self._names}:
+                if container["Labels"].get(SANDBOX_LABEL, "") not in {"", *self._names, *self.left}:
                     await self._remove(container["Id"])
         except EngineError as error:
             self.log.warning("what the engine made late is not removed yet: %s", error)

@@ -42,6 +42,8 @@ async def returned(
     state = found["State"]
     if not state["Running"]:
         raise SandboxFailed(f"its sandbox ended while the gateway was away ({_end(state, left)})")
+    if state.get("Paused"):  # a guest that is frozen cannot answer
+        await run(api.unpause, left.handle)
     pid = int(state["Pid"])
     try:
         door = Door(run_dir / left.id, again=True)

@@ -42,18 +42,17 @@ from typing import Any
 import zmq
 
 from . import PROTOCOL
+from .absence import Absence
 from .bash_kernel import BashKernel
 from .door import announce_again
 from .files import Files
 from .shell import Shell
 from .sockets import Sockets
-from .stand_in import StandIn
 from .supervisor import Death, Kernel, StartFailed
 from .wire import Request, Wire
 
 #: Sockets are waited for by looking: an inotify instance could be denied by another sandbox, which shares our host uid.
 READY_POLL_MS = 5
-MAX_PIECE_BYTES = 512 * 1024
 #: Messages, of 64 KiB at most, that wait here for a gateway that is away, before bash waits.
 MAX_KEPT = 64
 
@@ -73,9 +72,6 @@ class Guest:
     def __init__(self, directory: str, door: str = "") -> None:
         self._directory = directory
         self._door = door
-        self._away = False
-        self._stand_in: StandIn | None = None
-        self._note: dict[str, Any] = {}
         self._held: deque[list[bytes]] = deque()
         self._wire: Wire
         self._state = State.NONE
@@ -85,6 +81,7 @@ class Guest:
         self._unsent: deque[list[bytes]] = deque()
         self._deadline = 0.0
         self._sockets = Sockets(directory)
+        self._absence = Absence(self._sockets)
         self._control, self._shell_channel = self._sockets.control, self._sockets.shell
         self._stdin, self._iopub = self._sockets.stdin, self._sockets.iopub
         self._bash = BashKernel(Shell("/workspace", dict(os.environ)), self._publish, self._reply_on_shell)
@@ -108,7 +105,7 @@ class Guest:
             sources += [self._shell_channel] if self._flowing else []
             sources += shell.readable() if self._flowing else []
             sources += [stderr] if stderr >= 0 else []
-            waiting: list[Any] = [] if self._away else [self._iopub]
+            waiting: list[Any] = [] if self._absence.away else [self._iopub]
             sinks: list[Any] = shell.writable() if self._flowing else waiting
             readable, writable, _ = zmq.select(sources, sinks, [], self._patience())
             if self._iopub in writable:
@@ -124,7 +121,7 @@ class Guest:
             if self._control in readable:
                 self._serve(self._control.recv_multipart())
             if self._iopub in readable and self._iopub.recv_multipart()[0][:1] == b"\0":
-                self._left_alone()
+                self._absence.begin(self._kernel.name if self._kernel and self._state is State.RUNNING else "")
             if self._stdin in readable:
                 self._stdin.recv_multipart()
             if self._shell_channel in readable:
@@ -145,14 +142,14 @@ class Guest:
     @property
     def _flowing(self) -> bool:
         """Whether the gateway takes what we publish; while it does not, the shell's output waits in its pipes."""
-        return len(self._unsent) < (MAX_KEPT if self._away else 1)
+        return len(self._unsent) < (MAX_KEPT if self._absence.away else 1)
 
     def _publish(self, msg_type: str, content: dict[str, Any], parent: bytes = b"{}") -> None:
         self._unsent.append([msg_type.encode(), *self._wire.pack(msg_type, content, parent)])
         self._flush()
 
     def _flush(self) -> None:
-        if self._away:
+        if self._absence.away:
             return
         try:
             while self._unsent:
@@ -164,31 +161,18 @@ class Guest:
     def _reply_on_shell(self, request: Request, content: dict[str, Any]) -> None:
         frames = self._wire.pack(request.msg_type.replace("_request", "_reply"), content, request.header)
         self._held.append([*request.identities, *frames])
-        if not self._away:
+        if not self._absence.away:
             self._send_held()
 
     def _send_held(self) -> None:
         while self._held:
             self._shell_channel.send_multipart(self._held.popleft())
 
-    def _left_alone(self) -> None:
-        """The gateway has gone."""
-        self._away = True
-        identity = self._note.get("identity")
-        if isinstance(identity, str) and self._kernel and self._state is State.RUNNING:
-            if not self._stand_in:
-                self._stand_in = self._sockets.stand_in(self._kernel.name)
-            self._stand_in.take(identity.encode())
-
     def _relieve(self, request: Request) -> None:
-        """Give the gateway what waited for it, a piece at a time; after the last it has its place again."""
-        data, done = b"", True
-        if self._stand_in and not request.content.get("end"):
-            data, done = self._stand_in.piece(str(request.content.get("marker", "")).encode(), MAX_PIECE_BYTES)
-        self._reply(request, {"status": "ok", "more": not done}, data)
-        if done:
-            self._end_stand_in()
-            self._away = False
+        """Give the gateway what waited for it, a piece at a time; after the last of it we speak again."""
+        data, more = self._absence.piece(request.content)
+        self._reply(request, {"status": "ok", "more": more}, data)
+        if not more:
             self._send_held()
             self._flush()
 
@@ -200,15 +184,10 @@ class Guest:
         except zmq.Again:
             return
 
-    def _end_stand_in(self) -> None:
-        if self._stand_in:
-            self._stand_in.close()
-            self._stand_in = None
-
     def _recall(self) -> dict[str, Any]:
         pid = self._kernel.pid if self._kernel else 0
         here = {"cwd": self._bash.shell.cwd, "kernel_cwd": _directory_of(pid)}
-        return {"note": self._note, "state": self._state.name, "pid": pid, **here}
+        return {"note": self._absence.note, "state": self._state.name, "pid": pid, **here}
 
     def _serve(self, frames: list[bytes]) -> None:
         request = self._wire.unpack(frames)
@@ -218,7 +197,7 @@ class Guest:
             self._reply(request, {"status": "ok", "protocol": PROTOCOL, "implementation": "sandkasten-guest"})
             self._prove(request)
         elif request.msg_type == "remember_request":
-            self._note = dict(request.content["note"])
+            self._absence.note = dict(request.content["note"])
             self._reply(request, {"status": "ok"})
         elif request.msg_type == "recall_request":
             self._reply(request, {"status": "ok", **self._recall()})

@@ -1,53 +1,21 @@
-"""What the gateway answers, as frozen dataclasses; in a notebook each shows itself."""
+"""What a command, a cell and a file give, as frozen dataclasses; in a notebook each shows itself."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
 from .display import table_html, text_html
 from .errors import CommandFailed, CommandTimedOut
+from .from_json import FromJson
 from .outputs import CellError, Image, Output
 
-__all__ = [
-    "Event",
-    "ExecChunk",
-    "ExecResult",
-    "FileInfo",
-    "Listing",
-    "PoolInfo",
-    "ReadResult",
-    "RunChunk",
-    "RunResult",
-    "SessionInfo",
-    "SessionStats",
-    "WorkspaceInfo",
-]
-
-
-class _FromJson:
-    """Made of a JSON object: of its fields those that the class has, so that a newer gateway may say more."""
-
-    @classmethod
-    def of(cls, data: Mapping[str, Any]) -> Self:
-        """Return what the object says; a field that is null or absent has its default."""
-        known = (entry.name for entry in fields(cls))  # type: ignore[arg-type]
-        return cls(**{name: data[name] for name in known if data.get(name) is not None})
-
-
-class _Table(_FromJson):
-    """Shows itself as a table of its fields."""
-
-    def _repr_html_(self) -> str:
-        names = [entry.name for entry in fields(self)]  # type: ignore[arg-type]
-        return table_html(
-            ("", ""), [(name, value) for name in names if (value := getattr(self, name)) not in (None, "")]
-        )
+__all__ = ["ExecChunk", "ExecResult", "FileInfo", "Listing", "ReadResult", "RunChunk", "RunResult"]
 
 
 @dataclass(frozen=True)
-class ExecResult(_FromJson):
+class ExecResult(FromJson):
     """How a command ended, and what it said."""
 
     exit_code: int
@@ -173,57 +141,6 @@ class RunChunk(ExecChunk):
 
 
 @dataclass(frozen=True)
-class SessionInfo(_Table):
-    """What is known of a session. Times are RFC 3339."""
-
-    id: str
-    image: str
-    status: str
-    """``running``, ``expired``, ``destroyed`` or ``crashed``."""
-
-    cwd: str
-    created_at: str
-    expires_at: str
-    """When it ends if nobody uses it from now on."""
-
-    workspace_id: str | None = None
-    """None where the workspace goes with the session."""
-
-    container_id: str | None = None
-    last_activity: str | None = None
-    kernelspec: str = ""
-    ttl_seconds: int = 0
-    """How long it lives after its last use; 0 for ever."""
-
-    acquire_source: str = ""
-    """``pool`` where it was warm, ``cold`` where it had to be started."""
-
-    acquire_detail: str = ""
-    name: str = ""
-    labels: Mapping[str, str] = field(default_factory=dict)
-    ended_at: str | None = None
-    reason: str = ""
-    """Why it ended."""
-
-    unresponsive: bool = False
-    """Whether its kernel does not answer."""
-
-
-@dataclass(frozen=True)
-class SessionStats(_Table):
-    """What a session uses now."""
-
-    memory_bytes: int = 0
-    memory_limit: int = 0
-    """In bytes; 0 where there is none."""
-
-    cpu_usage_usec: int = 0
-    """Microseconds since the sandbox began."""
-
-    pids: int = 0
-
-
-@dataclass(frozen=True)
 class ReadResult:
     """A file's content."""
 
@@ -242,7 +159,7 @@ class ReadResult:
 
 
 @dataclass(frozen=True)
-class FileInfo(_FromJson):
+class FileInfo(FromJson):
     """A file or a directory."""
 
     name: str
@@ -283,50 +200,3 @@ class Listing:
     def _repr_html_(self) -> str:
         rows = [(f"{entry.name}/" if entry.is_dir else entry.name, entry.size, entry.modified) for entry in self]
         return table_html(("name", "size", "modified"), rows)
-
-
-@dataclass(frozen=True)
-class WorkspaceInfo(_Table):
-    """A named workspace."""
-
-    id: str
-    created_at: str = ""
-    size_mb: float = 0
-    size_complete: bool = True
-    """False where counting all files would have taken too long."""
-
-    labels: Mapping[str, str] = field(default_factory=dict)
-    session_ids: tuple[str, ...] = ()
-    """The sessions that have it now."""
-
-    @classmethod
-    def of(cls, data: Mapping[str, Any]) -> Self:
-        return super().of({**data, "session_ids": tuple(data.get("session_ids") or ())})
-
-
-@dataclass(frozen=True)
-class PoolInfo(_Table):
-    """What the pool keeps of one kernelspec, and what it has done since the gateway's start."""
-
-    kernelspec: str
-    image: str
-    target: int = 0
-    warm: int = 0
-    starting: int = 0
-    claimed: int = 0
-    hits: int = 0
-    misses: int = 0
-
-
-@dataclass(frozen=True)
-class Event(_Table):
-    """Something that has happened to a session."""
-
-    id: int
-    time: str
-    kind: str
-    """As ``claimed``, ``died``, ``culled``."""
-
-    session_id: str = ""
-    reason: str = ""
-    details: Mapping[str, Any] = field(default_factory=dict)
