@@ -417,7 +417,8 @@ def main(argv: list[str] | None = None) -> None:
 def _greeting(url: str) -> str:
     called = Path(sys.argv[0])
     program = shlex.quote(str(called.absolute())) if called.name == "sandkasten-kernels" else "sandkasten-kernels"
-    line = f"echo 'print(6 * 7)' | {program} run --url={shlex.quote(url)} -"
+    # the environment of a process is its user's to read, its arguments are everybody's
+    line = f"echo 'print(6 * 7)' | SANDKASTEN_URL={shlex.quote(url)} {program} run -"
     return f"\nThe gateway serves. Open it:\n\n    {url}\n\nor run code on it:\n\n    {line}\n\nCtrl-C stops it.\n"
 
 

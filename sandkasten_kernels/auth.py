@@ -7,6 +7,7 @@ import hmac
 import re
 import secrets
 import time
+from collections.abc import Callable
 from typing import Literal
 
 from tornado.httputil import HTTPServerRequest
@@ -39,6 +40,7 @@ class Authenticator:
         self._token = token.encode()
         self._key = hashlib.sha256(b"cookie:" + self._token).digest()
         self._signed_out: dict[str, int] = {}
+        self._open: dict[str, set[Callable[[], None]]] = {}
         self.cookie_name = f"sandkasten-{self._sign('name')[:8]}"
         """Another for each token: a browser sends the cookies of all ports of a host to each of them."""
 
@@ -78,6 +80,23 @@ class Authenticator:
             while len(self._signed_out) >= _MAX_SIGNED_OUT:
                 del self._signed_out[next(iter(self._signed_out))]
             self._signed_out[name] = int(now) + SIGNED_IN_SECONDS
+            for end in self._open.pop(name, set()):
+                end()
+
+    def until_sign_out(self, request: HTTPServerRequest, end: Callable[[], None]) -> Callable[[], None]:
+        """Call ``end`` when the request's cookie is signed out; return what ends that. Who has the token never is."""
+        name = None if self._has_token(request) else self._name_in(request)
+        if name is None:
+            return lambda: None
+        ends = self._open.setdefault(name, set())
+        ends.add(end)
+
+        def forget() -> None:
+            ends.discard(end)
+            if not ends:
+                self._open.pop(name, None)
+
+        return forget
 
     def xsrf_token(self, request: HTTPServerRequest) -> str:
         """Return what a page has to send as `XSRF_HEADER` with each change; empty for a request without a cookie."""

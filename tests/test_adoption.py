@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import docker
 import pytest
 
 from sandkasten_kernels import relief
+from sandkasten_kernels.engines.door import Door
 from sandkasten_kernels.messages import Reply
 
 from .engine_cable import EngineCable, Mode
@@ -265,6 +267,34 @@ if os.fork() == 0:
             answer = [json.dumps({"msg_id": "1", "msg_type": kind}).encode(), header, b"{}", json.dumps(reply).encode()]
             forged.send_multipart([caller, delimiter, signature, *answer])
 """
+
+
+async def test_callers_at_a_door_that_are_sent_away_leave_the_gateway_its_turns(tmp_path: Path) -> None:
+    door = Door(tmp_path / "door")
+    arrival = asyncio.ensure_future(door.hello_again(1, b""))
+    callers = [socket.socket(socket.AF_UNIX) for _ in range(8)]
+    try:
+        for caller in callers:
+            caller.connect(str(door.directory / "hello.sock"))
+            caller.setblocking(False)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert any(waits(caller) for caller in callers)
+        while any(waits(caller) for caller in callers):
+            await asyncio.sleep(0)
+    finally:
+        arrival.cancel()
+        door.remove()
+        for caller in callers:
+            caller.close()
+
+
+def waits(caller: socket.socket) -> bool:
+    """Whether a caller has not been sent away yet."""
+    try:
+        return caller.recv(1) != b""
+    except BlockingIOError:
+        return True
 
 
 async def test_what_a_guest_kept_is_taken_for_a_limited_time_whatever_comes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 
 import pytest
-from tornado.httpclient import HTTPClientError, HTTPRequest, HTTPResponse
+from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest, HTTPResponse
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 from tornado.websocket import websocket_connect
 
@@ -123,6 +124,30 @@ async def test_who_signs_out_has_a_cookie_that_is_worth_nothing(api: Api) -> Non
     assert (await api.request("GET", "/api/kernels", headers=page)).code == 401
     assert (await api.request("GET", "/api/kernels", headers=other)).code == 200
     assert (await api.request("POST", "/signout", headers={})).code == 401
+
+
+@docker
+async def test_what_is_open_ends_when_its_user_signs_out(api: Api) -> None:
+    headers, other = await signed_in(api), await signed_in(api)
+    kernel = await api.create()
+    address = f"{api.url.replace('http', 'ws')}/api/kernels/{kernel}/channels"
+    connect = [HTTPRequest(address, headers={**each, "Origin": api.url}) for each in (headers, other)]
+    socket, others = [await websocket_connect(request) for request in connect]
+    events = HTTPRequest(f"{api.url}/v1/events", headers={**headers, "Accept": "text/event-stream"}, request_timeout=60)
+    begun = asyncio.Event()
+    events.streaming_callback = lambda _: begun.set()
+    stream = asyncio.ensure_future(AsyncHTTPClient().fetch(events))
+    await begun.wait()
+    assert (await api.request("POST", "/signout", headers=headers)).code == 200
+    while await socket.read_message() is not None:
+        pass
+    assert socket.close_code == 1008
+    await api.create()  # of which the stream does not tell any more
+    assert (await stream).code == 200
+    await others.write_message("{")
+    while "passed a message over" not in str(await others.read_message()):
+        pass
+    others.close()
 
 
 @docker

@@ -9,7 +9,7 @@ import math
 import socket
 import struct
 import termios
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from tornado.httputil import HTTPServerRequest
@@ -34,7 +34,7 @@ MAX_UNREAD_BYTES = MAX_MESSAGE_BYTES + 64 * 1024 * 1024
 MAX_LAB_FRAME_BYTES = 10 * 1024 * 1024 - 4096
 MAX_IN_FLIGHT = 32
 TIDY_BYTES, TIDY_SECONDS = 1024 * 1024, 1.0
-GONE, TOO_SLOW, REPLACED = 1001, 4000, 4001
+GONE, SIGNED_OUT, TOO_SLOW, REPLACED = 1001, 1008, 4000, 4001
 GONE_SECONDS = 120
 MAX_SESSION_ID = 256
 
@@ -61,6 +61,7 @@ class Channels(Handler, WebSocketHandler):
     _in_flight = 0
     _in_flight_bytes = 0
     _tidying: asyncio.TimerHandle | None = None
+    _signs_out_no_more: Callable[[], None] | None = None
 
     def prepare(self) -> None:
         super().prepare()
@@ -102,6 +103,8 @@ class Channels(Handler, WebSocketHandler):
         self._stream = getattr(self.ws_connection, "stream", None)
         self._give_up_after(GONE_SECONDS)
         self.client = client_of(self.request)
+        end = partial(self.close, SIGNED_OUT, "signed out")
+        self._signs_out_no_more = self.services.authenticator.until_sign_out(self.request, end)
         self._seat = self.services.sessions.attach(self.session, self, self.session_id)
 
     async def on_message(self, message: str | bytes) -> None:
@@ -125,6 +128,8 @@ class Channels(Handler, WebSocketHandler):
     def on_close(self) -> None:
         if self._tidying:
             self._tidying.cancel()
+        if self._signs_out_no_more:
+            self._signs_out_no_more()
         self._leave()
 
     def deliver(self, channel: str, parts: Parts) -> None:

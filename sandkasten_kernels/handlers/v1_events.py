@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 
 from tornado.iostream import StreamClosedError
 
@@ -34,20 +35,22 @@ class Events(V1Handler):
         log = self.services.events
         begin = max(0, log.last - (USUAL_LIMIT if limit is None else limit)) if since is None else min(since, log.last)
         if streamed:
-            try:
+            with suppress(asyncio.CancelledError, StreamClosedError):
                 await self.unless_gone(self._stream(begin))
-            except (asyncio.CancelledError, StreamClosedError):
-                return
+            return
         found = log.since(begin, USUAL_LIMIT if limit is None else limit)
         last = found[-1].id if found else begin
         self.write_json({"events": [event.model() for event in found], "last": last})
 
     async def _stream(self, last: int) -> None:
-        """Send what there is and what comes, as fast as the client reads; a comment when nothing comes for a while."""
+        """Send what there is and what comes, as fast as the client reads; a comment when nothing comes for a while.
+
+        It ends when the client has signed out.
+        """
         log = self.services.events
         sse_headers(self)
         await self._send(b": here is what happens\n\n")
-        while True:
+        while self.services.authenticator.caller(self.request):
             for event in log.since(last, PAGE):
                 data = json.dumps(event.model())
                 await self._send(f"event: event\nid: {event.id}\ndata: {data}\n\n".encode())
