@@ -120,7 +120,7 @@ class Guest:
             self._reap()
             if self._control in readable:
                 self._serve(self._control.recv_multipart())
-            if self._iopub in readable and self._iopub.recv_multipart()[0][:1] == b"\0":
+            if self._iopub in readable and self._iopub.recv_multipart()[0] == b"\0":
                 self._absence.begin(self._kernel.name if self._kernel and self._state is State.RUNNING else "")
             if self._stdin in readable:
                 self._stdin.recv_multipart()
