@@ -27,10 +27,8 @@ from .checks import check_settings, find_kernelspecs, find_web, within
 from .claims import Claims
 from .cli import CLIENT_COMMANDS, one_line_errors
 from .config import Defaults, Limits, WorkspaceSettings
-from .config_app import ConfigApp
 from .datadir import DataDir, default_data_dir
 from .disk_watch import DiskWatch
-from .doctor_app import DoctorApp
 from .engines import Engine, SandboxSpec
 from .engines.registry import find_engine
 from .environment import CONFIG_VARIABLE, environment_settings
@@ -41,7 +39,6 @@ from .gauges import Gauges
 from .handlers.base import Services
 from .handlers.server import http_server
 from .host_usage import HostWatch
-from .images_app import ImagesApp
 from .kernelspec import Kernelspecs
 from .keys import Sections
 from .launcher import Launcher, sandbox_spec
@@ -168,9 +165,12 @@ class SandkastenApp(Application):
         "debug": ({"SandkastenApp": {"log_level": logging.DEBUG}}, "Log all there is to know."),
     }
     subcommands: dict[str, Any] = {
-        "doctor": (DoctorApp, "Check this machine and the configuration."),
-        "images": (ImagesApp, "Build the images of the sandboxes."),
-        "config": (ConfigApp, "Check the configuration, or show it with the source of each value."),
+        "doctor": ("sandkasten_kernels.doctor_app.DoctorApp", "Check this machine and the configuration."),
+        "images": ("sandkasten_kernels.images_app.ImagesApp", "Build the images of the sandboxes."),
+        "config": (
+            "sandkasten_kernels.config_app.ConfigApp",
+            "Check the configuration, or show it with the source of each value.",
+        ),
         "stop": (StopApp, "Stop the gateway; with --all, end every sandbox."),
         "token": ("sandkasten_kernels.token_app.TokenApp", "Print the token, or make a new one."),
         **CLIENT_COMMANDS,

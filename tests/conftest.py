@@ -26,6 +26,13 @@ def _engine_answers() -> bool:
         return False
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Where no test is wanted that needs an engine, the modules of such tests alone are not even imported."""
+    if config.option.markexpr != "not docker" or collection_path.suffix != ".py":
+        return None
+    return "\npytestmark = pytest.mark.docker\n" in collection_path.read_text() or None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Without an engine the tests that need one are skipped, but never on CI: there they fail."""
     needing = [item for item in items if item.get_closest_marker("docker")]
