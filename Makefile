@@ -39,6 +39,7 @@ format: $(VENV)/.test
 bench: $(VENV)/.test images
 	$(BIN)/python -m bench.start $(ARGS)
 	$(BIN)/python -m bench.sessions $(ARGS)
+	$(BIN)/python -m bench.restart $(ARGS)
 
 # The engine is asked every time; an image that is up to date is left alone, which takes a moment.
 images: engine
