@@ -4,8 +4,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 PYTEST_ARGS ?=
-# What needs no engine runs on all processors; the rest shares one gateway, and is timed by nobody but its own deadlines.
+# What needs no engine, and most of what does, runs on all processors, a module at a time; what builds images, fills memory
+# or looks at all of the host runs alone.
 FAST = $(BIN)/python -m pytest -m "not docker" -n auto
+SHARED = $(BIN)/python -m pytest -m "docker and not alone" -n auto --dist loadfile
+ALONE = $(BIN)/python -m pytest -m "docker and alone"
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-fast lint format bench images engine browser clean
@@ -22,7 +25,11 @@ run: $(VENV)/.run images
 	@exec $(BIN)/sandkasten-kernels serve $(ARGS)
 
 test: lint images browser
-	$(FAST) $(PYTEST_ARGS); fast=$$?; $(BIN)/python -m pytest -m docker $(PYTEST_ARGS) && exit $$fast
+	@failed=0; \
+	$(FAST) $(PYTEST_ARGS) || failed=1; \
+	$(SHARED) $(PYTEST_ARGS) || failed=1; \
+	$(ALONE) $(PYTEST_ARGS) || failed=1; \
+	exit $$failed
 
 test-fast: lint
 	$(FAST) $(PYTEST_ARGS)

@@ -23,7 +23,7 @@ from .gateway import Gateway
 from .kernel_client import Api, KernelSocket, execute_content
 from .lab import LabServer, LabSocket
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.alone]
 
 CONFIG = "pool: {images: {python: 1}}\nenv_names: [SECRET]\n"
 KEEP = f"{CONFIG}on_stop: keep\n"

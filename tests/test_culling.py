@@ -24,6 +24,8 @@ from .kernel_client import Api, execute_content
 from .test_metadata import PYTHON
 from .test_v1 import create, ended, run, when
 
+pytestmark = pytest.mark.alone
+
 OLD_SECONDS = 5
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -18,7 +18,7 @@ from .kernel_client import Api
 from .test_v1 import create, run
 from .test_workspaces import UID, end, foreign_folder, tidy, volumes, warm, workspaces
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.alone]
 
 CYCLES = int(os.environ.get("TEST_CYCLES", "6"))
 """A thousand take a quarter of an hour."""

@@ -14,7 +14,7 @@ import pytest
 from .gateway import Gateway
 from .kernel_client import Api
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.alone]
 
 
 async def inside(api: Api, code: str) -> Any:

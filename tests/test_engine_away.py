@@ -12,7 +12,7 @@ from .engine_cable import EngineCable, Mode
 from .gateway import Gateway
 from .kernel_client import Api
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.alone]
 
 CONFIG = "pool: {images: {python: 1}}\n"
 

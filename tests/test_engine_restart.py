@@ -16,7 +16,7 @@ from .dockerd import LIVE_RESTORE, Dockerd
 from .gateway import Gateway
 from .kernel_client import Api
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.alone]
 
 CONFIG = "default_image: base\nallowed_images: [base]\npool: {images: {base: 1}}\n"
 

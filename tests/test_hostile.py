@@ -16,7 +16,7 @@ from .gateway import Gateway
 from .kernel_client import V1, Api, Message, execute_content, parsed
 from .misbehaviour import CELLS, COMMANDS
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.alone]
 
 
 async def neighbour_is_fine(api: Api) -> None:

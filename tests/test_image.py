@@ -22,6 +22,8 @@ from sandkasten_kernels.image_build import (
 from sandkasten_kernels.paths import asset_dir
 from sandkasten_kernels.pip_config import PipConfig, host_pip_config, parse_config_list, translate
 
+pytestmark = pytest.mark.alone
+
 IMAGES = ("base", "python")
 
 

@@ -23,7 +23,7 @@ from .gateway import Gateway
 from .isolation import NO_ROUTE, Listener, broken, host_addresses, outside, probe
 from .kernel_client import Api, KernelSocket
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.alone]
 PYTHON = "/opt/sandkasten/bin/python"
 NEIGHBOUR_PORT = 7777
 

@@ -19,7 +19,7 @@ import pytest
 from .gateway import Gateway
 from .kernel_client import Api, execute_content
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.alone]
 
 
 def refused(*arguments: str, env: dict[str, str] | None = None) -> str:

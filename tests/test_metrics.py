@@ -107,7 +107,7 @@ async def test_a_death_has_its_reason(api: Api, engine: docker.DockerClient) -> 
     async with asyncio.timeout(PATIENCE_SECONDS):
         while not Growth(before, await figures(api)).of("deaths_total", reason="sandbox"):
             await asyncio.sleep(0.05)
-    await api.request("DELETE", f"/api/kernels/{session_id}")
+    await api.request("DELETE", f"/v1/sessions/{session_id}")
 
 
 @pytest.mark.docker

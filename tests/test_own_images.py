@@ -40,6 +40,8 @@ from sandkasten_kernels.settings import file_settings
 from .gateway import Gateway
 from .kernel_client import Api
 
+pytestmark = pytest.mark.alone
+
 # -- the setting
 
 

@@ -16,7 +16,7 @@ import pytest
 from .gateway import Gateway
 from .kernel_client import Api
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.alone]
 
 
 async def full_pool(api: Api) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from .test_metadata import PYTHON
 from .test_v1 import create, ended, run
 from .test_v1_control import begun
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.alone]
 
 COUNT = 6
 KILLED = "its sandbox was ended over the engine, from outside of the gateway (SIGKILL)"

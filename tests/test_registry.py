@@ -22,7 +22,7 @@ from sandkasten_kernels.image_state import Standing, image_states
 
 from .registry import Registry, RegistryUnavailable, registry_program
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.alone]
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from .gateway import Gateway
 from .kernel_client import Api, KernelSocket, Message, Result, execute_content, parsed
 from .lab import LabServer, LabSocket
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.alone]
 
 framings = pytest.mark.parametrize("v1", [True, False], ids=["v1", "legacy"])
 WAITS = """

@@ -238,6 +238,6 @@ async def test_the_status_of_a_real_gateway(api: Api, gateway: Gateway) -> None:
     seen = [dict(zip(columns, row, strict=True)) for row in status["history"]["rows"]]
     assert sum(step["creates"] for step in seen) >= 1
     assert sum(step["bytes"] for step in seen) >= 1000
-    assert (await api.get("/api/kernels"))[0]["connections"] == 1
+    assert (await api.get(f"/api/kernels/{made['id']}"))["connections"] == 1
     socket.close()
     assert (await api.request("GET", "/v1/status", headers={})).code == 401

@@ -18,7 +18,7 @@ from sandkasten_kernels.guest import PROTOCOL
 from .gateway import Gateway
 from .kernel_client import Api
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.alone]
 
 IMAGE = "sandkasten-test:upgrade"
 CONFIG = f"""

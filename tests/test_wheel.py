@@ -18,6 +18,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.alone
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "sandkasten_kernels"
 DATA = ("images", "kernelspecs", "static")

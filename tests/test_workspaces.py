@@ -22,7 +22,7 @@ from .gateway import Gateway
 from .kernel_client import Api
 from .test_v1 import create, run
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.alone]
 
 WRONG_NAMES = ["../../etc", "/etc", "Upper", "a" * 65, "a", "-ab", "ab-", "a/b", "..", ".trash-00", "ab\n", "é" * 4]
 UID = 12345
