@@ -114,8 +114,8 @@ class KernelLife:
         await self.guest.open(self._sandbox.sockets, self._sandbox.arrival.sockets)
         recalled, problem = await self.process.resume(record)
         if self.state is KernelState.STARTING and self._revival is None:  # else the guest has told of its death
-            if problem:
-                self._revive(problem)
+            if problem:  # the guest tells more of it, on another socket than the one that was just asked
+                self._no_news = asyncio.get_running_loop().call_later(NEWS_SECONDS, self._left_dead, problem)
             elif self._burial is None:
                 self._enter(KernelState.READY)
         return recalled
@@ -216,6 +216,10 @@ class KernelLife:
         if self.state is KernelState.READY:
             self._enter(KernelState.STARTING)
             self._no_news = asyncio.get_running_loop().call_later(NEWS_SECONDS, self._hung_up)
+
+    def _left_dead(self, problem: str) -> None:
+        if self.state is KernelState.STARTING and self._revival is None:
+            self._revive(problem)
 
     def _hung_up(self) -> None:
         if self.state is KernelState.STARTING and not self._lock.locked():

@@ -19,7 +19,7 @@ from pathlib import Path
 from ..errors import SandboxFailed
 from ..guest import PROTOCOL, PROTOCOLS
 
-__all__ = ["Arrival", "Door"]
+__all__ = ["Arrival", "Door", "accepted"]
 
 _HELLO_BYTES = 4096
 _CALLERS = 16
@@ -81,7 +81,7 @@ class Door:
     async def hello(self) -> Arrival:
         """Return the guest that arrives; close the door behind it. Raises `SandboxFailed` for a wrong hello."""
         loop = asyncio.get_running_loop()
-        connection, _ = await loop.sock_accept(self._listener)
+        connection = await accepted(self._listener)
         self.shut()
         try:
             await _readable(connection)
@@ -109,9 +109,8 @@ class Door:
 
         Raises `SandboxFailed` for a wrong hello.
         """
-        loop = asyncio.get_running_loop()
         while True:
-            connection, _ = await loop.sock_accept(self._listener)
+            connection = await accepted(self._listener)
             with connection:
                 caller, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
                 if caller != pid:
@@ -165,12 +164,25 @@ def _check(hello: bytes, arrival: Arrival, pid: int, accepted: Collection[int] =
         raise SandboxFailed("the guest's process cannot be seen: run the gateway in the host's pid namespace")
 
 
+async def accepted(listener: socket.socket) -> socket.socket:
+    """Return the next caller of a listening socket that does not block.
+
+    `loop.sock_accept` loses a caller, and logs a traceback, where it is cancelled in the instant in which one comes.
+    """
+    while True:
+        try:
+            return listener.accept()[0]
+        except BlockingIOError:
+            await _readable(listener)
+
+
 async def _readable(connection: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     ready: asyncio.Future[None] = loop.create_future()
     connection.setblocking(False)
-    loop.add_reader(connection, lambda: None if ready.done() else ready.set_result(None))
+    fd = connection.fileno()  # the socket may be closed meanwhile
+    loop.add_reader(fd, lambda: None if ready.done() else ready.set_result(None))
     try:
         await ready
     finally:
-        loop.remove_reader(connection)
+        loop.remove_reader(fd)

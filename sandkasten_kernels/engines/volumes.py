@@ -22,6 +22,7 @@ from ..errors import EngineError, WorkspaceInUse
 from ..workspace_name import is_workspace_name
 from .base import Sandbox, StoredWorkspace
 from .container import INSTANCE_LABEL, SANDBOX_UID, WORKSPACE_LABEL
+from .door import accepted
 from .helper import Helper, HelperError, container_helper_config, own_helper
 
 __all__ = ["Volumes", "private_name"]
@@ -237,8 +238,7 @@ class Volumes:
                 await self._run(
                     self._start_helper, container_helper_config(self._instance, self._image, self._root, door)
                 )
-                accept = asyncio.get_running_loop().sock_accept(listener)
-                link, _ = await asyncio.wait_for(accept, START_SECONDS)
+                link = await asyncio.wait_for(accepted(listener), START_SECONDS)
             except TimeoutError as error:
                 raise EngineError("the helper for workspaces did not come up") from error
             finally:
