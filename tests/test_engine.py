@@ -25,14 +25,19 @@ async def inside(api: Api, code: str) -> Any:
     return json.loads(result.stream())
 
 
-async def test_the_floor_is_set_on_every_container(api: Api, gateway: Gateway, engine: docker.DockerClient) -> None:
-    await api.create()
-    inspected = []
+def inspected(gateway: Gateway, engine: docker.DockerClient) -> list[Any]:
+    """Return what the engine says of each of the gateway's containers."""
+    found = []
     for container in gateway.containers():
         with contextlib.suppress(docker.errors.NotFound):  # one of the test before, just being removed
-            inspected.append(engine.api.inspect_container(container))
-    assert inspected
-    for details in inspected:
+            found.append(engine.api.inspect_container(container))
+    assert found
+    return found
+
+
+async def test_the_floor_is_set_on_every_container(api: Api, gateway: Gateway, engine: docker.DockerClient) -> None:
+    await api.create()
+    for details in inspected(gateway, engine):
         host, config = details["HostConfig"], details["Config"]
         assert host["CapDrop"] == ["ALL"]
         assert not host["CapAdd"]
@@ -57,12 +62,11 @@ async def test_the_floor_is_set_on_every_container(api: Api, gateway: Gateway, e
         assert secrets == []
 
 
-async def test_a_socket_made_inside_opens_for_the_gateway_and_for_nobody_else(api: Api, gateway: Gateway) -> None:
+async def test_a_socket_made_inside_opens_for_the_gateway_and_for_nobody_else(
+    api: Api, gateway: Gateway, engine: docker.DockerClient
+) -> None:
     await api.create()
-    client = docker.from_env()
-    pids = [client.api.inspect_container(name)["State"]["Pid"] for name in gateway.containers()]
-    client.close()
-    for pid in pids:
+    for pid in [details["State"]["Pid"] for details in inspected(gateway, engine)]:
         probe = f"ls /proc/{pid}/root/run/sandkasten || ls {gateway.data_dir}/run"
         seen = subprocess.run(
             ["bash", "-c", probe], user=65534, capture_output=True, check=False, env={"PATH": os.environ["PATH"]}
