@@ -129,10 +129,17 @@ class Gateway:
         finally:
             client.close()
 
+    def volumes(self) -> list[str]:
+        """Return the names of the gateway's volumes, one for each named workspace."""
+        with contextlib.closing(docker.from_env()) as client:
+            found = client.api.volumes(filters={"label": f"sandkasten.instance={self.instance}"})["Volumes"]
+        return [volume["Name"] for volume in found or []]
+
     def assert_nothing_left(self) -> None:
-        """After a stop: no container, no directory, and a clean exit."""
+        """After a stop: no container, no volume, no directory, and a clean exit."""
         assert self.process.returncode == 0
         assert self.containers() == []
+        assert self.volumes() == []
         assert list((self.data_dir / "run").iterdir()) == []
 
 

@@ -16,7 +16,7 @@ import pytest
 from .gateway import Gateway
 from .kernel_client import Api
 from .test_v1 import create, run
-from .test_workspaces import UID, end, foreign_folder, tidy, volumes, warm, workspaces
+from .test_workspaces import UID, end, foreign_folder, tidy, warm, workspaces
 
 pytestmark = [pytest.mark.docker, pytest.mark.alone]
 
@@ -96,7 +96,7 @@ async def cycles(api: Api, gateway: Gateway, count: int) -> None:
         assert (await api.request("DELETE", "/v1/workspaces/cycle")).code == 200
         while mounts() != before:  # the engine lets go of a namespace a moment after it has said so
             await asyncio.sleep(0.02)
-    assert volumes(gateway) == []
+    assert gateway.volumes() == []
 
 
 async def test_cycles_leave_no_volume_no_mount_and_no_directory(api: Api, gateway: Gateway) -> None:

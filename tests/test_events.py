@@ -156,6 +156,9 @@ async def test_what_is_refused_and_attached_is_told_and_a_gateway_stops_although
             assert {answer.code for answer in answers} == {403}
             socket.close()
             events = (await api.get("/v1/events"))["events"]
+            (kernel,) = await api.kernels()
+            assert (await api.request("DELETE", f"/api/kernels/{kernel['id']}")).code == 204
+            assert (await api.request("DELETE", "/v1/workspaces/told")).code == 200
         told = [(event["kind"], event["reason"]) for event in events]
         attached = [("attached", "a workspace"), ("attached", "a client connected")]
         removed = ("removed", "nobody owned what an earlier process had left")

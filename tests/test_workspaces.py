@@ -420,18 +420,12 @@ async def test_every_session_may_have_a_workspace_that_stays(folder: Path) -> No
     gateway.assert_nothing_left()
 
 
-def volumes(gateway: Gateway) -> list[str]:
-    with contextlib.closing(docker.from_env()) as client:
-        found = client.api.volumes(filters={"label": f"sandkasten.instance={gateway.instance}"})["Volumes"]
-    return [volume["Name"] for volume in found or []]
-
-
 async def test_neither_a_pruned_volume_nor_a_lost_database_loses_a_file(folder: Path) -> None:
     with Gateway(folder) as gateway:
         async with Api(gateway.url, gateway.token) as api:
             session = await create(api, workspace_id="dear")
             await run(api, session, cmd="echo precious > a")
-            (name,) = volumes(gateway)
+            (name,) = gateway.volumes()
             subprocess.run(["docker", "volume", "rm", name], check=True, capture_output=True)
             assert (await run(api, session, cmd="cat a"))["output"] == "precious\n"
             assert list(await workspaces(api)) == ["dear"]
@@ -439,9 +433,9 @@ async def test_neither_a_pruned_volume_nor_a_lost_database_loses_a_file(folder: 
     with gateway:
         async with Api(gateway.url, gateway.token) as api:
             assert list(await workspaces(api)) == ["dear"]
-            assert volumes(gateway) == [name]
+            assert gateway.volumes() == [name]
             session = await create(api, workspace_id="dear")
             assert (await run(api, session, cmd="cat a"))["output"] == "precious\n"
             await tidy(api)
     gateway.assert_nothing_left()
-    assert volumes(gateway) == []
+    assert gateway.volumes() == []
