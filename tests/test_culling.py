@@ -22,7 +22,7 @@ from sandkasten_kernels.wanted import Wanted
 from .gateway import Gateway
 from .kernel_client import Api, execute_content
 from .test_metadata import PYTHON
-from .test_v1 import create, ended, run, when
+from .v1 import create, ended, run, when
 
 pytestmark = pytest.mark.alone
 

@@ -15,9 +15,7 @@ import pytest
 
 from .gateway import Gateway
 from .kernel_client import Api, execute_content
-from .test_v1 import create, run, tidy
-
-__all__ = ["tidy"]
+from .v1 import create, run
 
 pytestmark = pytest.mark.docker
 

@@ -15,8 +15,8 @@ from .gateway import Gateway
 from .kernel_client import Api, KernelSocket, execute_content
 from .test_events import stream
 from .test_metadata import PYTHON
-from .test_v1 import create, ended, run
 from .test_v1_control import begun
+from .v1 import create, ended, run
 
 pytestmark = [pytest.mark.docker, pytest.mark.alone]
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from .kernel_client import Api
-from .test_v1 import create, ended, post, run, when
+from .v1 import create, ended, post, run, when
 
 pytestmark = pytest.mark.docker
 

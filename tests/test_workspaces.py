@@ -20,7 +20,7 @@ import pytest
 
 from .gateway import Gateway
 from .kernel_client import Api
-from .test_v1 import create, run
+from .v1 import create, run
 
 pytestmark = [pytest.mark.docker, pytest.mark.alone]
 
