@@ -15,8 +15,8 @@ import pytest
 
 from .gateway import Gateway
 from .kernel_client import Api
-from .test_workspaces import UID, end, foreign_folder, tidy, warm, workspaces
 from .v1 import create, run
+from .workspaces import UID, end, foreign_folder, tidy, warm, workspaces
 
 pytestmark = [pytest.mark.docker, pytest.mark.alone]
 
