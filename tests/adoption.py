@@ -23,18 +23,30 @@ async def output(api: Api, session: str, **job: str) -> str:
     return str((await v1(api, "POST", f"/sessions/{session}/exec", **job))["output"])
 
 
-async def warm(api: Api, count: int = 1) -> None:
-    """Return when the pool has so many warm sandboxes."""
-    while (await api.pool())["warm"] < count:
+async def warm(api: Api, kernelspec: str = "python3") -> None:
+    """Return when the pool has a warm sandbox of a kernelspec."""
+    while not (await api.pool(kernelspec))["warm"]:
         await asyncio.sleep(0.1)
 
 
-async def restarted(gateway: Gateway, number: signal.Signals = signal.SIGKILL, away: float = 0.0) -> Api:
-    """Return the API of the gateway's next process; nobody answers for ``away`` seconds."""
+async def restarted(gateway: Gateway, number: signal.Signals = signal.SIGKILL) -> Api:
+    """Return the API of the gateway's next process, which has taken over what the one before has left."""
     await asyncio.to_thread(gateway.stop, number)
-    await asyncio.sleep(away)
+    return await back(gateway)
+
+
+async def back(gateway: Gateway) -> Api:
+    """Return what `restarted` does, of a gateway that has been stopped."""
     await asyncio.to_thread(gateway.start_again)
-    return Api(gateway.url, gateway.token)
+    api = Api(gateway.url, gateway.token)
+    await taken_over(api)
+    return api
+
+
+async def taken_over(api: Api, kernel_id: str = "") -> None:
+    """Return when a kernel, or each that there is, is adopted: a gateway that is slow at it serves meanwhile."""
+    while any(kernel["execution_state"] == "starting" and kernel_id in kernel["id"] for kernel in await api.kernels()):
+        await asyncio.sleep(0.05)
 
 
 async def begun(socket: KernelSocket, code: str) -> str:

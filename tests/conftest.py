@@ -16,7 +16,9 @@ from .box import Box, new_box
 from .gateway import Gateway
 from .kernel_client import Api
 
-hypothesis.settings.register_profile("here", deadline=None)  # a busy machine is no failure
+hypothesis.settings.register_profile(  # a busy machine is no failure
+    "here", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("here")
 
 

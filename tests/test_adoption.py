@@ -12,7 +12,7 @@ from pathlib import Path
 import docker
 import pytest
 
-from .adoption import begun, output, restarted, v1, warm
+from .adoption import back, begun, output, restarted, v1, warm
 from .engine_cable import EngineCable, Mode
 from .gateway import Gateway
 from .kernel_client import Api
@@ -33,6 +33,14 @@ for number in range(1000):
 open("/tmp/done", "w").close()
 """
 WAITING_COMMAND = "echo begun; while [ ! -e /tmp/go ]; do sleep 0.1; done; echo 1; echo 2; touch /tmp/done"
+DIES = """
+import os, time
+open("/tmp/pid", "w").write(str(os.getpid()))
+print("begun")
+while not os.path.exists("/tmp/go"):
+    time.sleep(0.01)
+os._exit(3)
+"""
 COUNT = "import time\nfor number in range(50):\n    print(number)\n    time.sleep(0.1)\n"
 
 
@@ -115,6 +123,8 @@ async def test_what_ended_while_the_gateway_was_away_is_told_with_its_reason(
     other_folder.mkdir()
     folder.mkdir()
     with Gateway(other_folder, "pool: {images: {base: 1}}\n") as other, Gateway(folder, CONFIG) as running:
+        async with Api(other.url, other.token) as api:
+            await warm(api, "bash")
         async with Api(running.url, running.token) as api:
             killed, removed = [await v1(api, "POST", "/sessions", 201, image="base") for _ in range(2)]
             await warm(api)
@@ -146,8 +156,12 @@ async def test_a_kernel_that_dies_while_the_gateway_is_away_is_started_again_and
         async with Api(running.url, running.token) as api:
             kernel = await api.create(env={"KERNEL_A": "1"})
             socket = await api.connect(kernel, query="?session_id=a")
-            await begun(socket, "import os, threading, time\nprint('a', flush=True)\ntime.sleep(1)\nos._exit(3)")
-            async with await restarted(running, away=2.0) as api:
+            await begun(socket, DIES)
+            sandbox = engine.containers.get((await v1(api, "GET", f"/sessions/{kernel}"))["container_id"])
+            await asyncio.to_thread(running.kill)
+            dies = "pid=$(cat /tmp/pid); touch /tmp/go; while kill -0 $pid 2>/dev/null; do sleep 0.1; done"
+            assert sandbox.exec_run(["sh", "-c", dies]).exit_code == 0
+            async with await back(running) as api:
                 socket = await api.connect(kernel, query="?session_id=a")
                 assert "exit code 3" in (await socket.until("stream", name="stderr")).content["text"]
                 assert (await socket.execute("import os; print(os.environ['KERNEL_A'])")).stream() == "1\n"

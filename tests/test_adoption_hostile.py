@@ -13,7 +13,7 @@ from sandkasten_kernels import relief
 from sandkasten_kernels.engines.door import Door
 from sandkasten_kernels.messages import Reply
 
-from .adoption import restarted
+from .adoption import restarted, taken_over
 from .gateway import Gateway
 from .kernel_client import Api
 
@@ -59,7 +59,10 @@ async def test_whoever_puts_sockets_in_place_of_the_guests_loses_its_own_session
             hostile, other = await api.create(), await api.create()
             await (await api.connect(other)).execute("x = 42")
             assert (await (await api.connect(hostile)).execute(IMPOSTOR)).reply["status"] == "ok"
-            async with await restarted(running) as api:
+            await asyncio.to_thread(running.kill)
+            await asyncio.to_thread(running.start_again)
+            async with Api(running.url, running.token) as api:
+                await taken_over(api, other)
                 assert (await (await api.connect(other)).execute("print(x)")).stream() == "42\n"
                 async with asyncio.timeout(60):
                     while len(await api.kernels()) > 1:

@@ -87,7 +87,7 @@ async def test_a_command_has_its_result_whatever_it_is(session: Any) -> None:
     assert (result.exit_code, result.stdout, result.stderr, result.ok) == (3, "out\n", "err\n", False)
     result = await session.exec("cat; pwd; echo $B", stdin="in\n", cwd="/", env={"B": "6"})
     assert (result.output, result.ok, result.truncated, result.timed_out) == ("in\n/\n6\n", True, False, False)
-    late = await session.exec("echo begun; sleep 50", timeout_ms=500)
+    late = await session.exec("echo begun; sleep 50", timeout_ms=1000)
     assert (late.exit_code, late.timed_out, late.output) == (-1, True, "begun\n")
 
 
@@ -105,11 +105,16 @@ async def test_a_failure_is_an_exception_only_where_it_is_asked_for(session: Any
 
 
 async def test_a_stream_has_every_chunk_as_it_comes_and_an_end(session: Any) -> None:
-    chunks = [chunk async for chunk in session.exec_stream("echo one; sleep 0.3; echo two >&2; cd /tmp; exit 3")]
+    chunks = []
+    waits = "until [ -e seen ]; do sleep 0.05; done"
+    async for chunk in session.exec_stream(f"echo one; {waits}; echo two >&2; cd /tmp; exit 3"):
+        if not chunks:
+            await session.write("seen", "")
+        chunks.append(chunk)
     assert [(chunk.output, chunk.stream) for chunk in chunks[:-1]] == [("one\n", "stdout"), ("two\n", "stderr")]
-    assert chunks[1].timestamp - chunks[0].timestamp >= 200
+    assert chunks[1].timestamp >= chunks[0].timestamp > 0
     assert [chunk.done for chunk in chunks] == [False, False, True]
-    assert (chunks[-1].exit_code, chunks[-1].duration_ms >= 300) == (3, True)
+    assert (chunks[-1].exit_code, chunks[-1].duration_ms > 0) == (3, True)
     assert [c.output async for c in session.exec_stream("cat", stdin="x", cwd="/", env={"C": "7"})] == ["x", ""]
     late = [chunk async for chunk in session.exec_stream("sleep 50", timeout_ms=200)][-1]
     assert (late.timed_out, late.exit_code) == (True, -1)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import io
+import socket
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tornado.testing import bind_unused_port
 
 from sandkasten_kernels import (
     GatewayUnreachable,
@@ -93,11 +93,12 @@ async def test_what_is_no_gateway_is_told_so(kind: str) -> None:
 
 
 async def test_a_gateway_that_is_not_there_is_told_after_the_time_for_trying(kind: str) -> None:
-    listening, port = bind_unused_port()
-    listening.close()
-    async with client_of(kind, f"http://127.0.0.1:{port}", "k", retry_for=0.3) as client:
-        with pytest.raises(GatewayUnreachable, match=f"127.0.0.1:{port} cannot be reached"):
-            await client.create_session()
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))  # and nobody listens there, nor can another program
+        address = f"127.0.0.1:{deaf.getsockname()[1]}"
+        async with client_of(kind, f"http://{address}", "k", retry_for=0.3) as client:
+            with pytest.raises(GatewayUnreachable, match=f"{address} cannot be reached"):
+                await client.create_session()
 
 
 async def test_an_answer_that_takes_too_long_is_told_with_its_limit(kind: str) -> None:

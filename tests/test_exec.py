@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import itertools
 import json
 from typing import Any
 
 import pytest
 
 from .kernel_client import Api, execute_content
-from .v1 import create, run
+from .v1 import WAITS, create, go, run
 
 pytestmark = pytest.mark.docker
 
@@ -82,7 +83,7 @@ async def test_on_an_image_without_a_kernel_code_is_the_shells(api: Api) -> None
 async def test_what_exceeds_its_time_is_ended_with_what_it_has_said(
     api: Api, session: dict[str, Any], body: dict[str, str]
 ) -> None:
-    answer = await run(api, session, **body, timeout_ms=1500)
+    answer = await run(api, session, **body, timeout_ms=3000)
     assert (answer["timed_out"], answer["exit_code"]) == (True, -1)
     assert answer["stdout"] == "begun\n"
     again = {"cmd": "echo usable"} if "cmd" in body else {"code": "print('usable')"}
@@ -91,7 +92,7 @@ async def test_what_exceeds_its_time_is_ended_with_what_it_has_said(
 
 async def test_code_that_cannot_be_interrupted_is_killed_and_it_is_said(api: Api, session: dict[str, Any]) -> None:
     code = "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: time.sleep(1)"
-    answer = await run(api, session, code=code, timeout_ms=300)
+    answer = await run(api, session, code=code, timeout_ms=2000)
     assert answer["timed_out"]
     assert "variables are lost" in answer["stderr"]
     assert (await run(api, session, code="print('anew')"))["output"] == "anew\n"
@@ -105,10 +106,10 @@ async def test_what_waits_runs_in_order(api: Api, session: dict[str, Any]) -> No
 
 async def test_too_many_that_wait_for_one_session_are_refused(api: Api, session: dict[str, Any]) -> None:
     path = f"/v1/sessions/{session['id']}/exec"
-    answers = await asyncio.gather(*(api.request("POST", path, {"cmd": "sleep 0.05"}) for _ in range(24)))
-    codes = sorted(answer.code for answer in answers)
-    assert codes == [200] * 17 + [429] * 7
-    refused = next(answer for answer in answers if answer.code == 429)
+    asked = [asyncio.create_task(api.request("POST", path, {"cmd": WAITS})) for _ in range(24)]
+    refused, *_ = [await answer for answer in itertools.islice(asyncio.as_completed(asked), 7)]
+    await go(api, session)
+    assert sorted([(await answer).code for answer in asked]) == [200] * 17 + [429] * 7
     assert "16 executions wait for this session already" in json.loads(refused.body)["message"]
     assert "Retry-After" in refused.headers
 

@@ -177,7 +177,7 @@ def test_what_is_no_websocket_frame_ends_at_most_its_own_connection(wire: Wire, 
         path = f"/api/kernels/{wire.kernel}/channels?token={wire.token}"
         protocol = [f"Sec-WebSocket-Protocol: {V1}"] if v1 else []
         sock.sendall("\r\n".join([f"GET {path} HTTP/1.1", "Host: x", *HANDSHAKE, *protocol, "", ""]).encode())
-        assert sock.recv(12) == b"HTTP/1.1 101"
+        assert sock.recv(12, socket.MSG_WAITALL) == b"HTTP/1.1 101"
         with contextlib.suppress(ConnectionError):
             sock.sendall(data)
             sock.shutdown(socket.SHUT_WR)

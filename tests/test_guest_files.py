@@ -60,7 +60,7 @@ def ask(root: Path) -> Asked:
 
 
 @given(data=st.binary(max_size=5000), times=st.sampled_from([1, 500]))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_any_bytes_come_back(ask: Asked, data: bytes, times: int) -> None:
     assert ask.put("a/b/c.bin", data * times) == {"status": "ok"}
     assert ask.take("a/b/c.bin") == data * times
@@ -75,7 +75,7 @@ def test_a_file_of_a_piece_is_read_to_its_end(ask: Asked, size: int) -> None:
 
 
 @given(data=st.binary(max_size=5000), mode=st.sampled_from([0o600, 0o755, 0o444]))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_a_small_file_is_written_by_one_request(ask: Asked, root: Path, data: bytes, mode: int) -> None:
     assert ask("put", data, path="a/b/small", mode=mode)[0] == {"status": "ok"}
     assert (root / "a/b/small").read_bytes() == data

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
@@ -14,14 +15,14 @@ import pytest
 
 from .gateway import Gateway
 from .kernel_client import Api
-from .v1 import create, ended, post, run, when
+from .v1 import WAITS, begun, create, ended, go, post, run, when
 
 pytestmark = pytest.mark.docker
 
 RULES = """
 pool: {enabled: false}
 session_ttl_seconds: 2
-retention_seconds: 2
+retention_seconds: 3
 limits: {max_sessions_per_owner: 3, max_sandboxes: 3, max_concurrent_execs: 3}
 default_image: base
 """
@@ -44,10 +45,14 @@ async def short(strict: Gateway) -> AsyncIterator[Api]:
 
 
 async def test_a_session_ends_by_its_own_time_after_its_last_use_and_is_forgotten(short: Api) -> None:
-    session = await create(short, ttl_seconds=1)
-    assert (when(session["expires_at"]) - when(session["last_activity"])).total_seconds() == 1
-    renewed = await run(short, session, cmd="sleep 1.5; echo done")
-    assert renewed["output"] == "done\n"
+    session = await create(short, ttl_seconds=60)
+    assert (when(session["expires_at"]) - when(session["last_activity"])).total_seconds() == 60
+    running = asyncio.create_task(run(short, session, cmd=f"touch begun; {WAITS}; echo done"))
+    await begun(short, session)
+    await post(short, f"/v1/sessions/{session['id']}/extend", ttl_seconds=1)
+    await asyncio.sleep(1.5)
+    await go(short, session)
+    assert (await running)["output"] == "done\n"
     info = await ended(short, session)
     assert (info["status"], info["reason"]) == ("expired", "idle for 1 s")
     assert when(info["ended_at"]) >= when(info["last_activity"])
@@ -57,12 +62,14 @@ async def test_a_session_ends_by_its_own_time_after_its_last_use_and_is_forgotte
 
 
 async def test_a_session_with_an_open_websocket_lives(short: Api) -> None:
-    session, other = await create(short, ttl_seconds=1), await create(short, ttl_seconds=1)
+    session = await create(short, ttl_seconds=60)
     socket = await short.connect(session["id"])
-    await ended(short, other)
+    await post(short, f"/v1/sessions/{session['id']}/extend", ttl_seconds=1)
+    await ended(short, await create(short, ttl_seconds=1))
+    asked = datetime.now(UTC)
     info = await short.get(f"/v1/sessions/{session['id']}")
     assert info["status"] == "running"
-    assert when(info["expires_at"]) > datetime.now(UTC)
+    assert when(info["expires_at"]) > asked
     socket.close()
     assert (await ended(short, session))["status"] == "expired"
 
@@ -101,10 +108,10 @@ async def test_an_owners_limit_holds_however_many_ask_at_once(short: Api) -> Non
 async def test_executions_have_a_limit_for_all_and_a_queue_for_one(short: Api) -> None:
     session = await create(short, ttl_seconds=60)
     path = f"/v1/sessions/{session['id']}/exec"
-    running = [asyncio.create_task(short.request("POST", path, {"cmd": f"sleep 0.2; echo {n}"})) for n in range(5)]
-    answers = [await task for task in running]
-    assert sorted(answer.code for answer in answers) == [200] * 3 + [503] * 2
-    refused = next(answer for answer in answers if answer.code == 503)
+    asked = [asyncio.create_task(short.request("POST", path, {"cmd": WAITS})) for _ in range(5)]
+    refused, _ = [await answer for answer in itertools.islice(asyncio.as_completed(asked), 2)]
+    await go(short, session)
+    assert sorted([(await answer).code for answer in asked]) == [200] * 3 + [503] * 2
     assert "limits.max_concurrent_execs" in json.loads(refused.body)["message"]
     assert "Retry-After" in refused.headers
 

@@ -117,18 +117,23 @@ async def test_a_file_that_shrinks_never_looks_whole(box: Box) -> None:
 
 
 async def test_an_upload_keeps_its_session_alive(box: Box) -> None:
-    response = await box.api.request("POST", "/v1/sessions", {"ttl_seconds": 1})
-    short = Box(box.api, json.loads(response.body)["id"])
+    async def lives(ttl_seconds: int) -> None:
+        answer = await box.api.request("POST", f"{box.path}/extend", {"ttl_seconds": ttl_seconds})
+        assert answer.code == 200, answer.body
 
     async def drops() -> AsyncIterator[bytes]:
-        for byte in form(("file", "f", b"slow")):
+        *most, last = form(("file", "f", b"slow"))
+        await lives(1)
+        for byte in most:
             yield bytes([byte])
             await asyncio.sleep(0.02)
+        await lives(600)
+        yield bytes([last])
 
     async with client_of(box) as client:
-        answer = await client.post(f"{short.url}/upload", content=drops(), headers=KIND)
+        answer = await client.post(f"{box.url}/upload", content=drops(), headers=KIND)
     assert answer.json() == {"ok": True, "paths": ["/workspace/f"]}
-    assert await short.read("f") == b"slow"
+    assert await box.read("f") == b"slow"
 
 
 async def test_an_upload_into_a_session_that_ends_is_told_so(box: Box) -> None:

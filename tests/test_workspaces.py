@@ -110,7 +110,7 @@ def kill_helper(gateway: Gateway) -> None:
         labels = [f"sandkasten.instance={gateway.instance}"]
         (helper,) = [
             found
-            for found in client.containers.list(filters={"label": labels})
+            for found in client.containers.list(filters={"label": labels}, ignore_removed=True)
             if "sandkasten.sandbox" not in found.labels
         ]
         helper.kill()

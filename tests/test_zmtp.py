@@ -97,7 +97,7 @@ class Inbox:
         )  # fmt: skip
 
     async def next(self) -> object:
-        return await asyncio.wait_for(self.events.get(), 10)
+        return await asyncio.wait_for(self.events.get(), 60)
 
 
 async def test_a_dealer_talks_to_libzmqs_router_under_its_own_identity(
@@ -106,7 +106,7 @@ async def test_a_dealer_talks_to_libzmqs_router_under_its_own_identity(
     with zmq.asyncio.Context() as context, context.socket(zmq.ROUTER) as router:
         router.bind(f"ipc://{tmp_path}/shell")
         inbox = Inbox("DEALER", identity=b"me")
-        await inbox.channel.connect(directory, "shell", 5)
+        await inbox.channel.connect(directory, "shell", 60)
         big = os.urandom(300_000)
         inbox.channel.send([b"a", b"", big])
         assert await router.recv_multipart() == [b"me", b"a", b"", big]
@@ -119,7 +119,7 @@ async def test_a_subscription_is_heard_by_libzmqs_publisher(tmp_path: Path, dire
     with zmq.asyncio.Context() as context, context.socket(zmq.XPUB) as publisher:
         publisher.bind(f"ipc://{tmp_path}/iopub")
         inbox = Inbox("SUB")
-        await inbox.channel.connect(directory, "iopub", 5)
+        await inbox.channel.connect(directory, "iopub", 60)
         assert await publisher.recv_multipart() == [b"\x01"]
         await publisher.send_multipart([b"topic", b"text"])
         assert await inbox.next() == [b"topic", b"text"]
@@ -177,5 +177,5 @@ async def test_a_peer_that_talks_nonsense_is_refused(tmp_path: Path, directory: 
 
     server = await asyncio.start_unix_server(nonsense, tmp_path / "http")
     with pytest.raises(ChannelError, match="ZMTP"):
-        await Inbox("DEALER").channel.connect(directory, "http", 5)
+        await Inbox("DEALER").channel.connect(directory, "http", 60)
     server.close()
