@@ -7,7 +7,6 @@ from pathlib import Path
 
 from traitlets.config import Application
 
-from .activity import Activity
 from .adoption import Adoption
 from .checks import within
 from .claims import Claims
@@ -78,9 +77,8 @@ def wired(
     workspaces = Workspaces(engine, directory, limits.min_free_disk_mb, log)
     claims = Claims(pool, launcher, workspaces)
     files = WorkspaceFiles(claims, workspaces, specs)
-    activity = Activity()
     rules = session_rules(settings)
-    sessions = Sessions(pool, launcher, specs, store, claims, rules, events, log, activity, metrics)
+    sessions = Sessions(pool, launcher, specs, store, claims, rules, events, log, metrics)
     executions = Executions(
         max_concurrent=limits.max_concurrent_execs,
         max_timeout_ms=defaults.max_exec_timeout_ms,
@@ -88,7 +86,7 @@ def wired(
         metrics=metrics,
     )
     metrics.registry.register(Gauges(metrics, pool, sessions, executions, directory))
-    overview = Overview(sessions, pool, engine, HostWatch(directory), activity)
+    overview = Overview(sessions, pool, engine, HostWatch(directory), metrics.activity)
     return Parts(
         specs=specs,
         engine=engine,
@@ -105,5 +103,5 @@ def wired(
         adoption=Adoption(store, engine, launcher, pool, sessions, workspaces, specs, log),
         notebooks=NotebookSessions(sessions, store, log),
         watch=DiskWatch(sessions, engine, limits.workspace_mb, log),
-        status=StatusFeed(overview.take, activity, log),
+        status=StatusFeed(overview.take, metrics.activity, log),
     )
