@@ -98,7 +98,7 @@ class SettingsEditor:
             changed = self._changed(before.settings, after)
             saved = not dry_run and real != before.text
             if saved:
-                await asyncio.to_thread(self._file.save, real, before.version)
+                await asyncio.to_thread(self._save, real, before)
                 self._apply(after)
                 self._running = self._now_running(after)
                 self._log.info("settings saved in %s: %s", self._file.path, ", ".join(changed) or "none changed")
@@ -109,6 +109,11 @@ class SettingsEditor:
                 "after_restart": [name for name in changed if name not in APPLIES],
             }
             return answer if dry_run else {**answer, "settings": await asyncio.to_thread(self._model)}
+
+    def _save(self, text: str, before: _State) -> None:
+        """Save a text. The file becomes its owner's alone when a secret comes into it, or is open to all in it."""
+        old, new = (set(Masked.of(each).values.values()) for each in (before.text, text))
+        self._file.save(text, before.version, private=bool(new - old or (new and self._file.open_to_all)))
 
     def _model(self) -> dict[str, Any]:
         state = self._state()

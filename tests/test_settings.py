@@ -285,6 +285,25 @@ async def test_the_text_is_saved_with_one_backup_and_a_dry_run_saves_nothing(set
 
 
 @docker
+async def test_a_file_that_gets_a_key_is_its_owners_alone(settings: Settings) -> None:
+    backup = settings.file.with_name("sandkasten.yaml.bak")
+
+    async def modes(before: int, **body: Any) -> set[int]:
+        settings.file.chmod(before)
+        assert (await settings.put(**body))["saved"] is True
+        return {path.stat().st_mode & 0o777 for path in (settings.file, backup)}
+
+    try:
+        assert await modes(0o640, changes={"session_ttl_seconds": 60}) == {0o640}
+        assert await modes(0o640, changes={"api_key": "another-key-4711"}) == {0o600}
+        assert await modes(0o644, changes={"session_ttl_seconds": 61}) == {0o600}
+        assert await modes(0o644, text="session_ttl_seconds: 62\n") == {0o644}
+        assert await modes(0o644, text="api_key: yet-another-4712\n") == {0o600}
+    finally:
+        settings.file.chmod(0o644)
+
+
+@docker
 async def test_of_many_who_save_at_once_one_does_and_the_others_are_told(settings: Settings) -> None:
     version = (await settings.model())["version"]
     bodies = [{"version": version, "changes": {"session_ttl_seconds": 100 + number}} for number in range(20)]
