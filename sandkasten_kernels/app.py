@@ -333,7 +333,9 @@ class SandkastenApp(Application):
             set_on_stop=partial(self._set_on_stop, engine),
             on_stop=self.on_stop,
         )
-        editor = SettingsEditor(self.file, SECTIONS, self.over, self.settings, live.apply, self.log)
+        editor = SettingsEditor(
+            self.file, SECTIONS, self.over, self.settings, live.apply, self.log, engine.image_problem
+        )
         overview = Overview(sessions, pool, engine, HostWatch(data.path), metrics.activity)
         status = StatusFeed(overview.take, metrics.activity, self.log)
         stack.push_async_callback(status.cleanup)

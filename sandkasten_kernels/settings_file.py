@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import os
 import secrets
+import shlex
 import stat
 import tempfile
 import time
@@ -39,6 +40,11 @@ class SettingsFile:
         self.path = path.absolute()
         self.own = own
         self.salt = secrets.token_bytes(32)
+
+    @property
+    def option(self) -> str:
+        """The option, for a shell, by which a command of ours reads this file."""
+        return shlex.quote(f"--data-dir={self.path.parent}" if self.own else f"--config={self.path}")
 
     def read(self) -> tuple[str, str]:
         """Return the text, empty where there is no file, and its version, which changes whenever the text does.

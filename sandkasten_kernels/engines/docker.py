@@ -315,14 +315,19 @@ class DockerEngine(Engine):
                 "host's (a restart of nftables?), and sandboxes could reach what is near"
             )
 
-    async def _check_image(self, image: str) -> None:
-        mend = f"run '{build_command(image)}'"
-        details = await self._run(self._inspect_image, image)
+    async def image_problem(self, image: str) -> str:
+        reference = full_name(image)
+        details = await self._run(self._inspect_image, reference)
         if details is None:
-            raise EngineError(f"there is no image {image}: {mend}")
+            return f"there is no image {reference}"
         protocol = (details["Config"].get("Labels") or {}).get(PROTOCOL_LABEL)
         if protocol != str(PROTOCOL):
-            raise EngineError(f"image {image} speaks guest protocol {protocol}, this gateway {PROTOCOL}: {mend}")
+            return f"image {reference} speaks guest protocol {protocol}, this gateway {PROTOCOL}"
+        return ""
+
+    async def _check_image(self, image: str) -> None:
+        if problem := await self.image_problem(image):
+            raise EngineError(f"{problem}: run '{build_command(image)}'")
 
     def _how_ended(self, container: str) -> str:
         now = time.time()
