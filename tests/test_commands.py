@@ -93,6 +93,30 @@ def test_run_shows_what_a_program_says_saves_its_figures_and_exits_with_its_code
     assert shell(PsApp).out.count("\n") == shell(PsApp, "--json").out.count('"id"') + 1
 
 
+DRAWINGS = """
+import matplotlib.pyplot as plt
+from IPython.display import display
+from matplotlib_inline.backend_inline import set_matplotlib_formats
+svg = '<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
+display({"image/svg+xml": svg}, raw=True)
+display({"image/svg+xml": svg, "image/png": "iVBORw0KGgo="}, raw=True)
+set_matplotlib_formats("svg")
+plt.imshow([[1, 2]], label="a"); plt.hist([1, 2]); plt.title("$x^2$"); plt.legend(); plt.show()
+"""
+
+
+def test_run_saves_an_svg_as_one_only_when_it_is_a_drawing(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(DRAWINGS))
+    ran = shell(RunApp, "-")
+    saved = re.findall(r"^saved (\S+)$", ran.err, re.MULTILINE)
+    assert saved == ["figure-1.svg.txt", "figure-2.png", "figure-3.svg"], ran
+    assert "<script>" in (tmp_path / "figure-1.svg.txt").read_text()
+    assert (tmp_path / "figure-2.png").read_bytes() == b"\x89PNG\r\n\x1a\n"
+    assert "matplotlib" in (tmp_path / "figure-3.svg").read_text()
+
+
 @pytest.mark.parametrize(
     ("arguments", "program", "code", "out", "err"),
     [
