@@ -329,6 +329,18 @@ async def test_an_image_that_is_not_built_is_told_with_the_command_that_builds_i
     assert (await settings.put(changes=dict.fromkeys(changes)))["warnings"] == []
 
 
+@pytest.mark.parametrize(
+    ("path", "own", "option"),
+    [
+        ("/etc/sk.yaml", False, "--config=/etc/sk.yaml"),
+        ("/a b/settings.yaml", False, "'--config=/a b/settings.yaml'"),
+        ("/var/lib/sandkasten/settings.yaml", True, "--data-dir=/var/lib/sandkasten"),
+    ],
+)
+def test_a_command_that_is_told_reads_the_file_that_was_saved(path: str, own: bool, option: str) -> None:
+    assert SettingsFile(Path(path), own=own).option == option
+
+
 async def test_an_engine_that_does_not_answer_keeps_nobody_from_saving(monkeypatch: pytest.MonkeyPatch) -> None:
     async def away(image: str) -> str:
         raise EngineError("no Docker engine answers")
