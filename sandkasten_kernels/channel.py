@@ -81,6 +81,8 @@ class Channel(asyncio.Protocol):
         self._writable = asyncio.Event()
         self._writable.set()
         self._closed = False
+        self.heard_at = 0.0
+        """When the peer last sent anything, of a long message too, by the event loop's clock."""
         self._paused = False
         self._held: Iterator[list[bytes] | zmtp.Command | zmtp.Oversized] | None = None
 
@@ -154,6 +156,7 @@ class Channel(asyncio.Protocol):
         transport.write(zmtp.GREETING + zmtp.ready(self._socket_type, self._identity))
 
     def data_received(self, data: bytes) -> None:
+        self.heard_at = asyncio.get_running_loop().time()
         self._work(self._decoder.feed(data))
 
     def _work(self, events: Iterator[list[bytes] | zmtp.Command | zmtp.Oversized]) -> None:

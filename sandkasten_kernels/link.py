@@ -364,8 +364,9 @@ class KernelLink:
 
         While output still arrives the reply waits on, because a client stops reading at it.
         """
-        loop = asyncio.get_running_loop()
-        until = min(max(self._heard_at, since) + REPLY_HOLD_SECONDS, since + MAX_REPLY_HOLD_SECONDS)
+        loop, iopub = asyncio.get_running_loop(), self._channels.get("iopub")
+        heard_at = max(self._heard_at, iopub.heard_at if iopub else 0.0, since)
+        until = min(heard_at + REPLY_HOLD_SECONDS, since + MAX_REPLY_HOLD_SECONDS)
         if request.held is not None and loop.time() < until:
             loop.call_at(until, self._release_later, request, since)
             return
