@@ -213,7 +213,7 @@ kernel = get_ipython().kernel
 message = kernel.session.msg('execute_reply', {'status': 'ok', 'execution_count': 1}, parent=kernel.get_parent())
 frames = kernel.session.serialize(message, ident=kernel._parent_ident['shell'])
 socket = kernel.shell_stream.socket if kernel.shell_stream else kernel.shell_socket
-for number in range(30):
+for number in range(10):
     for _ in range(3000): socket.send_multipart(frames)
     print(number, flush=True)
 """
