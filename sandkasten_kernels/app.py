@@ -20,7 +20,6 @@ from traitlets.config import Application
 from traitlets.config.loader import ArgumentError
 
 from . import __version__
-from .activity import Activity
 from .adoption import Adoption
 from .auth import Authenticator
 from .checks import check_settings, find_kernelspecs, find_web, within
@@ -290,9 +289,8 @@ class SandkastenApp(Application):
         workspaces = Workspaces(engine, data.path, limits.min_free_disk_mb, self.log)
         claims = Claims(pool, launcher, workspaces)
         files = WorkspaceFiles(claims, workspaces, specs)
-        activity = Activity()
         rules = session_rules(self.settings)
-        sessions = Sessions(pool, launcher, specs, store, claims, rules, events, self.log, activity, metrics)
+        sessions = Sessions(pool, launcher, specs, store, claims, rules, events, self.log, metrics)
         sessions.setup()
         executions = Executions(
             max_concurrent=limits.max_concurrent_execs,
@@ -336,8 +334,8 @@ class SandkastenApp(Application):
             on_stop=self.on_stop,
         )
         editor = SettingsEditor(self.file, SECTIONS, self.over, self.settings, live.apply, self.log)
-        overview = Overview(sessions, pool, engine, HostWatch(data.path), activity)
-        status = StatusFeed(overview.take, activity, self.log)
+        overview = Overview(sessions, pool, engine, HostWatch(data.path), metrics.activity)
+        status = StatusFeed(overview.take, metrics.activity, self.log)
         stack.push_async_callback(status.cleanup)
         status.setup()
 

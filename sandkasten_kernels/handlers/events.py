@@ -112,7 +112,7 @@ class EventStream:
         if text is None:
             text = json.dumps({"error": "this output is nested too deeply to be sent"})
         frame = f"event: {event}\ndata: {text}\n\n".encode()
-        self._handler.services.status.activity.relayed(len(frame))
+        self._handler.services.metrics.relayed("to_client", len(frame))
         self._unsent.append(frame)
         self._unsent_bytes += len(frame) + EVENT_BYTES
         if self._unsent_bytes > MAX_UNREAD_BYTES:
