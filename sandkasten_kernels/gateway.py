@@ -166,7 +166,8 @@ def _bind(host: str, port: int) -> list[Any]:
     try:
         return bind_sockets(port, host)
     except OSError as error:
-        raise ConfigError(f"listen: cannot serve at {host}:{port}: {error.strerror or error}") from error
+        way_out = "end what listens there (ss -ltnp), or choose another with --listen"
+        raise ConfigError(f"listen: cannot serve at {host}:{port}: {error.strerror or error}; {way_out}") from error
 
 
 def _raise_file_limit() -> None:
