@@ -14,7 +14,7 @@ from .launcher import Launcher
 from .pool import Pool
 from .sessions import Sessions
 from .store import Record, Store
-from .workspaces import Workspaces
+from .workspaces import Use, Workspaces
 
 __all__ = ["Adoption"]
 
@@ -99,6 +99,8 @@ class Adoption:
 
     async def _adopt(self, kernel: KernelRecord, record: Record | None) -> None:
         """Adopt one kernel for its session, or for the pool where it has none."""
+        # before anything is waited for: until it is known what becomes of the session its workspace is in use
+        use = self._workspaces.adopt(record.workspace_id, record.id) if record and record.workspace_id else None
         try:
             spec = self._specs.get(kernel.kernelspec)
             adopted = await self._returned(spec, kernel)
@@ -109,16 +111,15 @@ class Adoption:
                 adopted.leave()
                 raise
         except (SandboxFailed, UnknownKernelspec) as error:
-            await self._give_up(kernel, record, error.message)
+            await self._give_up(kernel, record, use, error.message)
             return
         except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError):
             # a defect here, which a sandbox may provoke, must not keep the gateway from starting
             self._log.exception("sandbox %s cannot be adopted", kernel.sandbox.id)
-            await self._give_up(kernel, record, "the gateway failed to take it over; its log has the cause")
+            await self._give_up(kernel, record, use, "the gateway failed to take it over; its log has the cause")
             return
         if record and session:
-            if record.workspace_id:
-                adopted.workspace = self._workspaces.adopt(record.workspace_id, record.id)
+            adopted.workspace = use
             self._sessions.go_on(session, record, recalled)
             return
         used = recalled.note is None or recalled.note.owned
@@ -127,12 +128,16 @@ class Adoption:
             self._pool.reject(adopted)
             self._forget(kernel)
 
-    async def _give_up(self, kernel: KernelRecord, record: Record | None, reason: str) -> None:
+    async def _give_up(self, kernel: KernelRecord, record: Record | None, use: Use | None, reason: str) -> None:
         """End what cannot be adopted."""
         if record:
             self._lost(record, reason)
+        if use:
+            use.ending = True
         await self._engine_ready.wait()
         await self._launcher.remove_left(kernel)
+        if use:
+            use.close()
         self._forget(kernel)
 
     async def _returned(self, spec: Kernelspec, kernel: KernelRecord) -> Kernel:

@@ -22,6 +22,8 @@ __all__ = ["Channel", "ChannelError", "SocketDirectory"]
 EVENTS_PER_TURN = 200
 UNSENT_BYTES = 8 * 1024 * 1024
 _CONNECT_RETRY_SECONDS = 0.002
+_ROOM = zmtp.Room(256 * 1024 * 1024)
+"""Of the process: a sandbox has many sockets, and there are many sandboxes."""
 
 
 class ChannelError(Exception):
@@ -72,7 +74,7 @@ class Channel(asyncio.Protocol):
     ) -> None:
         self._socket_type = socket_type
         self._identity = identity
-        self._decoder = zmtp.Decoder(max_bytes)
+        self._decoder = zmtp.Decoder(max_bytes, room=_ROOM)
         self._on_message = on_message
         self._on_oversized = on_oversized
         self._on_lost = on_lost
@@ -81,6 +83,8 @@ class Channel(asyncio.Protocol):
         self._writable = asyncio.Event()
         self._writable.set()
         self._closed = False
+        self.heard_at = 0.0
+        """When the peer last sent anything, of a long message too, by the event loop's clock."""
         self._paused = False
         self._held: Iterator[list[bytes] | zmtp.Command | zmtp.Oversized] | None = None
 
@@ -154,6 +158,7 @@ class Channel(asyncio.Protocol):
         transport.write(zmtp.GREETING + zmtp.ready(self._socket_type, self._identity))
 
     def data_received(self, data: bytes) -> None:
+        self.heard_at = asyncio.get_running_loop().time()
         self._work(self._decoder.feed(data))
 
     def _work(self, events: Iterator[list[bytes] | zmtp.Command | zmtp.Oversized]) -> None:

@@ -16,14 +16,16 @@ from .link import KernelLink
 from .messages import Parts, build, json_object, message_type
 from .outcome import CWD, Outcome, outcome_of
 
-__all__ = ["Job", "Sink", "run"]
+__all__ = ["Job", "Sink", "is_too_much", "run"]
 
 STOP_SECONDS = 5.0
 MAX_DISPLAY_BYTES, MAX_DISPLAY_PARTS = 8 * 1024 * 1024, 500_000
 """Of one message that is taken apart: JSON of some MiB can become objects of some hundred."""
+UNCOUNTED_BYTES = 1024 * 1024
 
 GUEST_GRACE_SECONDS = 10.0
 UNHEEDED = "killed by the gateway, what ran heeded no interrupt after its time, or without its client"
+_SAID = ("stream", "display_data", "update_display_data", "execute_result", "error", "clear_output")
 
 
 @dataclass(frozen=True)
@@ -104,16 +106,24 @@ class _Request:
     def _hear(self, msg_type: str | None, data: bytes) -> None:
         if msg_type in ("status", "execute_input"):
             self.begun.set()
+        elif msg_type not in _SAID:
+            return
+        elif is_too_much(data):
+            limits = f"{MAX_DISPLAY_BYTES // 2**20} MiB and {MAX_DISPLAY_PARTS} parts"
+            self._sink.text("stderr", f"[A {msg_type} is left out: it has more than {limits}.]\n")
         elif msg_type == "stream":
             content = json_object(data, MAX_DISPLAY_BYTES)
             stream = "stderr" if content.get("name") == "stderr" else "stdout"
             self._sink.text(stream, str(content.get("text", "")))
-        elif msg_type in ("display_data", "update_display_data", "execute_result", "error", "clear_output"):
-            if len(data) > MAX_DISPLAY_BYTES or sum(map(data.count, (b",", b"[", b"{"))) > MAX_DISPLAY_PARTS:
-                limits = f"{MAX_DISPLAY_BYTES // 2**20} MiB and {MAX_DISPLAY_PARTS} parts"
-                self._sink.text("stderr", f"[A {msg_type} is left out: it has more than {limits}.]\n")
-            else:
-                self._sink.message(msg_type, json_object(data, MAX_DISPLAY_BYTES))
+        else:
+            self._sink.message(msg_type, json_object(data, MAX_DISPLAY_BYTES))
+
+
+def is_too_much(data: bytes) -> bool:
+    """Return whether a message's content has more than is taken apart; printed text comes in small pieces anyway."""
+    if len(data) <= UNCOUNTED_BYTES:
+        return False
+    return len(data) > MAX_DISPLAY_BYTES or sum(map(data.count, (b",", b"[", b"{"))) > MAX_DISPLAY_PARTS
 
 
 async def run(kernel: Kernel, job: Job, sink: Sink, tidy: Callable[[Coroutine[Any, Any, None]], None]) -> Outcome:

@@ -139,7 +139,15 @@ class Gateway:
             set_on_stop=lambda on_stop: self._set_on_stop(parts.engine, on_stop),
             on_stop=app.on_stop,
         )
-        return SettingsEditor(app.file, app.settings.keys.sections, app.over, app.settings, live.apply, app.log)
+        return SettingsEditor(
+            app.file,
+            app.settings.keys.sections,
+            app.over,
+            app.settings,
+            live.apply,
+            app.log,
+            parts.engine.image_problem,
+        )
 
     def _set_on_stop(self, engine: Engine, on_stop: str) -> None:
         """Decide what becomes of the sandboxes when the gateway is told to stop."""
@@ -158,7 +166,8 @@ def _bind(host: str, port: int) -> list[Any]:
     try:
         return bind_sockets(port, host)
     except OSError as error:
-        raise ConfigError(f"listen: cannot serve at {host}:{port}: {error.strerror or error}") from error
+        way_out = "end what listens there (ss -ltnp), or choose another with --listen"
+        raise ConfigError(f"listen: cannot serve at {host}:{port}: {error.strerror or error}; {way_out}") from error
 
 
 def _raise_file_limit() -> None:

@@ -93,6 +93,10 @@ class KernelChannels:
         if name in self._open:
             await self._open[name].drain()
 
+    def heard_at(self, name: str) -> float:
+        """Return when the kernel last sent anything on one of them, also a part of a message; 0 for a closed one."""
+        return self._open[name].heard_at if name in self._open else 0.0
+
     def pause(self, name: str) -> None:
         """Take no message on one of them until `resume`."""
         self._open[name].pause()

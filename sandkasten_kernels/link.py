@@ -59,13 +59,14 @@ class KernelLink:
         self._calls = Calls()
         self._requests: OpenRequests[Client] = OpenRequests()
         self._audience = Audience(self.session, self._requests.forget, log)
-        self._replies = Replies(self._requests, self._audience)
+        self._replies = Replies(self._requests, self._audience, lambda: self.heard_at)
         self._channels = KernelChannels(
             self.identity, MAX_MESSAGE_BYTES, self._on_iopub, self._on_reply, self._on_oversized, self._lost
         )
         self._oversized = OversizedNews(MAX_MESSAGE_BYTES)
         self._iopub_proven = asyncio.Event()
         self._marker = b""
+        self._heard_at = 0.0
 
     async def open(self, directory: SocketDirectory, names: Mapping[str, str], key: bytes, timeout: float) -> None:
         """Connect, and return when the kernel has answered ``kernel_info`` and our subscription is proven.
@@ -213,8 +214,8 @@ class KernelLink:
 
     @property
     def heard_at(self) -> float:
-        """When the kernel last said something on iopub, by the event loop's clock."""
-        return self._replies.heard_at
+        """When the kernel last sent anything on iopub, also a part of a message, by the event loop's clock."""
+        return max(self._heard_at, self._channels.heard_at("iopub"))
 
     @property
     def waiting(self) -> bool:
@@ -255,7 +256,7 @@ class KernelLink:
     def _on_iopub(self, frames: list[bytes]) -> None:
         if not self._marker:
             self._iopub_proven.set()
-        self._replies.heard_at = asyncio.get_running_loop().time()
+        self._heard_at = asyncio.get_running_loop().time()
         parts = parts_of(frames)
         if self._marker:  # what is published before it is in the relief
             if parts and self._marker in parts[1]:

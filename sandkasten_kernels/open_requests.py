@@ -107,15 +107,15 @@ class OpenRequests(Generic[C]):
         return self._sessions.get(str(fields.get("session")))
 
     def reply(self, parts: Parts) -> tuple[Delivery[C] | None, OpenRequest[C] | None]:
-        """Take a reply off the kernel: returns what to deliver now, and the request whose reply is held instead."""
+        """Take a reply off the kernel: returns what to deliver now, and the request whose reply is held from now on."""
         request = self._requests.get(str(json_object(parts[1]).get("msg_id")))
         if request is None:
             client = self.client_of(parts[1])
             return (Delivery(client, parts) if client is not None else None), None
         request.replied = True
         if request.kind == "execute_request" and not request.idle:
-            request.held = parts
-            return None, request
+            known, request.held = request.held is not None, parts
+            return None, None if known else request  # of a thousand replies to one request the last one is kept
         self._forget_if_done(request)
         return Delivery(request.client, parts), None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from .audience import Audience, Client
@@ -19,13 +20,13 @@ class Replies:
     """Gives each reply to its client, that of an execution after all of its output, and answers for a kernel that
     does not.
 
-    Attributes
+    Parameters
     ----------
-    heard_at: when the kernel last said something on iopub, by the event loop's clock; set by its link.
+    heard_at: gives when the kernel last sent anything on iopub, by the event loop's clock.
     """
 
-    def __init__(self, requests: OpenRequests[Client], audience: Audience) -> None:
-        self.heard_at = 0.0
+    def __init__(self, requests: OpenRequests[Client], audience: Audience, heard_at: Callable[[], float]) -> None:
+        self._heard_at = heard_at
         self._requests = requests
         self._audience = audience
 
@@ -75,7 +76,7 @@ class Replies:
         While output still arrives the reply waits on, because a client stops reading at it.
         """
         loop = asyncio.get_running_loop()
-        until = min(max(self.heard_at, since) + REPLY_HOLD_SECONDS, since + MAX_REPLY_HOLD_SECONDS)
+        until = min(max(self._heard_at(), since) + REPLY_HOLD_SECONDS, since + MAX_REPLY_HOLD_SECONDS)
         if request.held is not None and loop.time() < until:
             loop.call_at(until, self._release_later, request, since)
             return

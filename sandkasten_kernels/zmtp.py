@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 __all__ = [
     "GREETING",
@@ -19,6 +20,7 @@ __all__ = [
     "Decoder",
     "Oversized",
     "ProtocolError",
+    "Room",
     "encode",
     "encode_command",
     "ready",
@@ -26,7 +28,7 @@ __all__ = [
 
 MORE, LONG, COMMAND = 1, 2, 4
 GREETING = b"\xff" + bytes(8) + b"\x7f" + b"\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
-_KEPT_OF_OVERSIZED = 8
+_KEPT_OF_OVERSIZED, _KEPT_FRAME_BYTES = 8, 64 * 1024
 
 
 class ProtocolError(Exception):
@@ -80,6 +82,32 @@ def ready(socket_type: str, identity: bytes = b"") -> bytes:
     return encode_command(b"READY", body)
 
 
+class Room:
+    """What the unfinished messages of many connections may take together.
+
+    Where they would take more than ``limit`` bytes, the one that is unfinished longest is passed over: a message that
+    is really sent is whole in a moment, and one that somebody keeps unfinished must not take the others' room. Messages
+    below `SMALL_BYTES` are not counted.
+    """
+
+    SMALL_BYTES = 1024 * 1024
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._held: WeakKeyDictionary[Decoder, int] = WeakKeyDictionary()  # in the order of their ages
+
+    def hold(self, decoder: Decoder, size: int) -> None:
+        """Note how much of an unfinished message a decoder holds."""
+        if size <= self.SMALL_BYTES:
+            self._held.pop(decoder, None)
+            return
+        self._held[decoder] = size
+        while sum(self._held.values()) > self._limit:
+            oldest = next(iter(self._held))
+            del self._held[oldest]
+            oldest.pass_over()
+
+
 class Decoder:
     """Turns the bytes of one connection into commands and messages.
 
@@ -90,11 +118,14 @@ class Decoder:
     ----------
     max_bytes: largest message that is delivered, the sum of its frames.
     max_frames: largest number of frames in a message that is delivered.
+    room: what it shares with others for messages that are unfinished; None for as much as it likes.
     """
 
-    def __init__(self, max_bytes: int, max_frames: int = 1024) -> None:
+    def __init__(self, max_bytes: int, max_frames: int = 1024, room: Room | None = None) -> None:
         self._max_bytes = max_bytes
         self._max_frames = max_frames
+        self._room = room
+        self._feeding = False
         self._buffer = bytearray()
         self._greeted = False
         self._frames: list[bytes] = []
@@ -112,6 +143,7 @@ class Decoder:
         buffer = self._buffer
         buffer += data
         position = 0
+        self._feeding = True
         try:
             if not self._greeted:
                 if not self._greet(buffer):
@@ -162,6 +194,28 @@ class Decoder:
                     yield event
         finally:
             del buffer[:position]
+            self._feeding = False
+            if self._room:
+                self._room.hold(self, sum(map(len, self._frames)) + len(buffer))
+
+    def pass_over(self) -> None:
+        """Hold no more of the message that is unfinished, which is told as `Oversized` when it ends.
+
+        No-op while what `feed` returned is iterated over: it is just being worked on.
+        """
+        if self._feeding or not self._greeted:
+            return
+        buffer = self._buffer
+        head = 9 if buffer and buffer[0] & LONG else 2
+        if not self._skip and len(buffer) >= head and not buffer[0] & COMMAND:
+            size = int.from_bytes(buffer[1:head], "big")
+            self._open_frame(size, over=True)
+            self._skip, self._skip_flags = size - (len(buffer) - head), buffer[0]
+            buffer.clear()
+        elif self._count:
+            self._over = True
+        self._frames = [frame if len(frame) <= _KEPT_FRAME_BYTES else b"" for frame in self._frames]
+        del self._frames[_KEPT_OF_OVERSIZED:]
 
     def _greet(self, buffer: bytearray) -> bool:
         if (buffer and buffer[0] != 0xFF) or (len(buffer) > 9 and not buffer[9] & 1):

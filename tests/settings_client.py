@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import Any
 
 from .gateway import Gateway
@@ -54,3 +57,25 @@ class Settings:
         assert answer["error_code"] == "INVALID_SETTINGS"
         assert self.file.read_bytes() == before
         return {error["name"]: error["message"] for error in answer["details"]["errors"]}
+
+
+@contextmanager
+def configured(folder: Path) -> Iterator[Gateway]:
+    """A gateway with `CONFIG`, whose key is not in its log."""
+    with Gateway(folder, config=CONFIG, env={"SANDKASTEN_CPU_LIMIT": "0.5"}) as gateway:
+        gateway.token = KEY
+        yield gateway
+        assert KEY not in gateway.log.read_text()
+    gateway.assert_nothing_left()
+
+
+@asynccontextmanager
+async def settings_of(gateway: Gateway) -> AsyncIterator[Settings]:
+    """The settings of such a gateway, which are at the end as they were."""
+    async with Api(gateway.url, gateway.token) as api:
+        found = Settings(api, gateway)
+        await found.put(text=(await found.model())["text"])
+        yield found
+        gateway.config.write_text(CONFIG)
+        await found.change("retention_seconds", 3599)  # puts what the file says in force
+        gateway.config.write_text(CONFIG)

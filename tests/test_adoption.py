@@ -168,6 +168,29 @@ async def test_a_kernel_that_dies_while_the_gateway_is_away_is_started_again_and
     running.assert_nothing_left()
 
 
+async def test_a_workspace_is_in_use_before_its_session_is_taken_over(
+    tmp_path: Path, engine: docker.DockerClient
+) -> None:
+    with Gateway(tmp_path, "pool: {enabled: false}\n") as running:
+        async with Api(running.url, running.token) as api:
+            session = await v1(api, "POST", "/sessions", 201, workspace_id="kept")
+            await output(api, session["id"], cmd="echo mine > file")
+        await asyncio.to_thread(running.kill)
+        engine.api.kill(session["container_id"], "SIGSTOP")  # so that its guest is late
+        await asyncio.to_thread(running.start_again)
+        async with Api(running.url, running.token) as api:
+            refused = await v1(api, "DELETE", "/workspaces/kept", 409)
+            assert refused["error_code"] == "WORKSPACE_IN_USE"
+            engine.api.kill(session["container_id"], "SIGCONT")
+            async with asyncio.timeout(60):
+                while (await api.get(f"/v1/sessions/{session['id']}"))["execution_state"] in ("starting", "dead"):
+                    await asyncio.sleep(0.1)
+            assert await output(api, session["id"], cmd="cat file") == "mine\n"
+            await v1(api, "DELETE", f"/sessions/{session['id']}")
+            await v1(api, "DELETE", "/workspaces/kept")
+    running.assert_nothing_left()
+
+
 async def test_a_gateway_that_keeps_hands_over_and_stop_all_ends_everything(tmp_path: Path) -> None:
     gateway = Gateway(tmp_path, KEEP)
     gateway.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -11,46 +12,22 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 from sandkasten_kernels.client import SyncSandboxClient, SyncSession
-from sandkasten_kernels.client_app import ClientApp
-from sandkasten_kernels.cp_app import CpApp
 from sandkasten_kernels.errors import ConfigError
-from sandkasten_kernels.progress import ProgressBar, line
+from sandkasten_kernels.parameters import MAX_TEXT_BYTES
 from sandkasten_kernels.run_app import RunApp
-from sandkasten_kernels.session_apps import ExecApp, PsApp, RmApp
+from sandkasten_kernels.session_apps import MAX_STDIN_BYTES, ExecApp, PsApp, RmApp
 from sandkasten_kernels.status_apps import EventsApp, PoolApp
 from sandkasten_kernels.workspaces_app import WorkspacesApp
 
+from .command_shell import Shell
 from .gateway import Gateway
 
 pytestmark = pytest.mark.docker
-
-
-class Ran(NamedTuple):
-    """What a command gave."""
-
-    code: object
-    out: str
-    err: str
-
-
-class Shell:
-    """Runs commands in this process, in a directory of the test's own, with the shared gateway as the user's."""
-
-    def __init__(self, capfd: pytest.CaptureFixture[str]) -> None:
-        self._capfd = capfd
-
-    def __call__(self, app: type[ClientApp], *arguments: str) -> Ran:
-        command = app()
-        command.initialize([*arguments])
-        with pytest.raises(SystemExit) as ended:
-            command.start()
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        return Ran(ended.value.code, *self._capfd.readouterr())
 
 
 @pytest.fixture
@@ -88,6 +65,30 @@ def test_run_shows_what_a_program_says_saves_its_figures_and_exits_with_its_code
     assert (tmp_path / "figure-1.png").read_text() == "mine"
     assert (tmp_path / "figure-3.png").read_bytes().startswith(b"\x89PNG")
     assert shell(PsApp).out.count("\n") == shell(PsApp, "--json").out.count('"id"') + 1
+
+
+DRAWINGS = """
+import matplotlib.pyplot as plt
+from IPython.display import display
+from matplotlib_inline.backend_inline import set_matplotlib_formats
+svg = '<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
+display({"image/svg+xml": svg}, raw=True)
+display({"image/svg+xml": svg, "image/png": "iVBORw0KGgo="}, raw=True)
+set_matplotlib_formats("svg")
+plt.imshow([[1, 2]], label="a"); plt.hist([1, 2]); plt.title("$x^2$"); plt.legend(); plt.show()
+"""
+
+
+def test_run_saves_an_svg_as_one_only_when_it_is_a_drawing(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(DRAWINGS))
+    ran = shell(RunApp, "-")
+    saved = re.findall(r"^saved (\S+)$", ran.err, re.MULTILINE)
+    assert saved == ["figure-1.svg.txt", "figure-2.png", "figure-3.svg"], ran
+    assert "<script>" in (tmp_path / "figure-1.svg.txt").read_text()
+    assert (tmp_path / "figure-2.png").read_bytes() == b"\x89PNG\r\n\x1a\n"
+    assert "matplotlib" in (tmp_path / "figure-3.svg").read_text()
 
 
 @pytest.mark.parametrize(
@@ -150,6 +151,47 @@ def test_exec_streams_a_command_of_a_session_that_keeps_its_state(shell: Shell, 
     )  # fmt: skip
 
 
+@contextlib.contextmanager
+def stdin_of(descriptor: int) -> Iterator[None]:
+    """A descriptor, which is closed, stands for stdin."""
+    before = os.dup(0)
+    os.dup2(descriptor, 0)
+    os.close(descriptor)
+    try:
+        yield
+    finally:
+        os.dup2(before, 0)
+        os.close(before)
+
+
+def test_exec_gives_a_command_what_comes_on_stdin_when_it_is_told_to(
+    shell: Shell, session: SyncSession, tmp_path: Path
+) -> None:
+    assert MAX_STDIN_BYTES == MAX_TEXT_BYTES
+    reader, writer = os.pipe()
+    os.write(writer, "three small wörds".encode())
+    os.close(writer)
+    with stdin_of(reader):
+        assert shell(ExecApp, "-i", session.id, "--", "cat; echo ended") == (0, "three small wördsended\n", "")
+    file = tmp_path / "input"
+    for content, code, out, words in (
+        (b"x" * MAX_STDIN_BYTES, 0, f"{MAX_STDIN_BYTES}\n", ""),
+        (b"x" * (MAX_STDIN_BYTES + 1), 1, "", "stdin is larger than 1024 KiB, which a command may have: copy it with"),
+        (b"\xff", 1, "", "stdin is no text in UTF-8: copy it with `sandkasten-kernels cp` first"),
+        (b"a\0b", 1, "", "stdin is no text in UTF-8"),
+        (b"", 0, "0\n", ""),
+    ):
+        file.write_bytes(content)
+        with stdin_of(os.open(file, os.O_RDONLY)):
+            ran = shell(ExecApp, "--stdin", session.id, "--", "wc -c")
+        assert (ran.code, ran.out, ran.err.count("\n")) == (code, out, code)
+        assert words in ran.err
+    reader, writer = os.pipe()  # that nobody ever closes, nor writes to
+    with stdin_of(reader):
+        assert shell(ExecApp, session.id, "--", "wc -c").out == "0\n"
+    os.close(writer)
+
+
 def test_ps_lists_and_rm_ends(shell: Shell, gateway: Gateway) -> None:
     with SyncSandboxClient(base_url=gateway.url, api_key=gateway.token) as client:
         one = client.create_session(image="base", name="to go", ttl_seconds=3600)
@@ -162,53 +204,6 @@ def test_ps_lists_and_rm_ends(shell: Shell, gateway: Gateway) -> None:
         assert one.id[:8] not in shell(PsApp).out
         found = json.loads(shell(PsApp, "-a", "--json").out)
         assert next(entry for entry in found if entry["id"] == one.id)["status"] == "destroyed"
-
-
-def test_cp_copies_both_ways_to_sessions_and_workspaces(shell: Shell, session: SyncSession, tmp_path: Path) -> None:
-    (tmp_path / "data" / "deep").mkdir(parents=True)
-    (tmp_path / "data" / "deep" / "f").write_text("deep")
-    (tmp_path / "one.txt").write_text("one")
-    session.mkdir("in")
-    for target in ("named:", "named:in", "named:in/", "named:made/new.txt", "named:/workspace/abs.txt"):
-        assert shell(CpApp, "one.txt", target) == (0, "", "")
-    for path in ("one.txt", "in/one.txt", "made/new.txt", "abs.txt"):
-        assert session.read(path).text == "one"
-    assert shell(CpApp, "data", "sdk-shelf:copy").code == 0
-    assert shell(CpApp, "data", "sdk-shelf:in").code == 0
-    assert session.read("copy/deep/f").text == session.read("in/data/deep/f").text == "deep"
-    assert shell(CpApp, "sdk-shelf:copy", "back").code == 0
-    assert (tmp_path / "back/deep/f").read_text() == "deep"
-    assert shell(CpApp, f"{session.id[:6]}:in/one.txt", ".").code == 0
-    assert shell(CpApp, "named:in/one.txt", "two.txt").code == 0
-    assert (tmp_path / "two.txt").read_text() == "one"
-    assert shell(CpApp, "named:none", ".").err.count("\n") == 1
-    assert shell(CpApp, "none", "named:x") == (1, "", "sandkasten-kernels cp: there is no file none\n")
-    assert shell(CpApp, "one.txt", "nobody:x").err.endswith("'nobody' is no session that runs, and no workspace\n")
-    for wrong in (("one.txt", "two.txt"), ("named:a", "named:b"), ("./a:b", "c")):
-        with pytest.raises(ConfigError, match="one of FROM and TO"):
-            shell(CpApp, *wrong)
-
-
-def test_cp_of_a_large_file_draws_how_far_it_is(
-    shell: Shell, session: SyncSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "big").write_bytes(os.urandom(20_000_000))
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    for operands in (("big", "named:"), ("named:big", "back")):
-        ran = shell(CpApp, *operands)
-        assert ran.code == 0
-        assert "of 20.0 MB" in ran.err
-        assert ran.err.endswith("\r\x1b[K")
-    assert (tmp_path / "back").read_bytes() == (tmp_path / "big").read_bytes()
-
-
-def test_a_bar_says_how_far_it_is_and_small_files_have_none(capfd: pytest.CaptureFixture[str]) -> None:
-    assert line(5_000_000, 10_000_000) == "[###############---------------]  50%  5.0 of 10.0 MB"
-    assert line(5_000_000, None) == "5.0 MB"
-    with ProgressBar("small") as bar:
-        bar._shown = True
-        bar(100, 1000)
-    assert capfd.readouterr().err == ""
 
 
 def test_workspaces_are_listed_and_removed(shell: Shell, session: SyncSession, gateway: Gateway) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import struct
 import time
@@ -175,6 +176,63 @@ done.wait(60)
     assert (await cell).reply["status"] == "ok"
 
 
+UNFINISHED = """
+import os, socket, struct
+connections = []
+for name in os.listdir('/proc/self/fd'):
+    try:
+        connection = socket.socket(fileno=os.dup(int(name)))
+        if '/run/sandkasten' in str(connection.getsockname()) and not connection.getpeername():
+            connections.append(connection)
+    except OSError:
+        pass
+for connection in connections:
+    connection.settimeout(30)
+    connection.sendall(struct.pack('>BQ', 3, 100 << 20))  # the head of a long frame with more to come
+    for _ in range(99): connection.sendall(bytes(1 << 20))
+os.close(1); open('/workspace/sent', 'w').write(str(len(connections)))
+"""
+
+
+async def test_messages_that_are_never_finished_do_not_grow_the_gateway(api: Api, gateway: Gateway) -> None:
+    process = psutil.Process(gateway.process.pid)
+    before = process.memory_info().rss
+    for _ in range(2):
+        kernel = await api.create()
+        await (await api.connect(kernel)).send("execute_request", execute_content(UNFINISHED))
+        read = f"/v1/sessions/{kernel}/fs/read?path=sent"
+        while (found := await api.request("GET", read)).code != 200:
+            await asyncio.sleep(0.1)
+        assert int(base64.b64decode(json.loads(found.body)["content_base64"])) >= 4
+    assert process.memory_info().rss - before < 400 << 20
+    await neighbour_is_fine(api)
+
+
+REPLIES = """
+kernel = get_ipython().kernel
+message = kernel.session.msg('execute_reply', {'status': 'ok', 'execution_count': 1}, parent=kernel.get_parent())
+frames = kernel.session.serialize(message, ident=kernel._parent_ident['shell'])
+socket = kernel.shell_stream.socket if kernel.shell_stream else kernel.shell_socket
+for number in range(10):
+    for _ in range(3000): socket.send_multipart(frames)
+    print(number, flush=True)
+"""
+
+
+async def test_many_replies_to_one_request_cost_no_more_than_they_are(api: Api) -> None:
+    socket = await api.connect(await api.create())
+    msg_id = await socket.send("execute_request", execute_content(REPLIES))
+    cell = asyncio.create_task(socket.result(msg_id))
+    slowest = 0.0
+    while not cell.done():
+        began = time.monotonic()
+        assert (await api.request("GET", "/healthz")).code == 200
+        slowest = max(slowest, time.monotonic() - began)
+        await asyncio.sleep(0.05)
+    print(f"slowest answer {1000 * slowest:.0f} ms")
+    assert [m.msg_type for m in (await cell).messages].count("execute_reply") == 1
+
+
 HANGS_UP = """
 import json, os, sys, time
 if 'sandkasten_ipykernel' in ' '.join(sys.orig_argv):
@@ -250,6 +308,40 @@ async def test_a_reader_that_never_reads_is_cut_off_alone_and_told(api: Api) -> 
         reader._transport.resume_reading()  # type: ignore[attr-defined]
         await reader.read(1 << 24)
     writer.close()
+
+
+LARGE = """
+import json, threading
+thread, parent = get_ipython().kernel.iopub_thread, json.dumps(get_ipython().kernel.get_parent()['header'], default=str)
+head = b'{"msg_id": "large", "msg_type": "display_data", "session": "s", "username": "", "version": "5.3"}'
+content = b'{"data": {"text/plain": "' + b"x" * (100 << 20) + b'"}, "metadata": {}}'
+done = threading.Event()
+def show():
+    for _ in range(3):
+        thread.socket.send_multipart([b"display", b"<IDS|MSG>", b"", head, parent.encode(), b"{}", content], copy=False)
+    done.set()
+thread.schedule(show)
+done.wait(60)
+"""
+
+
+async def test_a_reader_of_a_few_huge_messages_is_cut_off_once(api: Api, gateway: Gateway) -> None:
+    kernel = await api.create()
+    reader, writer = await asyncio.open_connection(*api.url.removeprefix("http://").split(":"))
+    request = (
+        f"GET /api/kernels/{kernel}/channels?token={api.token} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
+        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    )
+    writer.write(request.encode())
+    await reader.readuntil(b"\r\n\r\n")
+    reader._transport.pause_reading()  # type: ignore[attr-defined]
+    assert (await api.request("POST", f"/v1/sessions/{kernel}/exec", {"code": LARGE})).code == 200
+    while (await api.get(f"/api/kernels/{kernel}"))["connections"]:
+        await asyncio.sleep(0.05)
+    writer.close()
+    log = gateway.log.read_text()
+    assert log.count(f"a client of kernel {kernel} was cut off") == 1
+    assert "could not take a message" not in log
 
 
 @pytest.mark.parametrize(

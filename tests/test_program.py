@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
@@ -15,17 +14,10 @@ from sandkasten_kernels.app import SandkastenApp
 from sandkasten_kernels.cli import main
 from sandkasten_kernels.token_app import TokenApp
 
+from .command_shell import Ran
 from .gateway import Gateway
 
 pytestmark = pytest.mark.docker
-
-
-class Ran(NamedTuple):
-    """What a command gave."""
-
-    code: object
-    out: str
-    err: str
 
 
 @pytest.fixture
@@ -69,8 +61,8 @@ def test_token_prints_the_token_and_makes_a_new_one(program: Callable[..., Ran],
     first = program("token").out
     assert len(first) == 49
     assert program("token", f"--data-dir={tmp_path}/state").out == first
-    second = program("token", "--new").out
-    assert (len(second), second != first) == (49, True)
+    second, told = program("token", "--new")[1:]
+    assert (len(second), second != first, told) == (49, True, "it counts from the gateway's next start\n")
     file = tmp_path / "state" / "token"
     assert (file.read_text(), file.stat().st_mode & 0o777) == (second, 0o600)
     refused = program("token", "--new", "--api-key=configured-secret")

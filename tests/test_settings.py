@@ -5,41 +5,37 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from sandkasten_kernels import image_warnings
 from sandkasten_kernels.app import SECTIONS
+from sandkasten_kernels.errors import EngineError
 from sandkasten_kernels.keys import Keys
 from sandkasten_kernels.live_settings import APPLIES
+from sandkasten_kernels.paths import asset_dir
+from sandkasten_kernels.settings import Settings as Given
 
 from .gateway import Gateway
 from .kernel_client import PATIENCE_SECONDS, Api
-from .settings_client import CONFIG, KEY, Settings
+from .settings_client import CONFIG, KEY, Settings, configured, settings_of
 
 docker = pytest.mark.docker
 
 
 @pytest.fixture(scope="module")
 def own_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    folder = tmp_path_factory.mktemp("settings")
-    with Gateway(folder, config=CONFIG, env={"SANDKASTEN_CPU_LIMIT": "0.5"}) as gateway:
-        gateway.token = KEY
+    with configured(tmp_path_factory.mktemp("settings")) as gateway:
         yield gateway
-        assert KEY not in gateway.log.read_text()
-    gateway.assert_nothing_left()
 
 
 @pytest.fixture
 async def settings(own_gateway: Gateway) -> AsyncIterator[Settings]:
-    async with Api(own_gateway.url, own_gateway.token) as api:
-        found = Settings(api, own_gateway)
-        await found.put(text=(await found.model())["text"])
+    async with settings_of(own_gateway) as found:
         yield found
-        own_gateway.config.write_text(CONFIG)
-        await found.change("retention_seconds", 3599)  # puts what the file says in force
-        own_gateway.config.write_text(CONFIG)
 
 
 async def until_pool(api: Api, **figures: int) -> None:
@@ -201,26 +197,41 @@ async def test_a_text_is_checked_as_the_fields_are(settings: Settings, text: str
 
 
 @docker
-async def test_the_text_is_saved_with_one_backup_and_a_dry_run_saves_nothing(settings: Settings) -> None:
-    model = await settings.model()
-    text = model["text"].replace("python: 1", "python: 2")
-    answer = await settings.put(text=text, version=model["version"], dry_run=True)
-    assert answer == {"saved": False, "errors": [], "applied": ["pool.images"], "after_restart": []}
-    answer = await settings.put(text="pool: {max_starting: 0}\n", version=model["version"], dry_run=True)
-    assert [(error["name"], error["line"]) for error in answer["errors"]] == [("pool.max_starting", 1)]
-    assert settings.file.read_text() == CONFIG
-    settings.file.chmod(0o640)
-    assert (await settings.put(text=text, version=model["version"]))["saved"] is True
-    assert settings.file.read_text() == CONFIG.replace("python: 1", "python: 2")
-    backup = settings.file.with_name("sandkasten.yaml.bak")
-    assert backup.read_text() == CONFIG
-    assert {path.stat().st_mode & 0o777 for path in (settings.file, backup)} == {0o640}
-    again = await settings.put(text=text)
-    assert again["saved"] is False
-    assert backup.read_text() == CONFIG
-    assert sorted(path.name for path in settings.file.parent.iterdir()) == [
-        "data", "gateway.log", "sandkasten.yaml", "sandkasten.yaml.bak",
-    ]  # fmt: skip
+async def test_an_image_that_is_not_built_is_told_with_the_command_that_builds_it(
+    settings: Settings, tmp_path: Path
+) -> None:
+    spec = json.loads((asset_dir("kernelspecs") / "bash" / "kernel.json").read_text())
+    spec["metadata"]["sandkasten"]["image"] = "never-made"
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "kernel.json").write_text(json.dumps(spec))
+    changes = {
+        "images": {"never-built": {"from": "python", "pip": ["polars"]}},
+        "kernelspec_dirs": [str(tmp_path)],
+        "pool.images": {"python": 1, "never-made": 1, "base": 0},
+    }
+    tried = await settings.put(changes=changes, dry_run=True)
+    saved = await settings.put(changes=changes)
+    of_pool, own = saved["warnings"]
+    assert (of_pool["name"], own["name"]) == ("pool.images", "images")
+    for warning, image in ((of_pool, "never-made"), (own, "never-built")):
+        assert f"there is no image sandbox-runtime:{image}" in warning["message"]
+        assert f"sandkasten-kernels images build {image} --config={settings.file}" in warning["message"]
+    assert tried["warnings"] == saved["settings"]["warnings"] == (await settings.model())["warnings"] == [of_pool, own]
+    assert (await settings.put(changes=dict.fromkeys(changes)))["warnings"] == []
+
+
+async def test_an_engine_that_does_not_answer_keeps_nobody_from_saving(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def away(image: str) -> str:
+        raise EngineError("no Docker engine answers")
+
+    async def mute(image: str) -> str:
+        await asyncio.Event().wait()
+        return ""
+
+    monkeypatch.setattr(image_warnings, "ASK_SECONDS", 0.05)
+    for engine in (away, mute):
+        (warning,) = await image_warnings.image_warnings(Given(SECTIONS), engine, "")
+        assert "the engine does not answer" in warning["message"]
 
 
 @docker
@@ -233,36 +244,6 @@ async def test_of_many_who_save_at_once_one_does_and_the_others_are_told(setting
     winner = next(body for body, answer in zip(bodies, answers, strict=True) if answer.code == 200)
     saved = yaml.safe_load(settings.file.read_text())
     assert saved["session_ttl_seconds"] == winner["changes"]["session_ttl_seconds"]  # type: ignore[index]
-
-
-@docker
-async def test_a_file_edited_by_hand_is_seen_and_not_written_over(settings: Settings) -> None:
-    version = (await settings.model())["version"]
-    settings.file.write_text(CONFIG + "session_ttl_seconds: 5\n")
-    await settings.put(409, version=version, changes={"kernel_ttl_seconds": 5})
-    found = await settings.setting("session_ttl_seconds")
-    assert (found["value"], found["running"], found["after_restart"]) == (5, 1800, True)
-    settings.file.write_text(CONFIG + "session_ttl_seconds: five\n")
-    model = await settings.model()
-    assert [error["name"] for error in model["errors"]] == ["session_ttl_seconds"]
-    await settings.put(text=model["text"].replace("five", "55"))
-    assert (await settings.setting("session_ttl_seconds"))["running"] == 55
-    settings.file.write_text(f"api_key: {KEY}\npool: [\n")
-    model = await settings.model()
-    assert "mend it on the machine first" in model["read_only"]
-    assert model["text"] is None
-    await settings.put(403, text="pool: {}\n")
-
-
-@docker
-async def test_a_file_that_may_not_be_written_is_read_only(settings: Settings) -> None:
-    settings.file.chmod(0o444)
-    try:
-        assert "may not be written" in (await settings.model())["read_only"]
-        assert (await settings.change("session_ttl_seconds", 5, 403))["error_code"] == "SETTINGS_READ_ONLY"
-        assert settings.file.read_text() == CONFIG
-    finally:
-        settings.file.chmod(0o644)
 
 
 @docker

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,19 @@ from sandkasten_kernels.settings_file import MAX_BYTES, SettingsFile
 
 from .gateway import Gateway
 from .kernel_client import Api
-from .settings_client import CONFIG, Settings
+from .settings_client import CONFIG, KEY, Settings, configured, settings_of
+
+
+@pytest.fixture(scope="module")
+def own_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    with configured(tmp_path_factory.mktemp("settings")) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+async def settings(own_gateway: Gateway) -> AsyncIterator[Settings]:
+    async with settings_of(own_gateway) as found:
+        yield found
 
 
 @pytest.mark.docker
@@ -153,3 +166,87 @@ def test_what_is_no_configuration_is_not_read(tmp_path: Path) -> None:
         with pytest.raises(SettingsReadOnly):
             SettingsFile(path).read()
     assert SettingsFile(tmp_path / "nothing").read()[0] == ""
+
+
+@pytest.mark.docker
+async def test_the_text_is_saved_with_one_backup_and_a_dry_run_saves_nothing(settings: Settings) -> None:
+    model = await settings.model()
+    text = model["text"].replace("python: 1", "python: 2")
+    answer = await settings.put(text=text, version=model["version"], dry_run=True)
+    assert answer == {"saved": False, "errors": [], "warnings": [], "applied": ["pool.images"], "after_restart": []}
+    answer = await settings.put(text="pool: {max_starting: 0}\n", version=model["version"], dry_run=True)
+    assert [(error["name"], error["line"]) for error in answer["errors"]] == [("pool.max_starting", 1)]
+    assert settings.file.read_text() == CONFIG
+    settings.file.chmod(0o640)
+    assert (await settings.put(text=text, version=model["version"]))["saved"] is True
+    assert settings.file.read_text() == CONFIG.replace("python: 1", "python: 2")
+    backup = settings.file.with_name("sandkasten.yaml.bak")
+    assert backup.read_text() == CONFIG
+    assert {path.stat().st_mode & 0o777 for path in (settings.file, backup)} == {0o640}
+    again = await settings.put(text=text)
+    assert again["saved"] is False
+    assert backup.read_text() == CONFIG
+    assert sorted(path.name for path in settings.file.parent.iterdir()) == [
+        "data", "gateway.log", "sandkasten.yaml", "sandkasten.yaml.bak",
+    ]  # fmt: skip
+
+
+@pytest.mark.docker
+async def test_a_file_that_gets_a_key_is_its_owners_alone(settings: Settings) -> None:
+    backup = settings.file.with_name("sandkasten.yaml.bak")
+
+    async def modes(before: int, **body: Any) -> set[int]:
+        settings.file.chmod(before)
+        assert (await settings.put(**body))["saved"] is True
+        return {path.stat().st_mode & 0o777 for path in (settings.file, backup)}
+
+    try:
+        assert await modes(0o640, changes={"session_ttl_seconds": 60}) == {0o640}
+        assert await modes(0o640, changes={"api_key": "another-key-4711"}) == {0o600}
+        assert await modes(0o644, changes={"session_ttl_seconds": 61}) == {0o600}
+        assert await modes(0o644, text="session_ttl_seconds: 62\n") == {0o644}
+        assert await modes(0o644, text="api_key: yet-another-4712\n") == {0o600}
+    finally:
+        settings.file.chmod(0o644)
+
+
+@pytest.mark.parametrize(
+    ("path", "own", "option"),
+    [
+        ("/etc/sk.yaml", False, "--config=/etc/sk.yaml"),
+        ("/a b/settings.yaml", False, "'--config=/a b/settings.yaml'"),
+        ("/var/lib/sandkasten/settings.yaml", True, "--data-dir=/var/lib/sandkasten"),
+    ],
+)
+def test_a_command_that_is_told_reads_the_file_that_was_saved(path: str, own: bool, option: str) -> None:
+    assert SettingsFile(Path(path), own=own).option == option
+
+
+@pytest.mark.docker
+async def test_a_file_edited_by_hand_is_seen_and_not_written_over(settings: Settings) -> None:
+    version = (await settings.model())["version"]
+    settings.file.write_text(CONFIG + "session_ttl_seconds: 5\n")
+    await settings.put(409, version=version, changes={"kernel_ttl_seconds": 5})
+    found = await settings.setting("session_ttl_seconds")
+    assert (found["value"], found["running"], found["after_restart"]) == (5, 1800, True)
+    settings.file.write_text(CONFIG + "session_ttl_seconds: five\n")
+    model = await settings.model()
+    assert [error["name"] for error in model["errors"]] == ["session_ttl_seconds"]
+    await settings.put(text=model["text"].replace("five", "55"))
+    assert (await settings.setting("session_ttl_seconds"))["running"] == 55
+    settings.file.write_text(f"api_key: {KEY}\npool: [\n")
+    model = await settings.model()
+    assert "mend it on the machine first" in model["read_only"]
+    assert model["text"] is None
+    await settings.put(403, text="pool: {}\n")
+
+
+@pytest.mark.docker
+async def test_a_file_that_may_not_be_written_is_read_only(settings: Settings) -> None:
+    settings.file.chmod(0o444)
+    try:
+        assert "may not be written" in (await settings.model())["read_only"]
+        assert (await settings.change("session_ttl_seconds", 5, 403))["error_code"] == "SETTINGS_READ_ONLY"
+        assert settings.file.read_text() == CONFIG
+    finally:
+        settings.file.chmod(0o644)

@@ -9,6 +9,7 @@ import stat
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zmq
@@ -67,6 +68,49 @@ def test_a_message_that_never_ends_holds_no_memory() -> None:
     (event,) = decoder.feed(bytes((0, 0)))
     assert isinstance(event, zmtp.Oversized)
     assert list(decoder.feed(zmtp.encode([b"next"]))) == [[b"next"]]
+
+
+class TinyRoom(zmtp.Room):
+    SMALL_BYTES = 0
+
+
+@given(
+    st.lists(st.lists(frames, max_size=4), min_size=1, max_size=3),
+    st.lists(st.tuples(st.integers(0, 2), st.integers(1, 400)), max_size=40),
+)
+def test_unfinished_messages_of_all_connections_share_their_room(
+    connections: list[list[list[bytes]]], turns: list[tuple[int, int]]
+) -> None:
+    room = TinyRoom(500)
+    decoders = [zmtp.Decoder(1 << 20, room=room) for _ in connections]
+    unsent = [zmtp.GREETING + b"".join(map(zmtp.encode, messages)) for messages in connections]
+    events: list[list[Any]] = [[] for _ in connections]
+    for which, size in [*turns, *((which, 1 << 30) for which in range(len(connections)))]:
+        if which < len(connections):
+            events[which] += decoders[which].feed(unsent[which][:size])
+            unsent[which] = unsent[which][size:]
+    for messages, came in zip(connections, events, strict=True):
+        assert len(came) == len(messages)
+        for message, event in zip(messages, came, strict=True):
+            if isinstance(event, zmtp.Oversized):
+                assert event.size == sum(map(len, message))
+            else:
+                assert event == message
+
+
+def test_a_message_that_is_kept_unfinished_does_not_take_the_room_of_one_that_is_sent() -> None:
+    room, mebibyte = zmtp.Room(20 << 20), bytes(1 << 20)
+    stalled, others = zmtp.Decoder(16 << 20, room=room), zmtp.Decoder(16 << 20, room=room)
+    parts = [b"topic", b"<IDS|MSG>", b"", b"{}", b"parent", mebibyte * 10]
+    for decoder in (stalled, others):
+        assert not list(decoder.feed(zmtp.GREETING + zmtp.encode(parts)[:-1]))
+    for _ in range(3):
+        assert list(others.feed(b"\0")) == [parts]
+        assert not list(others.feed(zmtp.encode(parts)[:-1]))
+    assert len(stalled._buffer) + sum(map(len, stalled._frames)) < 1000
+    (event,) = stalled.feed(b"\0")
+    assert isinstance(event, zmtp.Oversized)
+    assert (event.size, event.frames[4]) == (sum(map(len, parts)), b"parent")
 
 
 @given(st.binary(max_size=300))

@@ -6,6 +6,7 @@ import io
 import os
 import posixpath
 import re
+import shutil
 import tarfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -98,16 +99,37 @@ def tar_of_directory(directory: Path, prefix: str, progress: Progress | None) ->
 
 
 def unpack(archive: Path, target: Path) -> None:
-    """Put what a downloaded directory's archive has below its first name into ``target``, and remove the archive."""
+    """Put what a downloaded directory's archive has below its first name into ``target``, and remove the archive.
+
+    Raises `ValueError` for what would lie outside of ``target``, also by a link that is there already.
+    """
     try:
+        target.mkdir(parents=True, exist_ok=True)
+        root = target.resolve()
         with tarfile.open(archive) as tar:
             for member in tar:
-                _, _, member.name = member.name.rstrip("/").partition("/")
-                if member.name and (member.isfile() or member.isdir()):
-                    tar.extract(member, target, filter="data")
-        target.mkdir(parents=True, exist_ok=True)
+                _, _, name = member.name.rstrip("/").partition("/")
+                if name and (member.isfile() or member.isdir()):
+                    _put(tar, member, root, name)
     finally:
         archive.unlink()
+
+
+def _put(tar: tarfile.TarFile, member: tarfile.TarInfo, root: Path, name: str) -> None:
+    """Put a file or a directory in its place; `tarfile` can do that safely only since Python 3.11.4."""
+    path = (root / name).resolve()
+    if not path.is_relative_to(root):
+        raise ValueError(f"{name!r} in the archive leads out of {root}")
+    if member.isdir():
+        path.mkdir(parents=True, exist_ok=True)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    source = tar.extractfile(member)
+    assert source is not None
+    with source, path.open("wb") as file:
+        shutil.copyfileobj(source, file, PIECE_BYTES)
+    path.chmod(member.mode & 0o755 | 0o600)
+    os.utime(path, (member.mtime, member.mtime))
 
 
 def open_file(path: Path) -> BinaryIO:

@@ -6,12 +6,14 @@ never suspend, so a coroutine over it runs from its beginning to its end in one 
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any, Protocol, TypeVar
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 import httpx
 
@@ -90,18 +92,26 @@ class Wire(Protocol):
 
 
 class AsyncWire:
-    """A wire on the event loop that runs, asyncio's or trio's."""
+    """A wire on the event loop that runs, asyncio's or trio's; another may follow, as with a second `asyncio.run`."""
 
     def __init__(self, address: Address, timeout: float) -> None:
-        transport = httpx.AsyncHTTPTransport(socket_options=_keepalive(), proxy=address.proxy, limits=LIMITS)
-        self._http = httpx.AsyncClient(transport=transport, **_settings(address, timeout))
+        self._address = address
+        self._timeout = timeout
+        self._loop: object = None
+        self._client: httpx.AsyncClient | None = None
 
     @property
     def http(self) -> httpx.AsyncClient:
-        return self._http
+        token = anyio.lowlevel.current_token()
+        loop = getattr(token, "native_token", token)
+        if self._client is None or loop is not self._loop:  # connections belong to the loop in which they were made
+            transport = httpx.AsyncHTTPTransport(socket_options=_keepalive(), proxy=self._address.proxy, limits=LIMITS)
+            self._client = httpx.AsyncClient(transport=transport, **_settings(self._address, self._timeout))
+            self._loop = loop
+        return self._client
 
     async def send(self, request: httpx.Request) -> httpx.Response:
-        return await self._http.send(request, stream=True)
+        return await self.http.send(request, stream=True)
 
     async def read(self, response: httpx.Response) -> bytes:
         try:
@@ -127,22 +137,32 @@ class AsyncWire:
             await work
 
     async def close(self) -> None:
-        await self._http.aclose()
+        await self.http.aclose()
 
 
 class BlockingWire:
-    """A wire that blocks the thread that uses it; any number of threads may."""
+    """A wire that blocks the thread that uses it; any number of threads may, and processes that were forked."""
 
     def __init__(self, address: Address, timeout: float) -> None:
-        transport = httpx.HTTPTransport(socket_options=_keepalive(), proxy=address.proxy, limits=LIMITS)
-        self._http = httpx.Client(transport=transport, **_settings(address, timeout))
+        self._address = address
+        self._timeout = timeout
+        self._clients = {os.getpid(): self._client()}
 
     @property
     def http(self) -> httpx.Client:
-        return self._http
+        client = self._clients.get(os.getpid())
+        if (
+            client is None
+        ):  # the other one's connections are those of the process that forked: answers would be mixed up
+            client = self._clients.setdefault(os.getpid(), self._client())
+        return client
+
+    def _client(self) -> httpx.Client:
+        transport = httpx.HTTPTransport(socket_options=_keepalive(), proxy=self._address.proxy, limits=LIMITS)
+        return httpx.Client(transport=transport, **_settings(self._address, self._timeout))
 
     async def send(self, request: httpx.Request) -> httpx.Response:
-        return self._http.send(request, stream=True)
+        return self.http.send(request, stream=True)
 
     async def read(self, response: httpx.Response) -> bytes:
         try:
@@ -167,7 +187,7 @@ class BlockingWire:
         await work
 
     async def close(self) -> None:
-        self._http.close()
+        self.http.close()
 
 
 def _settings(address: Address, timeout: float) -> dict[str, Any]:

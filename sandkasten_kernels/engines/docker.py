@@ -186,14 +186,19 @@ class DockerEngine(Engine):
             log=self.log,
         )
 
-    async def _check_image(self, image: str) -> None:
-        mend = f"run '{build_command(image)}'"
-        record = await self._connection.run(image_record, self._connection.client, image)
+    async def image_problem(self, image: str) -> str:
+        reference = full_name(image)
+        record = await self._connection.run(image_record, self._connection.client, reference)
         if not record:
-            raise EngineError(f"there is no image {image}: {mend}")
+            return f"there is no image {reference}"
         protocol = record["Config"]["Labels"].get(PROTOCOL_LABEL)
         if protocol != str(PROTOCOL):
-            raise EngineError(f"image {image} speaks guest protocol {protocol}, this gateway {PROTOCOL}: {mend}")
+            return f"image {reference} speaks guest protocol {protocol}, this gateway {PROTOCOL}"
+        return ""
+
+    async def _check_image(self, image: str) -> None:
+        if problem := await self.image_problem(image):
+            raise EngineError(f"{problem}: run '{build_command(image)}'")
 
     async def _probe(self, spec: SandboxSpec) -> None:
         """Start one sandbox and open a socket made inside it."""

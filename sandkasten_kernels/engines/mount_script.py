@@ -45,7 +45,7 @@ NO_XDEV, NO_MAGICLINKS, NO_SYMLINKS, BENEATH = 1, 2, 4, 8
 CLONE_NEWNS = 0x20000
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 MS_REC, MS_PRIVATE = 0x4000, 1 << 18
-MAX_ENTRIES, MAX_SECONDS = 1_000_000, 5.0
+MAX_ENTRIES, MAX_SECONDS, MAX_PATH_BYTES = 1_000_000, 5.0, 3000
 IMAGE, UNMADE = "disk.img", "disk.new"
 # the file is new, so its zeros are; what is removed inside gives its room on the disk back
 MKFS = ("mkfs.ext4", "-q", "-F", "-m", "0", "-E", "lazy_itable_init=1,lazy_journal_init=1")
@@ -151,22 +151,31 @@ def remove(parent: int, name: str) -> None:
 
 
 def size(top: int) -> dict[str, int | bool]:
-    """Count what a directory has on the disk; a file with several names once."""
+    """Count what a directory has on the disk, however deep; a file with several names once."""
     deadline, left = time.monotonic() + MAX_SECONDS, MAX_ENTRIES
-    total, linked, paths = 0, set[int](), ["."]
-    complete = True
-    while paths:
-        path = paths.pop()
-        try:
-            directory = beneath(top, path)
-        except OSError:  # gone, or deeper than a path can say
-            complete = complete and path == "."
+    total, linked, complete = 0, set[int](), True
+    # where each is, by the descriptor of a directory above it; not whole paths: a million of those is the host's memory
+    ahead = [(top, ".", ".")]
+    while ahead:
+        root, folder, name = ahead.pop()
+        if not name:  # all below it is counted
+            os.close(root)
             continue
+        path = f"{folder}/{name}"
+        try:
+            directory = beneath(root, path)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            complete = False
+            continue
+        if deep := len(os.fsencode(path)) > MAX_PATH_BYTES:  # what is below it counts from here
+            ahead.append((directory, "", ""))
+            root, path = directory, "."
         with os.scandir(directory) as entries:
             for entry in entries:
                 left -= 1
                 if left < 0 or time.monotonic() > deadline:
-                    os.close(directory)
                     return {"bytes": total, "complete": False}
                 try:
                     found = entry.stat(follow_symlinks=False)
@@ -178,8 +187,9 @@ def size(top: int) -> dict[str, int | bool]:
                     linked.add(found.st_ino)
                 total += found.st_blocks * 512
                 if stat.S_ISDIR(found.st_mode):
-                    paths.append(f"{path}/{entry.name}")
-        os.close(directory)
+                    ahead.append((root, path, entry.name))
+        if not deep:
+            os.close(directory)
     return {"bytes": total, "complete": complete}
 
 

@@ -30,6 +30,8 @@ __all__ = ["Volumes", "private_name"]
 ATTACH_SECONDS, START_SECONDS = 10.0, 20.0
 TRASH, PRIVATE, PROBE, DATA, IMAGE = ".trash-", ".private-", ".probe", "data", "disk.img"
 LEAST_IMAGE_MB = 16
+COUNTS_AT_ONCE = 8
+"""Each is a process, and the helper's socket holds some hundred requests; attaching must not wait for room in it."""
 
 
 class Volumes:
@@ -61,6 +63,7 @@ class Volumes:
         self._uid = SANDBOX_UID
         self._helper: Helper | None = None
         self._starting = asyncio.Lock()
+        self._counting = asyncio.Semaphore(COUNTS_AT_ONCE)
         self._in_container = os.geteuid() != 0
         self.can_attach = False
         """Whether a workspace can be attached to a sandbox that runs already."""
@@ -177,7 +180,8 @@ class Volumes:
 
     async def size(self, name: str) -> tuple[int, bool]:
         """Return bytes on the disk, and whether all were counted. Raises `EngineError`."""
-        counted = await self._ask("size", name)
+        async with self._counting:
+            counted = await self._ask("size", name)
         return int(counted["bytes"]), bool(counted["complete"])
 
     async def _empty(self, trash: str) -> None:

@@ -137,7 +137,7 @@ class Channels(Handler, WebSocketHandler):
         if self.session.first_result.waiting:
             self.session.first_result.hear(channel, parts)
         self._write()
-        if self._outbox.waiting_bytes + self._in_flight_bytes > MAX_UNREAD_BYTES:
+        if self._seat is not None and self._outbox.waiting_bytes + self._in_flight_bytes > MAX_UNREAD_BYTES:
             self._cut_off()
 
     def hand_over(self) -> Sequence[Message]:
@@ -220,6 +220,7 @@ class Channels(Handler, WebSocketHandler):
         limit = f"{MAX_UNREAD_BYTES // 2**20} MiB"
         log.warning("a client of kernel %s was cut off: more than %s unread", self.session.id, limit)
         self._leave()
+        self._seat = None  # what is said below may be more still, and is not another reason
         words = f"The gateway cut this connection off: more than {limit} of output were not read.\n"
         self.deliver("iopub", build("stream", {"name": "stderr", "text": words}, "", EMPTY)[1])
         self.close(TOO_SLOW, f"more than {limit} unread")

@@ -6,6 +6,7 @@ import asyncio
 
 from ..calls import LinkError
 from ..errors import SessionEnded
+from ..execution import is_too_much
 from ..link import KernelLink
 from ..messages import Parts, json_object, message_type
 from ..session import Session
@@ -72,7 +73,7 @@ class _Watcher:
         kind = message_type(parts)
         if kind == "execute_input":
             self._events.send("begin", {"id": name, "cmd": str(json_object(parts[3], MAX_CODE_BYTES).get("code", ""))})
-        elif kind == "stream":
+        elif kind == "stream" and not is_too_much(parts[3]):
             content = json_object(parts[3], MAX_STREAM_BYTES)
             stream = "stderr" if content.get("name") == "stderr" else "stdout"
             self._events.send("chunk", {"id": name, "stream": stream, "chunk": str(content.get("text", ""))})
