@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sandkasten_kernels.guest.files import MAX_HANDLES, MAX_READ_BYTES, Files
+from sandkasten_kernels.guest.files import MAX_READ_BYTES, Files
+from sandkasten_kernels.guest.handles import MAX_HANDLES
 
 
 class Asked:
