@@ -48,7 +48,7 @@ from .door import announce_again
 from .files import Files
 from .shell import Shell
 from .sockets import Sockets
-from .supervisor import Death, Kernel, StartFailed
+from .supervisor import Death, Kernel, StartFailed, directory_of
 from .wire import Request, Wire
 
 #: Sockets are waited for by looking: an inotify instance could be denied by another sandbox, which shares our host uid.
@@ -186,7 +186,7 @@ class Guest:
 
     def _recall(self) -> dict[str, Any]:
         pid = self._kernel.pid if self._kernel else 0
-        here = {"cwd": self._bash.shell.cwd, "kernel_cwd": _directory_of(pid)}
+        here = {"cwd": self._bash.shell.cwd, "kernel_cwd": directory_of(pid)}
         return {"note": self._absence.note, "state": self._state.name, "pid": pid, **here}
 
     def _serve(self, frames: list[bytes]) -> None:
@@ -303,13 +303,6 @@ class Guest:
     def _reply(self, request: Request, content: dict[str, Any], data: bytes = b"") -> None:
         frames = self._wire.pack(request.msg_type.replace("_request", "_reply"), content, request.header)
         self._control.send_multipart([*request.identities, *frames, *([data] if data else [])])
-
-
-def _directory_of(pid: int) -> str:
-    try:
-        return os.readlink(f"/proc/{pid}/cwd") if pid else ""
-    except OSError:
-        return ""
 
 
 def _error(words: str) -> dict[str, Any]:
