@@ -53,11 +53,8 @@ class Activity:
         self._claims: dict[str, deque[tuple[float, float, bool]]] = {}
 
     def claimed(self, image: str, seconds: float, *, warm: bool) -> None:
-        """A session got its sandbox, after so long; ``warm``: out of the pool."""
+        """A session was made, which took so long; ``warm``: out of the pool."""
         self._claims.setdefault(image, deque(maxlen=MAX_CLAIMS)).append((self._now(), seconds, warm))
-
-    def created(self, seconds: float) -> None:
-        """A session was made, which took so long."""
         step = self._step()
         step.creates += 1
         if len(step.latencies) < MAX_LATENCIES:

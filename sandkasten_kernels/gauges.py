@@ -47,10 +47,10 @@ class Gauges(Collector):
             "sandkasten_disk_free_bytes", "Room on the disk of data_dir.", disk.f_bavail * disk.f_frsize
         )
         messages = CounterMetricFamily(
-            "sandkasten_relayed_messages", "Messages over the WebSockets of kernels.", labels=["direction"]
+            "sandkasten_relayed_messages", "Messages over WebSockets, and events of streams.", labels=["direction"]
         )
         size = CounterMetricFamily("sandkasten_relayed_bytes", "Their size.", labels=["direction"])
-        for direction, flow in (("to_kernel", self._metrics.to_kernels), ("to_client", self._metrics.to_clients)):
+        for direction, flow in self._metrics.flows.items():
             messages.add_metric([direction], flow.messages)
             size.add_metric([direction], flow.bytes)
         yield from (messages, size)

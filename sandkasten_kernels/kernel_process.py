@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -120,7 +119,7 @@ class KernelProcess:
     def leave_note(self) -> None:
         """Let the guest remember what a later process of the gateway has to know. Raises `LinkError`."""
         note = Note(self._link.identity.decode(), self.owned, self.env, self.cwd)
-        self._guest.tell("remember_request", {"note": asdict(note)})
+        self._guest.tell("remember_request", {"note": vars(note)})
 
     def set_up(self, env: Mapping[str, str]) -> None:
         """Give the process an environment and its directory, ahead of what is asked next. Raises `LinkError`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .engines import LeftSandbox, Sandbox, SandboxSpec
@@ -44,7 +44,8 @@ class KernelRecord:
 
     def as_json(self) -> dict[str, Any]:
         """Return the record as `from_json` takes it."""
-        return {**asdict(self), "sandbox": {**asdict(self.sandbox), "key": self.sandbox.key.hex()}}
+        sandbox = {**vars(self.sandbox), "spec": vars(self.sandbox.spec), "key": self.sandbox.key.hex()}
+        return {**vars(self), "sandbox": sandbox}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> KernelRecord:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 from . import __version__
+from .activity import Activity
 
-__all__ = ["DEATHS", "Flow", "Metrics", "death_word"]
+__all__ = ["DEATHS", "Direction", "Flow", "Metrics", "death_word"]
+
+Direction = Literal["to_kernel", "to_client"]
 
 DEATHS = ("memory", "signal", "exit", "connection", "sandbox", "start", "other")
 """The words for why kernels died: a bounded set, so that a sandbox cannot make labels."""
@@ -50,13 +54,18 @@ class Metrics:
     """Counters and histograms. What merely is at a moment is read when it is asked for, by `gauges.Gauges`.
 
     Labels are images, routes and words of ours: their number is bounded whatever callers and sandboxes do.
+
+    Attributes
+    ----------
+    activity: the last hour of the same, for the status page.
     """
 
     def __init__(self) -> None:
         # else each counter has a second series, of when it was made
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
-        self.to_kernels, self.to_clients = Flow(), Flow()
+        self.activity = Activity()
+        self.flows: dict[Direction, Flow] = {"to_kernel": Flow(), "to_client": Flow()}
         ProcessCollector(registry=self.registry)
         build = Gauge("sandkasten_build_info", "Which version runs.", ["version"], registry=self.registry)
         build.labels(__version__).set(1)
@@ -64,7 +73,7 @@ class Metrics:
             "start", "From asking the engine for a sandbox until its kernel is warm.", ["image"], _START
         )
         self.failed_starts = self._counter("start_failures", "Sandboxes that did not come up.", ["image"])
-        self.claims = self._histogram(
+        self._claims = self._histogram(
             "claim",
             "From asking for a session until it can be used; source: pool, or cold for one that had to be started.",
             ["image", "source"],
@@ -103,6 +112,16 @@ class Metrics:
             self._deaths.labels(death_word(reason)).inc()
         elif kind == "refused":
             self._refused.labels(code).inc()
+
+    def claimed(self, image: str, source: str, seconds: float) -> None:
+        """Count a session that was made, out of the pool or cold, so long after it was asked for."""
+        self._claims.labels(image, source).observe(seconds)
+        self.activity.claimed(image, seconds, warm=source == "pool")
+
+    def relayed(self, direction: Direction, size: int) -> None:
+        """Count a message of ``size`` bytes between a client and a sandbox."""
+        self.flows[direction].add(size)
+        self.activity.relayed(size)
 
     def requested(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count a request; a WebSocket's is counted and not timed."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
+import stat
 import sys
 from datetime import UTC, datetime
 
@@ -16,6 +18,8 @@ __all__ = ["ExecApp", "PsApp", "RmApp"]
 
 TIMED_OUT = 124
 SHORT_ID = 8
+MAX_STDIN_BYTES = 1024 * 1024
+"""So much takes `/v1` for one command."""
 
 
 class PsApp(ClientApp):
@@ -71,13 +75,17 @@ class ExecApp(ClientApp):
 
     Of several words each is one of the command's arguments; a single one is a line for bash. The shell is the session's
     own: directory and variables stay.
+
+    What comes on stdin from a pipe or a file is read to its end, at most 1 MiB of text, and given to the command; in a
+    loop that reads from there say `< /dev/null`.
     """
 
     name = "sandkasten-kernels exec"
     description = __doc__ or ""
     examples = """examples:
   sandkasten-kernels exec my-session -- pip list
-  sandkasten-kernels exec my-session -- 'cd data && ls | wc -l'"""
+  sandkasten-kernels exec my-session -- 'cd data && ls | wc -l'
+  git diff | sandkasten-kernels exec my-session -- git apply"""
 
     def initialize(self, argv: list[str] | None = None) -> None:
         argv = list(argv or [])
@@ -95,11 +103,36 @@ class ExecApp(ClientApp):
             raise ConfigError("exec: expected SESSION -- CMD...")
         command = self._words[0] if len(self._words) == 1 else shlex.join(self._words)
         session = session_of(client, self.options.session)
-        for chunk in session.exec_stream(command, timeout_ms=round(1000 * self.options.timeout)):
+        timeout_ms = round(1000 * self.options.timeout)
+        for chunk in session.exec_stream(command, timeout_ms=timeout_ms, stdin=_piped()):
             if chunk.done:
                 return TIMED_OUT if chunk.timed_out else chunk.exit_code & 0xFF
             print(chunk.output, end="", flush=True, file=sys.stderr if chunk.stream == "stderr" else sys.stdout)
         raise SandboxError("the command's end was not told")
+
+
+def _piped() -> str | None:
+    """Return what comes on stdin when that is a pipe or a file; None for a terminal, and where nobody feeds it.
+
+    Raises `ValueError` for more than a command may have, and for what is no text.
+    """
+    if sys.stdin is None:
+        return None
+    mode = os.fstat(0).st_mode
+    if not stat.S_ISFIFO(mode) and not stat.S_ISREG(mode):
+        return None
+    with open(0, "rb", closefd=False) as stdin:
+        content = stdin.read(MAX_STDIN_BYTES + 1)
+    other_way = "copy it with `sandkasten-kernels cp` first, and let the command read it from /workspace"
+    if len(content) > MAX_STDIN_BYTES:
+        raise ValueError(f"stdin is larger than {MAX_STDIN_BYTES // 1024} KiB, which a command may have: {other_way}")
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:
+        raise ValueError(f"stdin is no text in UTF-8: {other_way}")
+    return text
 
 
 def _row(info: SessionInfo) -> tuple[object, ...]:

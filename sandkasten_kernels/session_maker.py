@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections import Counter
 from dataclasses import replace
 
-from .activity import Activity
 from .chronicle import Chronicle
 from .claims import Claims
 from .errors import LimitReached
@@ -26,11 +24,10 @@ class SessionMaker:
     Invariant: an owner never has more than the rules allow, those that are just being made counted.
     """
 
-    def __init__(self, claims: Claims, launcher: Launcher, chronicle: Chronicle, activity: Activity) -> None:
+    def __init__(self, claims: Claims, launcher: Launcher, chronicle: Chronicle) -> None:
         self._claims = claims
         self._launcher = launcher
         self._chronicle = chronicle
-        self._activity = activity
         self._making: Counter[str] = Counter()
 
     async def make(self, spec: Kernelspec, wanted: Wanted, owner: str, living: int, rules: Rules) -> Session:
@@ -53,9 +50,7 @@ class SessionMaker:
             self._making[owner] -= 1
 
     async def _make(self, spec: Kernelspec, wanted: Wanted, owner: str, rules: Rules) -> Session:
-        began = time.perf_counter()
         acquired, attached = await self._claims.acquire(spec, wanted.workspace_id)
-        self._activity.claimed(spec.image, time.perf_counter() - began, warm=acquired.source == "pool")
         kernel = acquired.kernel
         try:
             if wanted.mem_limit_mb or wanted.cpu_limit:
@@ -76,5 +71,4 @@ class SessionMaker:
         except BaseException:
             self._claims.release(kernel)
             raise
-        self._activity.created(time.perf_counter() - began)
         return session

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence, Set
@@ -9,7 +10,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from .activity import Activity
 from .chronicle import Chronicle
 from .claims import Claims
 from .culling import Culler
@@ -55,7 +55,6 @@ class Sessions:
         rules: Rules,
         events: EventLog,
         log: logging.Logger,
-        activity: Activity | None = None,
         metrics: Metrics | None = None,
     ) -> None:
         self.started = datetime.now(UTC)
@@ -68,7 +67,7 @@ class Sessions:
         self._chronicle = Chronicle(store, events, log)
         self._culler = Culler(lambda session, reason: self._end(session, "expired", reason))
         self._log = log
-        self._maker = SessionMaker(claims, launcher, self._chronicle, activity or Activity())
+        self._maker = SessionMaker(claims, launcher, self._chronicle)
         self._metrics = metrics or Metrics()
         self._sessions: dict[str, Session] = {}
         self._expected: dict[str, Record] = {}
@@ -116,7 +115,7 @@ class Sessions:
             self._chronicle.refused(error, spec.image, wanted.workspace_id)
             raise
         took = time.monotonic() - began
-        self._metrics.claims.labels(spec.image, session.acquire_source).observe(took)
+        self._metrics.claimed(spec.image, session.acquire_source, took)
         session.first_result = FirstResult(took, self._metrics.first_results.labels(spec.image).observe)
         return session
 
@@ -125,7 +124,7 @@ class Sessions:
             self._end(session, "crashed", "its sandbox ended")
             raise SandboxFailed("the sandbox ended while it was claimed: try again", retry_after=1)
         self._culler.watch(session)
-        self._chronicle.claimed(session)
+        asyncio.get_running_loop().call_later(0, self._chronicle.claimed, session)  # when the owner has its answer
 
     def _take_in(self, session: Session) -> None:
         kernel = session.kernel
@@ -214,10 +213,11 @@ class Sessions:
 
     def info(self, session_id: str, owner: str = OWNER) -> dict[str, Any]:
         """Return a session as ``/v1`` shows it, running or lately ended. Raises `UnknownKernel`."""
-        record = self._store.get(session_id)
+        session = self._sessions.get(session_id)
+        record = session.record() if session and not session.crashed else self._store.get(session_id)
         if record is None or record.owner != owner:
             raise UnknownKernel(f"there is no session {session_id[:64]!r}")
-        return info(record, self._sessions.get(session_id))
+        return info(record, session)
 
     def infos(self, labels: Set[tuple[str, str]], owner: str = OWNER) -> list[dict[str, Any]]:
         """Return the sessions that have these labels, newest first, running or lately ended, as `Store.records`."""

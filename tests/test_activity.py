@@ -35,8 +35,8 @@ def test_claims_of_the_last_hour_give_hit_rate_and_latency() -> None:
 def test_the_history_has_a_row_for_each_step_also_where_nothing_happened() -> None:
     clock = Clock()
     activity = Activity(clock)
-    activity.created(0.002)
-    activity.created(0.004)
+    activity.claimed("python", 0.002, warm=True)
+    activity.claimed("python", 0.004, warm=True)
     activity.relayed(100)
     clock.time += 3 * STEP_SECONDS
     activity.used(5, 7)

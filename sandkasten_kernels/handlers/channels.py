@@ -108,7 +108,6 @@ class Channels(Handler, WebSocketHandler):
         self._seat = self.services.sessions.attach(self.session, self, self.session_id)
 
     async def on_message(self, message: str | bytes) -> None:
-        self.services.status.activity.relayed(len(message))
         try:
             if self._v1 and isinstance(message, bytes):
                 channel, parts = v1_decode(message)
@@ -134,7 +133,6 @@ class Channels(Handler, WebSocketHandler):
 
     def deliver(self, channel: str, parts: Parts) -> None:
         """Send one message of the kernel's to the client."""
-        self.services.status.activity.relayed(sum(map(len, parts)))
         self._outbox.put((channel, parts))
         if self.session.first_result.waiting:
             self.session.first_result.hear(channel, parts)
@@ -154,7 +152,7 @@ class Channels(Handler, WebSocketHandler):
 
     def _count(self, parts: Parts, size: int) -> None:
         metrics = self.services.metrics
-        metrics.to_kernels.add(size)
+        metrics.relayed("to_kernel", size)
         if b'"execute_request"' in parts[0]:
             metrics.executions.labels("cell").inc()
             self.session.first_result.asked()
@@ -173,7 +171,7 @@ class Channels(Handler, WebSocketHandler):
             except WebSocketClosedError:
                 return
             size = self._outbox.sent(self._bytes("_total_write_index"), asyncio.get_running_loop().time())
-            self.services.metrics.to_clients.add(len(frame))
+            self.services.metrics.relayed("to_client", len(frame))
             self._in_flight += 1
             self._in_flight_bytes += size
             written.add_done_callback(partial(self._written, size))

@@ -18,7 +18,7 @@ from typing import Any
 from tornado.iostream import StreamClosedError
 
 from ..errors import SandkastenError
-from ..execution import Outcome
+from ..outcome import Outcome
 from ..output import as_json, output_of
 from .base import Handler
 
@@ -112,7 +112,7 @@ class EventStream:
         if text is None:
             text = json.dumps({"error": "this output is nested too deeply to be sent"})
         frame = f"event: {event}\ndata: {text}\n\n".encode()
-        self._handler.services.status.activity.relayed(len(frame))
+        self._handler.services.metrics.relayed("to_client", len(frame))
         self._unsent.append(frame)
         self._unsent_bytes += len(frame) + EVENT_BYTES
         if self._unsent_bytes > MAX_UNREAD_BYTES:
