@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
-import stat
 import sys
 from datetime import UTC, datetime
 
@@ -76,8 +74,8 @@ class ExecApp(ClientApp):
     Of several words each is one of the command's arguments; a single one is a line for bash. The shell is the session's
     own: directory and variables stay.
 
-    What comes on stdin from a pipe or a file is read to its end, at most 1 MiB of text, and given to the command; in a
-    loop that reads from there say `< /dev/null`.
+    With ``-i`` what comes on stdin is read to its end, at most 1 MiB of text, and given to the command; else stdin is
+    left alone, so that a loop can read from there.
     """
 
     name = "sandkasten-kernels exec"
@@ -85,7 +83,7 @@ class ExecApp(ClientApp):
     examples = """examples:
   sandkasten-kernels exec my-session -- pip list
   sandkasten-kernels exec my-session -- 'cd data && ls | wc -l'
-  git diff | sandkasten-kernels exec my-session -- git apply"""
+  git diff | sandkasten-kernels exec -i my-session -- git apply"""
 
     def initialize(self, argv: list[str] | None = None) -> None:
         argv = list(argv or [])
@@ -94,8 +92,9 @@ class ExecApp(ClientApp):
         super().initialize(argv[:split])
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.usage = "%(prog)s [--url URL] [--timeout S] SESSION -- CMD..."
+        parser.usage = "%(prog)s [--url URL] [--timeout S] [-i] SESSION -- CMD..."
         parser.add_argument("--timeout", metavar="S", type=float, default=0, help="seconds it may take")
+        parser.add_argument("-i", "--stdin", action="store_true", help="what comes on stdin is the command's")
         parser.add_argument("session", metavar="SESSION", help="an id, the beginning of one, or a name")
 
     def run(self, client: SyncSandboxClient) -> int:
@@ -104,23 +103,16 @@ class ExecApp(ClientApp):
         command = self._words[0] if len(self._words) == 1 else shlex.join(self._words)
         session = session_of(client, self.options.session)
         timeout_ms = round(1000 * self.options.timeout)
-        for chunk in session.exec_stream(command, timeout_ms=timeout_ms, stdin=_piped()):
+        stdin = _stdin() if self.options.stdin else None
+        for chunk in session.exec_stream(command, timeout_ms=timeout_ms, stdin=stdin):
             if chunk.done:
                 return TIMED_OUT if chunk.timed_out else chunk.exit_code & 0xFF
             print(chunk.output, end="", flush=True, file=sys.stderr if chunk.stream == "stderr" else sys.stdout)
         raise SandboxError("the command's end was not told")
 
 
-def _piped() -> str | None:
-    """Return what comes on stdin when that is a pipe or a file; None for a terminal, and where nobody feeds it.
-
-    Raises `ValueError` for more than a command may have, and for what is no text.
-    """
-    if sys.stdin is None:
-        return None
-    mode = os.fstat(0).st_mode
-    if not stat.S_ISFIFO(mode) and not stat.S_ISREG(mode):
-        return None
+def _stdin() -> str:
+    """Return what comes on stdin. Raises `ValueError` for more than a command may have, and for what is no text."""
     with open(0, "rb", closefd=False) as stdin:
         content = stdin.read(MAX_STDIN_BYTES + 1)
     other_way = "copy it with `sandkasten-kernels cp` first, and let the command read it from /workspace"

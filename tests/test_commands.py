@@ -192,7 +192,7 @@ def stdin_of(descriptor: int) -> Iterator[None]:
         os.close(before)
 
 
-def test_exec_gives_a_command_what_comes_from_a_pipe_or_a_file(
+def test_exec_gives_a_command_what_comes_on_stdin_when_it_is_told_to(
     shell: Shell, session: SyncSession, tmp_path: Path
 ) -> None:
     assert MAX_STDIN_BYTES == MAX_TEXT_BYTES
@@ -200,7 +200,7 @@ def test_exec_gives_a_command_what_comes_from_a_pipe_or_a_file(
     os.write(writer, "three small wörds".encode())
     os.close(writer)
     with stdin_of(reader):
-        assert shell(ExecApp, session.id, "--", "cat; echo ended") == (0, "three small wördsended\n", "")
+        assert shell(ExecApp, "-i", session.id, "--", "cat; echo ended") == (0, "three small wördsended\n", "")
     file = tmp_path / "input"
     for content, code, out, words in (
         (b"x" * MAX_STDIN_BYTES, 0, f"{MAX_STDIN_BYTES}\n", ""),
@@ -211,11 +211,13 @@ def test_exec_gives_a_command_what_comes_from_a_pipe_or_a_file(
     ):
         file.write_bytes(content)
         with stdin_of(os.open(file, os.O_RDONLY)):
-            ran = shell(ExecApp, session.id, "--", "wc -c")
+            ran = shell(ExecApp, "--stdin", session.id, "--", "wc -c")
         assert (ran.code, ran.out, ran.err.count("\n")) == (code, out, code)
         assert words in ran.err
-    with stdin_of(os.open(os.devnull, os.O_RDONLY)):
+    reader, writer = os.pipe()  # that nobody ever closes, nor writes to
+    with stdin_of(reader):
         assert shell(ExecApp, session.id, "--", "wc -c").out == "0\n"
+    os.close(writer)
 
 
 def test_ps_lists_and_rm_ends(shell: Shell, gateway: Gateway) -> None:
