@@ -207,6 +207,12 @@ def test_what_cannot_be_done_has_a_name(ask: Asked, root: Path, request_type: st
     assert answer["evalue"]
 
 
+def test_a_file_that_is_open_is_no_listing(ask: Asked) -> None:
+    ask("create", handle="w")
+    assert ask("more", handle="w")[0]["ename"] == "NOT_A_DIRECTORY"
+    ask("close", handle="w")
+
+
 def test_open_files_are_bounded_and_no_descriptor_is_left(ask: Asked) -> None:
     ask.put("f", bytes(MAX_READ_BYTES))
     before = len(list(Path("/proc/self/fd").iterdir()))
