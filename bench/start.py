@@ -163,7 +163,10 @@ class Server:
 
 @contextlib.contextmanager
 def running(folder: Path, name: str, command: Sequence[str], env: Mapping[str, str]) -> Iterator[Server]:
-    """Start a server in a process of its own on a free port, and stop it at the end of the block."""
+    """Start a server in a process of its own on a free port, and stop it at the end of the block.
+
+    When that is left before its end, what the server has said last is printed.
+    """
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     token = secrets.token_hex(16)
@@ -172,14 +175,15 @@ def running(folder: Path, name: str, command: Sequence[str], env: Mapping[str, s
     with log.open("wb") as file:
         filled = [part.format(port=port) for part in command]
         process = subprocess.Popen(filled, env={**os.environ, **values}, stdout=file, stderr=file)
+    measured = False
     try:
         yield Server(name, f"http://127.0.0.1:{port}", token)
-    except Exception:
-        print(f"{name}:\n{log.read_text(errors='replace')[-2000:]}", file=sys.stderr)
-        raise
+        measured = True
     finally:
         process.terminate()
         process.wait(PATIENCE_SECONDS)
+        if not measured:
+            print(f"{name}:\n{log.read_text(errors='replace')[-2000:]}", file=sys.stderr)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""The application: reads the configuration, wires the parts, and starts and stops them in order."""
+"""The application: its options, what file, environment and command line say of them, and its commands."""
 
 from __future__ import annotations
 
@@ -6,58 +6,35 @@ import asyncio
 import contextlib
 import logging
 import os
-import resource
 import shlex
 import signal
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tornado.netutil import bind_sockets
 from traitlets import Bool, Enum, Integer, List, TraitError, Unicode, validate
 from traitlets.config import Application
 from traitlets.config.loader import ArgumentError
 
 from . import __version__
-from .adoption import Adoption
-from .auth import Authenticator
-from .checks import check_settings, find_kernelspecs, find_web, within
-from .claims import Claims
+from .checks import find_kernelspecs
 from .cli import CLIENT_COMMANDS, one_line_errors
 from .config import Defaults, Limits, WorkspaceSettings
 from .datadir import DataDir, default_data_dir
-from .disk_watch import DiskWatch
 from .engines import Engine, SandboxSpec
 from .engines.registry import find_engine
 from .environment import CONFIG_VARIABLE, environment_settings
 from .errors import ConfigError
-from .event_log import EventLog
-from .executions import Executions
-from .gauges import Gauges
-from .handlers.base import Services
-from .handlers.server import http_server
-from .host_usage import HostWatch
+from .gateway import Gateway
 from .kernelspec import Kernelspecs
 from .keys import Sections
-from .launcher import Launcher, sandbox_spec
-from .listen import parse_listen, reachable, url_host
-from .live_settings import LiveSettings, session_rules
-from .metrics import Metrics
-from .notebooks import NotebookSessions
-from .overview import Overview
+from .launcher import sandbox_spec
+from .listen import parse_listen
 from .own_images import OwnImages
 from .pool import Pool
-from .register import StoredRegister
-from .sessions import Sessions
 from .settings import Settings, command_line_settings, file_settings
-from .settings_editor import SettingsEditor
 from .settings_file import NAME, SettingsFile
-from .status_feed import StatusFeed
 from .stop_app import StopApp
-from .store import Store
-from .workspace_files import WorkspaceFiles
-from .workspaces import Workspaces
 
 __all__ = ["SandkastenApp", "main"]
 
@@ -148,9 +125,6 @@ class SandkastenApp(Application):
         config=True, command_line_only=True
     )
 
-    _keeps = False
-    """Whether sandboxes outlive this process when it stops now."""
-
     classes: list[type] = [Pool, Defaults, WorkspaceSettings, Limits]
     aliases: dict[str, str] = {
         "listen": "SandkastenApp.listen",
@@ -239,144 +213,24 @@ class SandkastenApp(Application):
 
     async def serve(self) -> None:
         """Start everything, serve, and stop everything in the opposite order."""
-        self._set_log_level(self.log.level)
+        self.set_log_level(self.log.level)
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        gateway = Gateway(self)
         async with contextlib.AsyncExitStack() as stack:
-            url = await self.setup(stack)
+            url = await gateway.setup(stack)
             print(_greeting(url), file=sys.stderr, flush=True)
             await stop.wait()
-            self.log.info("stopping: sandboxes are %s", "kept" if self._keeps else "ended")
+            self.log.info("stopping: sandboxes are %s", "kept" if gateway.keeps else "ended")
 
-    def _set_log_level(self, level: int | str) -> None:
+    def set_log_level(self, level: int | str) -> None:
         """Log at a level, and let the modules log as the application does."""
         self.log_level = level
         package = logging.getLogger("sandkasten_kernels")
         package.setLevel(self.log.level)
         package.handlers = self.log.handlers
         package.propagate = False
-
-    async def setup(self, stack: contextlib.AsyncExitStack) -> str:
-        """Start the parts, each with its end on ``stack``; return the URL to open.
-
-        A generated token stands in it, as Jupyter users know it; a configured key is a secret and does not.
-        """
-        specs = check_settings(self.settings)
-        for file in specs.foreign:
-            self.log.warning("%s: passed over, its metadata has no 'sandkasten' (docs/kernelspecs.md)", file)
-        host, port = parse_listen(self.listen)
-        web = find_web(self.settings)
-        _raise_file_limit()
-        data = DataDir(Path(self.data_dir))
-        stack.callback(data.close)
-        token = self.api_key or data.token()
-        self.file.salt = data.instance().encode()
-        sockets = _bind(host, port)
-        for sock in sockets:
-            stack.callback(sock.close)
-
-        engine = self.engine_of(data)
-        stack.push_async_callback(self._stop, engine)
-        metrics = Metrics()
-        store = Store(data.path / "sessions.sqlite")
-        stack.callback(store.close)
-        events = EventLog(store, self.log, metrics)
-        defaults = Defaults(parent=self)
-        launcher = Launcher(engine, defaults, self.log, events, metrics)
-        limits = within(Limits(parent=self))
-        pool = Pool(launcher, specs, limits.max_sandboxes, StoredRegister(store, self.log), parent=self)
-        workspaces = Workspaces(engine, data.path, limits.min_free_disk_mb, self.log)
-        claims = Claims(pool, launcher, workspaces)
-        files = WorkspaceFiles(claims, workspaces, specs)
-        rules = session_rules(self.settings)
-        sessions = Sessions(pool, launcher, specs, store, claims, rules, events, self.log, metrics)
-        sessions.setup()
-        executions = Executions(
-            max_concurrent=limits.max_concurrent_execs,
-            max_timeout_ms=defaults.max_exec_timeout_ms,
-            log=self.log,
-            metrics=metrics,
-        )
-        metrics.registry.register(Gauges(metrics, pool, sessions, executions, data.path))
-        adoption = Adoption(store, engine, launcher, pool, sessions, workspaces, specs, self.log)
-        stack.push_async_callback(launcher.cleanup)
-        stack.push_async_callback(self._stop, pool)
-        stack.push_async_callback(self._stop, sessions)
-        stack.push_async_callback(adoption.cleanup)
-        self._keeps = True  # what is there is not destroyed by a start that fails
-        adoption.begin()
-        self._keeps = bool(engine.left)
-        self.log.info("checking the engine and the images")
-        await engine.setup(self.sandbox_specs())
-        if engine.swept:
-            events.record("removed", reason="nobody owned what an earlier process had left", sandboxes=engine.swept)
-        await workspaces.setup()
-        await adoption.finish()
-        notebooks = NotebookSessions(sessions, store, self.log)
-        notebooks.setup()
-        stack.push_async_callback(files.cleanup)
-        stack.push_async_callback(executions.cleanup)
-        pool.setup()
-        watch = DiskWatch(sessions, engine, limits.workspace_mb, self.log)
-        stack.push_async_callback(watch.cleanup)
-        watch.setup()
-        live = LiveSettings(
-            pool=pool,
-            sessions=sessions,
-            executions=executions,
-            workspaces=workspaces,
-            watch=watch,
-            defaults=defaults,
-            limits=limits,
-            set_log_level=self._set_log_level,
-            set_on_stop=partial(self._set_on_stop, engine),
-            on_stop=self.on_stop,
-        )
-        editor = SettingsEditor(self.file, SECTIONS, self.over, self.settings, live.apply, self.log)
-        overview = Overview(sessions, pool, engine, HostWatch(data.path), metrics.activity)
-        status = StatusFeed(overview.take, metrics.activity, self.log)
-        stack.push_async_callback(status.cleanup)
-        status.setup()
-
-        server = http_server(
-            Services(
-                Authenticator(token),
-                sessions,
-                notebooks,
-                specs,
-                pool,
-                web,
-                executions,
-                limits,
-                workspaces,
-                files,
-                events,
-                status,
-                settings=editor,
-                metrics=metrics,
-            )
-        )
-        server.add_sockets(sockets)
-        stack.callback(server.stop)
-        self._set_on_stop(engine, self.on_stop)
-        port = sockets[0].getsockname()[1]
-        stack.callback(data.withdraw)
-        data.announce(f"http://{url_host(reachable(host))}:{port}{web.base_url}", token)
-        name = url_host(host or "localhost")
-        shown = "YOUR_API_KEY" if self.api_key else token
-        return f"http://{name}:{port}{web.base_url}?token={shown}"
-
-    def _set_on_stop(self, engine: Engine, on_stop: str) -> None:
-        """Decide what becomes of the sandboxes when the gateway is told to stop."""
-        self._keeps = on_stop == "keep" and engine.can_adopt
-        if on_stop == "keep" and not self._keeps:
-            self.log.warning("on_stop: keep: the sandboxes of this engine end with the gateway all the same")
-        self.log.info("on_stop: %s: sandboxes are %s", *(("keep", "kept") if self._keeps else ("end", "ended")))
-
-    async def _stop(self, part: Engine | Pool | Sessions) -> None:
-        """End a part, or leave what it has to the next process."""
-        await (part.leave() if self._keeps else part.cleanup())
 
     def kernelspecs(self) -> Kernelspecs:
         """Return the kernelspecs on offer. Raises `ConfigError`."""
@@ -418,17 +272,3 @@ def _greeting(url: str) -> str:
     # the environment of a process is its user's to read, its arguments are everybody's
     line = f"echo 'print(6 * 7)' | SANDKASTEN_URL={shlex.quote(url)} {program} run -"
     return f"\nThe gateway serves. Open it:\n\n    {url}\n\nor run code on it:\n\n    {line}\n\nCtrl-C stops it.\n"
-
-
-def _bind(host: str, port: int) -> list[Any]:
-    try:
-        return bind_sockets(port, host)
-    except OSError as error:
-        way_out = "end what listens there (ss -ltnp), or choose another with --listen"
-        raise ConfigError(f"listen: cannot serve at {host}:{port}: {error.strerror or error}; {way_out}") from error
-
-
-def _raise_file_limit() -> None:
-    """Allow as many descriptors as the system lets us: every sandbox takes about ten."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

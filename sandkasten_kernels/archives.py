@@ -7,7 +7,8 @@ from collections.abc import AsyncGenerator, AsyncIterable
 from contextlib import aclosing
 
 from .errors import FileRefused, InvalidRequest, UnknownFile
-from .files import WORKSPACE, Allowance, FileInfo, Files, Writer, absolute, relative
+from .file_info import FileInfo
+from .files import WORKSPACE, Allowance, Files, Writer, absolute, relative
 from .guest_link import MAX_DATA_BYTES
 from .tars import Entry, TarReader, tar_end, tar_header, tar_padding
 

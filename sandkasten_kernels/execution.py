@@ -3,36 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import re
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
 from .calls import LinkError
-from .errors import KernelDead, SandboxFailed, TooMany
+from .errors import KernelDead, SandboxFailed
 from .kernel import Kernel
 from .link import KernelLink
 from .messages import Parts, build, json_object, message_type
-from .output import Clip, Outputs, output_of, plain_text
+from .outcome import CWD, Outcome, outcome_of
 
-__all__ = ["Collector", "Job", "Outcome", "Sink", "Turns", "is_too_much", "run"]
+__all__ = ["Job", "Sink", "is_too_much", "run"]
 
 STOP_SECONDS = 5.0
 MAX_DISPLAY_BYTES, MAX_DISPLAY_PARTS = 8 * 1024 * 1024, 500_000
 """Of one message that is taken apart: JSON of some MiB can become objects of some hundred."""
 UNCOUNTED_BYTES = 1024 * 1024
 
-GUEST_GRACE_SECONDS, MAX_ERROR = 10.0, 1000
-TIMED_OUT = -1
+GUEST_GRACE_SECONDS = 10.0
 UNHEEDED = "killed by the gateway, what ran heeded no interrupt after its time, or without its client"
 _SAID = ("stream", "display_data", "update_display_data", "execute_result", "error", "clear_output")
-_ENDS = ("KernelDied", "KernelRestarted", "ShellGone", "ShellFailed", "ReplyLost")
-_CWD = "__import__('os').getcwd()"
-_PATH = re.compile(r"'([^'\\]{1,4096})'")
 
 
 @dataclass(frozen=True)
@@ -54,21 +47,6 @@ class Job:
     env: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How a job ended. ``exit_code`` is 0 or 1 for code, and -1 for what exceeded its time or lost its sandbox.
-
-    ``cwd`` is empty where it is not known; ``error`` says how its kernel or shell ended before it did.
-    """
-
-    exit_code: int
-    cwd: str
-    timed_out: bool
-    duration_ms: int
-    execution_count: int | None = None
-    error: str = ""
-
-
 class Sink(Protocol):
     """Takes what a job says, as it says it; must not block and must not raise."""
 
@@ -77,70 +55,6 @@ class Sink(Protocol):
 
     def message(self, msg_type: str, content: Mapping[str, Any]) -> None:
         """Take a display, a result, an error, or an order to clear."""
-
-
-class Collector:
-    """A sink that keeps head and tail of all text, within ``limit`` bytes each, and of ``code`` a cell's outputs."""
-
-    def __init__(self, limit: int, *, code: bool) -> None:
-        self._outputs = Outputs(MAX_DISPLAY_BYTES) if code else None
-        self._all, self._streams = Clip(limit), {"stdout": Clip(limit), "stderr": Clip(limit)}
-
-    def text(self, stream: str, text: str) -> None:
-        self._all.add(text)
-        self._streams[stream].add(text)
-        if self._outputs:
-            self._outputs.add("stream", {"name": stream, "text": text})
-
-    def message(self, msg_type: str, content: Mapping[str, Any]) -> None:
-        if self._outputs:
-            self._outputs.add(msg_type, content)
-        if output := output_of(msg_type, content):
-            self._all.add(plain_text(output))
-
-    def result(self, outcome: Outcome) -> str:
-        """Return what the exec routes answer, as JSON; of code with the fields of a cell."""
-        answer: dict[str, Any] = {
-            "exit_code": outcome.exit_code,
-            "cwd": outcome.cwd,
-            "output": self._all.text(),
-            "stdout": self._streams["stdout"].text(),
-            "stderr": self._streams["stderr"].text(),
-            "truncated": self._all.truncated or bool(self._outputs and self._outputs.truncated),
-            "timed_out": outcome.timed_out,
-            "duration_ms": outcome.duration_ms,
-        }
-        if outcome.error:
-            answer["error"] = outcome.error
-        if self._outputs is None:
-            return json.dumps(answer)
-        answer["status"] = "ok" if outcome.exit_code == 0 else "error"
-        answer["execution_count"] = outcome.execution_count
-        return f'{json.dumps(answer)[:-1]}, "outputs": {self._outputs.as_json()}}}'
-
-
-class Turns:
-    """Lets one after the other pass, in the order in which they came, with at most ``bound`` waiting."""
-
-    def __init__(self, bound: int) -> None:
-        self._bound = bound
-        self._lock = asyncio.Lock()
-        self._waiting = 0
-
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Wait for the turn. Raises `TooMany` at once when ``bound`` wait already."""
-        if self._lock.locked() and self._waiting >= self._bound:
-            raise TooMany(f"{self._bound} executions wait for this session already: wait for one to end", retry_after=1)
-        self._waiting += 1
-        try:
-            await self._lock.acquire()
-        finally:
-            self._waiting -= 1
-        try:
-            yield
-        finally:
-            self._lock.release()
 
 
 class _Request:
@@ -160,7 +74,7 @@ class _Request:
             "store_history": not in_shell,
             "allow_stdin": False,
             "stop_on_error": False,
-            "user_expressions": {} if in_shell else {"cwd": _CWD},
+            "user_expressions": {} if in_shell else {"cwd": CWD},
         }
         if in_shell:
             options = {"timeout": job.timeout, "stdin": job.stdin, "cwd": job.cwd, "env": dict(job.env)}
@@ -247,7 +161,7 @@ async def run(kernel: Kernel, job: Job, sink: Sink, tidy: Callable[[Coroutine[An
             request.link.detach(request)
     reply = request.reply.result() if request.reply.done() else {}
     timed_out = timed_out or reply.get("timed_out") is True
-    return _outcome(reply, timed_out, in_shell, round(1000 * (time.monotonic() - began)))
+    return outcome_of(reply, timed_out, in_shell, round(1000 * (time.monotonic() - began)))
 
 
 async def _send(kernel: Kernel, request: _Request, *, in_shell: bool) -> None:
@@ -289,41 +203,3 @@ async def _stop(kernel: Kernel, request: _Request, *, in_shell: bool) -> None:
         except (SandboxFailed, KernelDead):
             return
         await asyncio.wait({request.reply}, timeout=STOP_SECONDS)
-
-
-def _outcome(reply: Mapping[str, Any], timed_out: bool, in_shell: bool, duration_ms: int) -> Outcome:
-    """Return the outcome from a reply, whose fields are only believed as far as their types go."""
-    error = _error(reply)
-    exit_code = reply.get("exit_code") if in_shell else (0 if reply.get("status") == "ok" else 1)
-    if timed_out or not isinstance(exit_code, int) or (error and not in_shell):
-        exit_code = TIMED_OUT
-    cwd = reply.get("cwd") if in_shell else _cwd_of(reply)
-    count = reply.get("execution_count")
-    return Outcome(
-        exit_code=exit_code,
-        cwd=cwd if isinstance(cwd, str) else "",
-        timed_out=timed_out,
-        duration_ms=duration_ms,
-        execution_count=count if isinstance(count, int) and not in_shell else None,
-        error=error,
-    )
-
-
-def _error(reply: Mapping[str, Any]) -> str:
-    """Return how kernel or shell ended before what ran did; empty where they have not."""
-    words, code = reply.get("evalue"), reply.get("exit_code")
-    if reply.get("status") == "error" and reply.get("ename") in (None, *_ENDS):
-        return str(words)[:MAX_ERROR]
-    if reply.get("restarted") is True and isinstance(code, int) and code > 128:
-        return f"The shell ended, {words}, and was started again; its variables are lost."[:MAX_ERROR]
-    return ""
-
-
-def _cwd_of(reply: Mapping[str, Any]) -> str | None:
-    """Return the value of the expression that asked a python kernel for its directory; None for an odd one."""
-    try:
-        text = reply["user_expressions"]["cwd"]["data"]["text/plain"]
-    except (KeyError, TypeError):
-        return None
-    found = _PATH.fullmatch(text) if isinstance(text, str) else None
-    return found[1] if found else None

@@ -8,9 +8,10 @@ from collections.abc import Coroutine
 from typing import Any
 
 from .errors import NoCapacity
-from .execution import Job, Outcome, Sink, run
+from .execution import Job, Sink, run
 from .first_result import Heard
 from .metrics import Metrics
+from .outcome import Outcome
 from .session import Session
 
 __all__ = ["Executions"]

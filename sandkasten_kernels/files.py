@@ -7,7 +7,6 @@ import posixpath
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from .calls import LinkError
@@ -21,16 +20,15 @@ from .errors import (
     TooMany,
     UnknownFile,
 )
+from .file_info import FileInfo, entries_of, info_of, natural
 from .guest_link import MAX_DATA_BYTES, GuestLink
 from .messages import Reply
 
-__all__ = ["Allowance", "FileInfo", "Files", "Writer", "absolute", "relative"]
+__all__ = ["Allowance", "Files", "Writer", "absolute", "relative"]
 
 WORKSPACE = "/workspace"
 ASK_SECONDS = 30.0
 MAX_PATH_BYTES = 4095
-MAX_SIZE = 2**63 - 1
-LAST_TIME = 253_402_300_799.0  # of the year 9999
 _ERRORS: dict[str, type[SandkastenError]] = {
     "FILE_NOT_FOUND": UnknownFile,
     "NO_SPACE": NoSpace,
@@ -60,23 +58,6 @@ def absolute(path: str) -> str:
     """Return a path of `relative` as it is told to a caller: absolute, and text in any case."""
     whole = posixpath.join(WORKSPACE, path) if path else WORKSPACE
     return whole.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
-@dataclass(frozen=True)
-class FileInfo:
-    """What there is at a path.
-
-    Attributes
-    ----------
-    kind: ``file``, ``directory``, ``link`` or ``other``.
-    modified: seconds since the epoch.
-    """
-
-    name: str
-    kind: str
-    size: int
-    modified: float
-    mode: int
 
 
 class Allowance:
@@ -112,11 +93,11 @@ class Files:
         finally:
             if more:
                 await self.release(handle)
-        return _entries(reply), more
+        return entries_of(reply), more
 
     async def stat(self, path: str) -> FileInfo:
         """Return what there is at ``path``; a link inside the workspace is followed."""
-        return _info((await self.ask("file_stat", path, path=path)).content)
+        return info_of((await self.ask("file_stat", path, path=path)).content)
 
     async def mkdir(self, path: str) -> None:
         """Make a directory with its parents; no-op when it is there."""
@@ -137,7 +118,7 @@ class Files:
             reply = await self.ask("file_open", path, path=path, handle=handle)
             ended = reply.content.get("ended") is True
             async with aclosing(self._pieces(path, reply.data, "" if ended else handle)) as pieces:
-                yield _whole(reply.content.get("size")), pieces
+                yield natural(reply.content.get("size")), pieces
         finally:
             if not ended:
                 await self.release(handle)
@@ -172,7 +153,7 @@ class Files:
             reply = await self.ask("file_list", path, path=path, handle=handle)
             while True:
                 more = reply.content.get("more") is True
-                for entry in _entries(reply):
+                for entry in entries_of(reply):
                     yield entry
                 if not more:
                     return
@@ -269,39 +250,6 @@ async def _settled(task: asyncio.Task[Any]) -> None:
     await asyncio.wait({task})
     if not task.cancelled():
         task.exception()
-
-
-def _entries(reply: Reply) -> list[FileInfo]:
-    """Return a page of a directory's listing, without what no directory has."""
-    found = reply.content.get("entries")
-    infos = [_info(entry) for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
-    return [info for info in infos if info.name not in ("", ".", "..")]
-
-
-def _info(found: dict[str, Any]) -> FileInfo:
-    """Return what a guest says of a file, in the types that it must have."""
-    modified = found.get("modified")
-    if not isinstance(modified, int | float) or modified != modified:
-        modified = 0.0
-    return FileInfo(
-        name=_name(str(found.get("name", ""))),
-        kind=str(found.get("kind"))[:16],
-        size=_whole(found.get("size")),
-        modified=float(min(max(modified, 0), LAST_TIME)),
-        mode=_whole(found.get("mode")) & 0o777,
-    )
-
-
-def _whole(value: Any) -> int:
-    return min(max(value, 0), MAX_SIZE) if isinstance(value, int) else 0
-
-
-def _name(name: str) -> str:
-    try:
-        name.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        return "?"
-    return name.replace("/", "?").replace("\0", "?")
 
 
 def _new_handle() -> str:

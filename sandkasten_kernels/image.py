@@ -31,10 +31,10 @@ def full_name(image: str, repository: str = REPOSITORY) -> str:
     return image if ":" in image or "/" in image else f"{repository}:{image}"
 
 
-def build_command(reference: str) -> str:
-    """Return the command that builds the image `reference`."""
+def build_command(reference: str, option: str = "--config=FILE") -> str:
+    """Return the command that builds the image `reference`; `option` names the configuration that one's own are in."""
     name = reference.removeprefix(f"{REPOSITORY}:")
-    return "sandkasten-kernels images build" + ("" if name in STANDARD else f" {name} --config=FILE")
+    return "sandkasten-kernels images build" + ("" if name in STANDARD else f" {name} {option}")
 
 
 def image_record(client: docker.DockerClient, reference: str) -> dict[str, Any]:

@@ -26,11 +26,13 @@ __all__ = [
     "message_type",
     "parts_of",
     "timestamp",
+    "told_state",
 ]
 
 DELIMITER = b"<IDS|MSG>"
 EMPTY = b"{}"
 MAX_HEADER_BYTES = 64 * 1024
+MAX_STATUS_BYTES = 4096
 
 #: ``header, parent_header, metadata, content, *buffers`` of one message, as bytes.
 Parts = Sequence[bytes]
@@ -123,3 +125,12 @@ def message_type(parts: Parts) -> str | None:
         return None
     kind = json_object(parts[0]).get("msg_type")
     return kind if isinstance(kind, str) else None
+
+
+def told_state(parts: Parts) -> str:
+    """Return what a kernel's ``status`` says that it is, ``busy`` or ``idle``; empty for all else.
+
+    A kernel's own ``starting`` may come late, and would undo what the opening of its link has proven.
+    """
+    state = json_object(parts[3], MAX_STATUS_BYTES).get("execution_state")
+    return state if isinstance(state, str) and state in ("busy", "idle") else ""

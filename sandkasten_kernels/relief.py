@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 from .calls import LinkError
 from .guest_link import GuestLink
 
-__all__ = ["MAX_RELIEF_BYTES", "Unpacker", "relieved"]
+__all__ = ["MAX_RELIEF_BYTES", "Relief", "Unpacker", "relieved"]
 
 MAX_RELIEF_BYTES = 256 * 1024 * 1024
 MAX_PARTS = 1024
 CALL_SECONDS = 10.0
 SILENT_SECONDS, RELIEF_SECONDS = 1.0, 30.0
+
+Relief = Callable[[str], AsyncIterator[tuple[str, list[bytes]]]]
+"""Gives what a kernel has sent while no gateway was there: channels and frames, until it spoke of the request named."""
 
 
 class Unpacker:

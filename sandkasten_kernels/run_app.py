@@ -11,6 +11,7 @@ from pathlib import Path
 
 from .client import Image, RunChunk, SandboxError, SyncSandboxClient
 from .client_app import ClientApp
+from .svg import is_drawing
 
 __all__ = ["RunApp"]
 
@@ -25,8 +26,8 @@ _EXIT_NOTE = re.compile(r"^.*UserWarning: To exit: use 'exit', 'quit', or Ctrl-D
 class RunApp(ClientApp):
     """Runs a program in a fresh session, shows what it says as it says it, and exits with its code.
 
-    Figures are saved in the current directory, and their names told on stderr. The session ends with the program; a
-    workspace stays.
+    Figures are saved in the current directory, and their names told on stderr; an SVG that is more than a drawing, and
+    could run code in a browser, gets the ending .svg.txt. The session ends with the program; a workspace stays.
     """
 
     name = "sandkasten-kernels run"
@@ -82,9 +83,11 @@ def _code(chunk: RunChunk, ended_by: str | None) -> int:
 
 
 def _save(image: Image, numbers: Iterator[int]) -> Path:
-    """Write a figure to the next name that is free."""
+    """Write a figure to the next name that is free, which is no SVG's when it is more than a drawing."""
+    harmless = image.mime != "image/svg+xml" or is_drawing(image.data)
+    ending = image.extension if harmless else f"{image.extension}.txt"
     while True:
-        path = Path(f"figure-{next(numbers)}.{image.extension}")
+        path = Path(f"figure-{next(numbers)}.{ending}")
         try:
             path.touch(exist_ok=False)
         except FileExistsError:

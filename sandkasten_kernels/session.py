@@ -10,15 +10,16 @@ from typing import Any, Literal
 
 from .auth import OWNER
 from .errors import TooMany
-from .execution import Outcome, Turns
 from .files import Files
 from .first_result import FirstResult
 from .kernel import Kernel
 from .kernel_record import Recalled
 from .lifetime import Lifetime
 from .messages import timestamp
+from .outcome import Outcome
 from .seats import Seats
 from .store import Record
+from .turns import Turns
 
 __all__ = ["OWNER", "Origin", "Session", "expected_model", "info", "restored"]
 

@@ -16,6 +16,8 @@ __all__ = ["ExecApp", "PsApp", "RmApp"]
 
 TIMED_OUT = 124
 SHORT_ID = 8
+MAX_STDIN_BYTES = 1024 * 1024
+"""So much takes `/v1` for one command."""
 
 
 class PsApp(ClientApp):
@@ -71,13 +73,17 @@ class ExecApp(ClientApp):
 
     Of several words each is one of the command's arguments; a single one is a line for bash. The shell is the session's
     own: directory and variables stay.
+
+    With ``-i`` what comes on stdin is read to its end, at most 1 MiB of text, and given to the command; else stdin is
+    left alone, so that a loop can read from there.
     """
 
     name = "sandkasten-kernels exec"
     description = __doc__ or ""
     examples = """examples:
   sandkasten-kernels exec my-session -- pip list
-  sandkasten-kernels exec my-session -- 'cd data && ls | wc -l'"""
+  sandkasten-kernels exec my-session -- 'cd data && ls | wc -l'
+  git diff | sandkasten-kernels exec -i my-session -- git apply"""
 
     def initialize(self, argv: list[str] | None = None) -> None:
         argv = list(argv or [])
@@ -86,8 +92,9 @@ class ExecApp(ClientApp):
         super().initialize(argv[:split])
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.usage = "%(prog)s [--url URL] [--timeout S] SESSION -- CMD..."
+        parser.usage = "%(prog)s [--url URL] [--timeout S] [-i] SESSION -- CMD..."
         parser.add_argument("--timeout", metavar="S", type=float, default=0, help="seconds it may take")
+        parser.add_argument("-i", "--stdin", action="store_true", help="what comes on stdin is the command's")
         parser.add_argument("session", metavar="SESSION", help="an id, the beginning of one, or a name")
 
     def run(self, client: SyncSandboxClient) -> int:
@@ -95,11 +102,29 @@ class ExecApp(ClientApp):
             raise ConfigError("exec: expected SESSION -- CMD...")
         command = self._words[0] if len(self._words) == 1 else shlex.join(self._words)
         session = session_of(client, self.options.session)
-        for chunk in session.exec_stream(command, timeout_ms=round(1000 * self.options.timeout)):
+        timeout_ms = round(1000 * self.options.timeout)
+        stdin = _stdin() if self.options.stdin else None
+        for chunk in session.exec_stream(command, timeout_ms=timeout_ms, stdin=stdin):
             if chunk.done:
                 return TIMED_OUT if chunk.timed_out else chunk.exit_code & 0xFF
             print(chunk.output, end="", flush=True, file=sys.stderr if chunk.stream == "stderr" else sys.stdout)
         raise SandboxError("the command's end was not told")
+
+
+def _stdin() -> str:
+    """Return what comes on stdin. Raises `ValueError` for more than a command may have, and for what is no text."""
+    with open(0, "rb", closefd=False) as stdin:
+        content = stdin.read(MAX_STDIN_BYTES + 1)
+    other_way = "copy it with `sandkasten-kernels cp` first, and let the command read it from /workspace"
+    if len(content) > MAX_STDIN_BYTES:
+        raise ValueError(f"stdin is larger than {MAX_STDIN_BYTES // 1024} KiB, which a command may have: {other_way}")
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:
+        raise ValueError(f"stdin is no text in UTF-8: {other_way}")
+    return text
 
 
 def _row(info: SessionInfo) -> tuple[object, ...]:

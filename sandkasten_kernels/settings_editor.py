@@ -11,6 +11,7 @@ import yaml
 
 from .checks import check_settings
 from .errors import ConfigError, InvalidSettings, SettingsReadOnly
+from .image_warnings import ImageProblem, image_warnings
 from .keys import KeyPath, Sections
 from .live_settings import APPLIES
 from .secret_text import Masked
@@ -34,6 +35,10 @@ class _State(NamedTuple):
     malformed: str
 
 
+async def _no_problem(image: str) -> str:
+    return ""
+
+
 class SettingsEditor:
     """Shows the settings and saves them. One save at a time; a save that is refused has changed nothing.
 
@@ -42,6 +47,7 @@ class SettingsEditor:
     over: what environment and command line say, which has more weight than the file.
     started: what the gateway was started with.
     apply: gives the running gateway what can change at once.
+    image_problem: is asked of the images that the settings name.
     """
 
     def __init__(
@@ -52,19 +58,21 @@ class SettingsEditor:
         started: Settings,
         apply: Callable[[Settings], None],
         log: logging.Logger,
+        image_problem: ImageProblem = _no_problem,
     ) -> None:
         self._file = file
         self._sections = sections
         self._over = over
         self._apply = apply
         self._log = log
+        self._image_problem = image_problem
         self._running = started
         self._turn = asyncio.Lock()
 
     async def model(self) -> dict[str, Any]:
         """Return the settings as ``GET /v1/settings`` answers them. Raises `SettingsReadOnly`."""
         async with self._turn:
-            return await asyncio.to_thread(self._model)
+            return await self._shown()
 
     async def save(
         self,
@@ -94,36 +102,52 @@ class SettingsEditor:
             except InvalidSettings as error:
                 if not dry_run:
                     raise
-                return {"saved": False, "errors": error.details["errors"], "applied": [], "after_restart": []}
+                refused = {"saved": False, "errors": error.details["errors"], "warnings": []}
+                return {**refused, "applied": [], "after_restart": []}
             changed = self._changed(before.settings, after)
             saved = not dry_run and real != before.text
             if saved:
-                await asyncio.to_thread(self._file.save, real, before.version)
+                await asyncio.to_thread(self._save, real, before)
                 self._apply(after)
                 self._running = self._now_running(after)
                 self._log.info("settings saved in %s: %s", self._file.path, ", ".join(changed) or "none changed")
             answer: dict[str, Any] = {
                 "saved": saved,
                 "errors": [],
+                "warnings": await self._warnings(after),
                 "applied": [name for name in changed if name in APPLIES],
                 "after_restart": [name for name in changed if name not in APPLIES],
             }
-            return answer if dry_run else {**answer, "settings": await asyncio.to_thread(self._model)}
+            return answer if dry_run else {**answer, "settings": await self._shown()}
 
-    def _model(self) -> dict[str, Any]:
+    def _save(self, text: str, before: _State) -> None:
+        """Save a text. The file becomes its owner's alone when a secret comes into it, or is open to all in it."""
+        old, new = (set(Masked.of(each).values.values()) for each in (before.text, text))
+        self._file.save(text, before.version, private=bool(new - old or (new and self._file.open_to_all)))
+
+    async def _shown(self) -> dict[str, Any]:
+        model, settings = await asyncio.to_thread(self._model)
+        return {**model, "warnings": await self._warnings(settings)}
+
+    async def _warnings(self, settings: Settings) -> list[dict[str, str]]:
+        return await image_warnings(settings, self._image_problem, self._file.option)
+
+    def _model(self) -> tuple[dict[str, Any], Settings]:
         state = self._state()
+        settings = state.settings or self._running
         read_only = self._file.why_read_only()
         if state.malformed:
             read_only = read_only or f"mend it on the machine first: {state.malformed}"
-        return {
+        model = {
             "file": str(self._file.path),
             "exists": self._file.path.exists(),
             "version": state.version,
             "read_only": read_only,
             "errors": state.errors,
             "text": None if state.malformed else self._masked(state.text).text,
-            "sections": section_models(state.settings or self._running, self._running),
+            "sections": section_models(settings, self._running),
         }
+        return model, settings
 
     def _masked(self, text: str) -> Masked:
         running = [self._running.value(*key.path) for key in self._over.keys if key.path[-1] in SECRETS]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import os
 import secrets
+import shlex
 import stat
 import tempfile
 import time
@@ -39,6 +40,11 @@ class SettingsFile:
         self.path = path.absolute()
         self.own = own
         self.salt = secrets.token_bytes(32)
+
+    @property
+    def option(self) -> str:
+        """The option, for a shell, by which a command of ours reads this file."""
+        return shlex.quote(f"--data-dir={self.path.parent}" if self.own else f"--config={self.path}")
 
     def read(self) -> tuple[str, str]:
         """Return the text, empty where there is no file, and its version, which changes whenever the text does.
@@ -78,11 +84,17 @@ class SettingsFile:
             problem = "this file lies in data_dir: say it with --data-dir or SANDKASTEN_DATA_DIR"
             raise settings.error(("data_dir",), problem)
 
-    def save(self, text: str, version: str) -> None:
+    @property
+    def open_to_all(self) -> bool:
+        """Whether every user of the machine may read the file."""
+        return self.path.exists() and bool(self.path.stat().st_mode & stat.S_IROTH)
+
+    def save(self, text: str, version: str, *, private: bool = False) -> None:
         """Replace the text that has this version, and keep the old one beside it as ``.bak``.
 
-        Owner and mode stay; a new file is its owner's alone. Raises `SettingsChanged` where the file has another
-        version by now, `SettingsReadOnly` where it cannot be written.
+        Owner and mode stay; a new file is its owner's alone, and so is any other with its backup when it is to be
+        ``private``. Raises `SettingsChanged` where the file has another version by now, `SettingsReadOnly` where it
+        cannot be written.
         """
         if problem := self.why_read_only():
             raise SettingsReadOnly(f"the settings cannot be saved: {problem}")
@@ -92,8 +104,8 @@ class SettingsFile:
             self.check(self._version(old), version)
             like = target.stat() if target.exists() else None
             if like is not None:
-                _replace(target.with_name(target.name + ".bak"), old, like)
-            _replace(target, text.encode(), like)
+                _replace(target.with_name(target.name + ".bak"), old, like, private=private)
+            _replace(target, text.encode(), like, private=private)
         except OSError as error:
             raise SettingsReadOnly(f"the settings cannot be saved: {target}: {error.strerror}") from error
 
@@ -113,7 +125,7 @@ class SettingsFile:
         return hmac.new(self.salt, content, "sha256").hexdigest()
 
 
-def _replace(path: Path, content: bytes, like: os.stat_result | None) -> None:
+def _replace(path: Path, content: bytes, like: os.stat_result | None, *, private: bool) -> None:
     """Put a file whole into its place, with owner and mode of another; on the disk when this returns."""
     prefix = f".{path.name}-"
     for left in path.parent.glob(f"{prefix}*"):  # by a gateway that was killed in the midst of it
@@ -125,7 +137,7 @@ def _replace(path: Path, content: bytes, like: os.stat_result | None) -> None:
             if like is not None:
                 with suppress(PermissionError):  # the file was another user's, and we may write it as a group's member
                     os.fchown(fd, like.st_uid, like.st_gid)
-                os.fchmod(fd, stat.S_IMODE(like.st_mode))
+                os.fchmod(fd, stat.S_IMODE(like.st_mode) & (0o600 if private else 0o7777))
             file.write(content)
             file.flush()
             os.fsync(fd)

@@ -20,7 +20,7 @@ __all__ = ["TokenApp"]
 
 class TokenApp(Application):
     """Prints the token that callers need: `token`, with the options of `serve`. `token --new` makes another one, which
-    counts from the gateway's next start."""
+    counts from the gateway's next start; until then one that runs takes the token before it."""
 
     name = "sandkasten-kernels token"
     description = __doc__ or ""
@@ -44,9 +44,10 @@ class TokenApp(Application):
         configured, data_dir = str(settings.value("api_key")), Path(str(settings.value("data_dir"))).absolute()
         if configured and self._new:
             raise ConfigError(f"token: api_key is set by {settings.place('api_key')}: change it there")
-        if configured:
-            print(configured)
-            return
-        print(new_token(data_dir) if self._new else token_of(data_dir))
-        if self._new and read_running(data_dir):
-            print("the gateway that runs takes it from its next start on", file=sys.stderr)
+        token = configured or (new_token(data_dir) if self._new else token_of(data_dir))
+        print(token)
+        running = read_running(data_dir)
+        if running and running.token != token:
+            print("not yet: the gateway that runs takes the token before it until it is restarted", file=sys.stderr)
+        elif self._new:
+            print("it counts from the gateway's next start", file=sys.stderr)

@@ -78,6 +78,7 @@ function notices() {
     const where = error.line ? ` on line ${error.line}` : "";
     found.push(notice("bad", `The file has an error${where}, and the gateway would not start with it${model.text === null ? "" : "; mend it under File"}. ${error.name ? `${error.name}: ` : ""}${error.message}`));
   }
+  for (const warning of model?.warnings ?? []) found.push(notice("warn", `${warning.name}: ${warning.message}.`));
   const waiting = [...fields.values()].filter((field) => field.setting.after_restart).map((field) => field.setting.name);
   if (waiting.length) found.push(notice("warn", "Saved, and in force after a restart of the gateway: ", element("strong", {}, waiting.join(", ")), "."));
   byId("notices").replaceChildren(...found);
@@ -120,6 +121,8 @@ function state() {
   } else if (outcome) {
     if (outcome.applied.length) words.push(`${outcome.applied.join(", ")} at once`);
     if (outcome.after_restart.length) words.push(`${outcome.after_restart.join(", ")} after restart`);
+    const told = new Set(model.warnings.map((warning) => warning.message));
+    words.push(...outcome.warnings.map((warning) => warning.message).filter((message) => !told.has(message)));
   }
   byId("save-state").textContent = words.join(" · ");
   byId("save-state").dataset.state = faults.length ? "bad" : "";

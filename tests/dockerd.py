@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -18,10 +18,14 @@ LIVE_RESTORE = "--live-restore"
 
 
 class Dockerd:
-    """A ``dockerd`` with its data in a directory of its own, without networks."""
+    """A ``dockerd`` with its data in a directory of its own, without networks.
 
-    def __init__(self, *images: str) -> None:
+    ``disk_mb``: the size of the disk that they are on, which is memory.
+    """
+
+    def __init__(self, *images: str, disk_mb: int) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="sk-dockerd-", dir="/tmp"))
+        self._disk = f"size={disk_mb}m"
         self._images = images
         self._live = False
         self._process: subprocess.Popen[bytes] | None = None
@@ -29,6 +33,7 @@ class Dockerd:
         self.log = self._folder / "log"
 
     def __enter__(self) -> Dockerd:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", self._disk, "sk-dockerd", self._folder], check=True)
         self.start()
         with subprocess.Popen(["docker", "save", *self._images], stdout=subprocess.PIPE) as saved:
             load = ["docker", "-H", self.url, "load"]
@@ -43,7 +48,20 @@ class Dockerd:
         mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
         for mount in [mount for mount in mounts if mount.startswith(f"{self._folder}/")]:
             subprocess.run(["umount", "--lazy", mount], check=True)
-        shutil.rmtree(self._folder)
+        subprocess.run(["umount", "--lazy", self._folder], check=True)
+        self._folder.rmdir()
+
+    @contextlib.contextmanager
+    def full_disk(self) -> Iterator[None]:
+        """Let the disk be full until the end of the block."""
+        filling = self._folder / "filling"
+        try:
+            with contextlib.suppress(OSError), filling.open("wb", buffering=0) as file:
+                while file.write(bytes(2**20)):
+                    pass
+            yield
+        finally:
+            filling.unlink()
 
     def start(self, *options: str) -> None:
         """Return when the engine answers."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -21,9 +22,10 @@ from sandkasten_kernels.client import SyncSandboxClient, SyncSession
 from sandkasten_kernels.client_app import ClientApp
 from sandkasten_kernels.cp_app import CpApp
 from sandkasten_kernels.errors import ConfigError
+from sandkasten_kernels.parameters import MAX_TEXT_BYTES
 from sandkasten_kernels.progress import ProgressBar, line
 from sandkasten_kernels.run_app import RunApp
-from sandkasten_kernels.session_apps import ExecApp, PsApp, RmApp
+from sandkasten_kernels.session_apps import MAX_STDIN_BYTES, ExecApp, PsApp, RmApp
 from sandkasten_kernels.status_apps import EventsApp, PoolApp
 from sandkasten_kernels.token_app import TokenApp
 from sandkasten_kernels.workspaces_app import WorkspacesApp
@@ -93,6 +95,30 @@ def test_run_shows_what_a_program_says_saves_its_figures_and_exits_with_its_code
     assert shell(PsApp).out.count("\n") == shell(PsApp, "--json").out.count('"id"') + 1
 
 
+DRAWINGS = """
+import matplotlib.pyplot as plt
+from IPython.display import display
+from matplotlib_inline.backend_inline import set_matplotlib_formats
+svg = '<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
+display({"image/svg+xml": svg}, raw=True)
+display({"image/svg+xml": svg, "image/png": "iVBORw0KGgo="}, raw=True)
+set_matplotlib_formats("svg")
+plt.imshow([[1, 2]], label="a"); plt.hist([1, 2]); plt.title("$x^2$"); plt.legend(); plt.show()
+"""
+
+
+def test_run_saves_an_svg_as_one_only_when_it_is_a_drawing(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(DRAWINGS))
+    ran = shell(RunApp, "-")
+    saved = re.findall(r"^saved (\S+)$", ran.err, re.MULTILINE)
+    assert saved == ["figure-1.svg.txt", "figure-2.png", "figure-3.svg"], ran
+    assert "<script>" in (tmp_path / "figure-1.svg.txt").read_text()
+    assert (tmp_path / "figure-2.png").read_bytes() == b"\x89PNG\r\n\x1a\n"
+    assert "matplotlib" in (tmp_path / "figure-3.svg").read_text()
+
+
 @pytest.mark.parametrize(
     ("arguments", "program", "code", "out", "err"),
     [
@@ -151,6 +177,47 @@ def test_exec_streams_a_command_of_a_session_that_keeps_its_state(shell: Shell, 
     assert (ran.code, ran.err) == (
         1, "sandkasten-kernels exec: no session 'nobody' runs: `sandkasten-kernels ps` lists them\n",
     )  # fmt: skip
+
+
+@contextlib.contextmanager
+def stdin_of(descriptor: int) -> Iterator[None]:
+    """A descriptor, which is closed, stands for stdin."""
+    before = os.dup(0)
+    os.dup2(descriptor, 0)
+    os.close(descriptor)
+    try:
+        yield
+    finally:
+        os.dup2(before, 0)
+        os.close(before)
+
+
+def test_exec_gives_a_command_what_comes_on_stdin_when_it_is_told_to(
+    shell: Shell, session: SyncSession, tmp_path: Path
+) -> None:
+    assert MAX_STDIN_BYTES == MAX_TEXT_BYTES
+    reader, writer = os.pipe()
+    os.write(writer, "three small wörds".encode())
+    os.close(writer)
+    with stdin_of(reader):
+        assert shell(ExecApp, "-i", session.id, "--", "cat; echo ended") == (0, "three small wördsended\n", "")
+    file = tmp_path / "input"
+    for content, code, out, words in (
+        (b"x" * MAX_STDIN_BYTES, 0, f"{MAX_STDIN_BYTES}\n", ""),
+        (b"x" * (MAX_STDIN_BYTES + 1), 1, "", "stdin is larger than 1024 KiB, which a command may have: copy it with"),
+        (b"\xff", 1, "", "stdin is no text in UTF-8: copy it with `sandkasten-kernels cp` first"),
+        (b"a\0b", 1, "", "stdin is no text in UTF-8"),
+        (b"", 0, "0\n", ""),
+    ):
+        file.write_bytes(content)
+        with stdin_of(os.open(file, os.O_RDONLY)):
+            ran = shell(ExecApp, "--stdin", session.id, "--", "wc -c")
+        assert (ran.code, ran.out, ran.err.count("\n")) == (code, out, code)
+        assert words in ran.err
+    reader, writer = os.pipe()  # that nobody ever closes, nor writes to
+    with stdin_of(reader):
+        assert shell(ExecApp, session.id, "--", "wc -c").out == "0\n"
+    os.close(writer)
 
 
 def test_ps_lists_and_rm_ends(shell: Shell, gateway: Gateway) -> None:
@@ -304,8 +371,8 @@ def test_token_prints_the_token_and_makes_a_new_one(program: Callable[..., Ran],
     first = program("token").out
     assert len(first) == 49
     assert program("token", f"--data-dir={tmp_path}/state").out == first
-    second = program("token", "--new").out
-    assert (len(second), second != first) == (49, True)
+    second, told = program("token", "--new")[1:]
+    assert (len(second), second != first, told) == (49, True, "it counts from the gateway's next start\n")
     file = tmp_path / "state" / "token"
     assert (file.read_text(), file.stat().st_mode & 0o777) == (second, 0o600)
     refused = program("token", "--new", "--api-key=configured-secret")

@@ -1,8 +1,9 @@
-"""The engine is restarted under a gateway: sandboxes go on where they can, else it is said that they have ended."""
+"""The engine is restarted under a gateway, or its disk is full: sandboxes go on where they can, else it is said."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import docker
 import pytest
 
 from .dockerd import LIVE_RESTORE, Dockerd
@@ -21,12 +23,12 @@ pytestmark = [pytest.mark.docker, pytest.mark.alone]
 CONFIG = "default_image: base\nallowed_images: [base]\npool: {images: {base: 1}}\n"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def engine_of_our_own() -> Iterator[Dockerd]:
     if os.getuid() != 0 or shutil.which("dockerd") is None:
         refuse = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
         refuse("only root, where dockerd is installed, can start an engine of its own")
-    with Dockerd("sandbox-runtime:base") as running:
+    with Dockerd("sandbox-runtime:base", disk_mb=1024) as running:
         yield running
 
 
@@ -76,6 +78,33 @@ async def test_sandboxes_go_on_with_live_restore_and_are_told_to_have_ended_with
             assert (await v1(api, "POST", f"/sessions/{session}/exec", cmd="true"))[0] == 410
             new = await made(api)
             assert (await v1(api, "POST", f"/sessions/{new}/exec", cmd="echo $x"))[1]["output"] == "\n"
+    finally:
+        await asyncio.to_thread(gateway.stop)
+    assert gateway.process.returncode == 0
+    assert list((gateway.data_dir / "run").iterdir()) == []
+    assert "Traceback" not in gateway.log.read_text()
+
+
+async def test_a_full_disk_of_the_engine_is_told_and_what_runs_goes_on(
+    tmp_path: Path, engine_of_our_own: Dockerd
+) -> None:
+    config = "default_image: base\nallowed_images: [base]\npool: {enabled: false}\n"
+    gateway = Gateway(tmp_path, config, env={"DOCKER_HOST": engine_of_our_own.url})
+    await asyncio.to_thread(gateway.start)
+    try:
+        async with Api(gateway.url, gateway.token) as api:
+            session = await made(api)
+            with engine_of_our_own.full_disk():
+                code, refused = await v1(api, "POST", "/sessions")
+                assert (code, refused["error_code"]) == (503, "ENGINE_UNAVAILABLE")
+                assert "no space left on device" in refused["message"]
+                assert (await v1(api, "POST", f"/sessions/{session}/exec", cmd="echo 42"))[1]["output"] == "42\n"
+            await made(api)
+            with contextlib.closing(docker.DockerClient(base_url=engine_of_our_own.url)) as client:
+                label = {"label": f"sandkasten.instance={gateway.instance}"}
+                async with asyncio.timeout(60):  # what was half made is removed in the background
+                    while len(client.api.containers(all=True, filters=label)) > 2:
+                        await asyncio.sleep(0.1)
     finally:
         await asyncio.to_thread(gateway.stop)
     assert gateway.process.returncode == 0

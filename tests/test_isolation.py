@@ -101,7 +101,7 @@ async def test_rules_that_somebody_flushed_come_back_while_sandboxes_run(
     if os.geteuid() or not shutil.which("nft"):
         assert os.environ.get("CI") != "true", "the table is deleted by root's nft"
         pytest.skip("the table is deleted by root's nft")
-    monkeypatch.setattr("sandkasten_kernels.engines.docker.RULES_SECONDS", 0.1)
+    monkeypatch.setattr("sandkasten_kernels.engines.rules_keeper.RULES_SECONDS", 0.1)
     instance = uuid.uuid4().hex
     table = ["table", *table_name(instance).split()]
 

@@ -49,14 +49,32 @@ async def test_sigterm_in_the_middle_of_everything_leaves_nothing(tmp_path: Path
     assert "Traceback" not in running.log.read_text()
 
 
-async def test_the_token_survives_a_restart_and_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
+async def test_the_token_survives_a_restart_and_a_new_one_counts_from_the_next(tmp_path: Path) -> None:
     with Gateway(tmp_path, "pool: {enabled: false}\n") as running:
-        token = running.token
+        old = running.token
         assert (running.data_dir / "token").stat().st_mode & 0o777 == 0o600
         assert running.data_dir.stat().st_mode & 0o777 == 0o700
         running.stop()
         running.start()
-        assert running.token == token
+        assert running.token == old
+
+        def said(*options: str) -> tuple[str, str]:
+            program = [sys.executable, "-m", "sandkasten_kernels", "token", f"--data-dir={running.data_dir}"]
+            ran = subprocess.run([*program, *options], capture_output=True, text=True, check=True, timeout=60)
+            return ran.stdout.strip(), ran.stderr
+
+        async def answers(token: str) -> int:
+            async with Api(running.url, token) as api:
+                return (await api.request("GET", "/api/kernels")).code
+
+        new, told = said("--new")
+        assert "takes the token before it until it is restarted" in told
+        assert said() == (new, told)
+        assert (await answers(old), await answers(new)) == (200, 401)
+        running.stop()
+        running.start()
+        assert running.token == new
+        assert (await answers(old), await answers(new)) == (401, 200)
 
 
 async def test_a_configured_key_is_never_shown(tmp_path: Path) -> None:

@@ -46,6 +46,36 @@ def test_a_secret_is_not_shown_and_comes_back(text: str) -> None:
     assert Masked.of(back).text == masked.text
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'api_key: "{SECRET}"#{SECRET} since May\n',
+        f'{{api_key: "{SECRET}"}}#{SECRET}\n',
+        f'{{"api_key":#{SECRET}\n  {SECRET}}}\n',
+        f"api_key: {SECRET}-2  # {SECRET}-2\n",
+        f"api_key: [other, {{a: {SECRET}}}]  # {SECRET}\n",
+        f"api_key: |\n  first\n  {SECRET}\n# {SECRET}\n",
+        f"api_key: '{SECRET}''s'  # {SECRET}''s or {SECRET}'s\n",
+        f"listen: x  # {SECRET}\r\n",
+        f"# api_key: {SECRET}\n# api_key: {SECRET}-2\n",
+    ],
+)
+def test_a_comment_that_repeats_a_secret_is_masked_as_its_value_is(text: str) -> None:
+    masked = Masked.of(text, [SECRET])
+    assert SECRET not in masked.text
+    assert "-2" not in masked.text
+    back = masked.restored(masked.text)
+    assert back.count(SECRET) == text.count(SECRET)
+    if "|" not in text:  # of which the quotes are others, when it comes back
+        assert back == text
+
+
+def test_a_secret_as_short_as_a_word_hides_that_word_alone() -> None:
+    masked = Masked.of("api_key: abc  # abc of abcd\n")
+    assert masked.text == f"api_key: {KEPT}  # {KEPT} of abcd\n"
+    assert masked.restored(masked.text) == "api_key: abc  # abc of abcd\n"
+
+
 def test_what_is_no_secret_stays_as_it_is() -> None:
     masked = Masked.of(FILE)
     for words in ("# our key", "127.0.0.1:9000", "since May", "{tokenizer: 2}"):

@@ -20,11 +20,13 @@ from hypothesis import example, given
 from hypothesis import settings as given_settings
 from hypothesis import strategies as st
 
+from sandkasten_kernels import image_warnings
 from sandkasten_kernels.app import SECTIONS
 from sandkasten_kernels.checks import check_settings
-from sandkasten_kernels.errors import InvalidSettings, SettingsChanged, SettingsReadOnly
+from sandkasten_kernels.errors import EngineError, InvalidSettings, SettingsChanged, SettingsReadOnly
 from sandkasten_kernels.keys import Keys
 from sandkasten_kernels.live_settings import APPLIES
+from sandkasten_kernels.paths import asset_dir
 from sandkasten_kernels.settings import Settings as Given
 from sandkasten_kernels.settings import file_settings
 from sandkasten_kernels.settings_editor import SettingsEditor
@@ -266,7 +268,7 @@ async def test_the_text_is_saved_with_one_backup_and_a_dry_run_saves_nothing(set
     model = await settings.model()
     text = model["text"].replace("python: 1", "python: 2")
     answer = await settings.put(text=text, version=model["version"], dry_run=True)
-    assert answer == {"saved": False, "errors": [], "applied": ["pool.images"], "after_restart": []}
+    assert answer == {"saved": False, "errors": [], "warnings": [], "applied": ["pool.images"], "after_restart": []}
     answer = await settings.put(text="pool: {max_starting: 0}\n", version=model["version"], dry_run=True)
     assert [(error["name"], error["line"]) for error in answer["errors"]] == [("pool.max_starting", 1)]
     assert settings.file.read_text() == CONFIG
@@ -282,6 +284,75 @@ async def test_the_text_is_saved_with_one_backup_and_a_dry_run_saves_nothing(set
     assert sorted(path.name for path in settings.file.parent.iterdir()) == [
         "data", "gateway.log", "sandkasten.yaml", "sandkasten.yaml.bak",
     ]  # fmt: skip
+
+
+@docker
+async def test_a_file_that_gets_a_key_is_its_owners_alone(settings: Settings) -> None:
+    backup = settings.file.with_name("sandkasten.yaml.bak")
+
+    async def modes(before: int, **body: Any) -> set[int]:
+        settings.file.chmod(before)
+        assert (await settings.put(**body))["saved"] is True
+        return {path.stat().st_mode & 0o777 for path in (settings.file, backup)}
+
+    try:
+        assert await modes(0o640, changes={"session_ttl_seconds": 60}) == {0o640}
+        assert await modes(0o640, changes={"api_key": "another-key-4711"}) == {0o600}
+        assert await modes(0o644, changes={"session_ttl_seconds": 61}) == {0o600}
+        assert await modes(0o644, text="session_ttl_seconds: 62\n") == {0o644}
+        assert await modes(0o644, text="api_key: yet-another-4712\n") == {0o600}
+    finally:
+        settings.file.chmod(0o644)
+
+
+@docker
+async def test_an_image_that_is_not_built_is_told_with_the_command_that_builds_it(
+    settings: Settings, tmp_path: Path
+) -> None:
+    spec = json.loads((asset_dir("kernelspecs") / "bash" / "kernel.json").read_text())
+    spec["metadata"]["sandkasten"]["image"] = "never-made"
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "kernel.json").write_text(json.dumps(spec))
+    changes = {
+        "images": {"never-built": {"from": "python", "pip": ["polars"]}},
+        "kernelspec_dirs": [str(tmp_path)],
+        "pool.images": {"python": 1, "never-made": 1, "base": 0},
+    }
+    tried = await settings.put(changes=changes, dry_run=True)
+    saved = await settings.put(changes=changes)
+    of_pool, own = saved["warnings"]
+    assert (of_pool["name"], own["name"]) == ("pool.images", "images")
+    for warning, image in ((of_pool, "never-made"), (own, "never-built")):
+        assert f"there is no image sandbox-runtime:{image}" in warning["message"]
+        assert f"sandkasten-kernels images build {image} --config={settings.file}" in warning["message"]
+    assert tried["warnings"] == saved["settings"]["warnings"] == (await settings.model())["warnings"] == [of_pool, own]
+    assert (await settings.put(changes=dict.fromkeys(changes)))["warnings"] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "own", "option"),
+    [
+        ("/etc/sk.yaml", False, "--config=/etc/sk.yaml"),
+        ("/a b/settings.yaml", False, "'--config=/a b/settings.yaml'"),
+        ("/var/lib/sandkasten/settings.yaml", True, "--data-dir=/var/lib/sandkasten"),
+    ],
+)
+def test_a_command_that_is_told_reads_the_file_that_was_saved(path: str, own: bool, option: str) -> None:
+    assert SettingsFile(Path(path), own=own).option == option
+
+
+async def test_an_engine_that_does_not_answer_keeps_nobody_from_saving(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def away(image: str) -> str:
+        raise EngineError("no Docker engine answers")
+
+    async def mute(image: str) -> str:
+        await asyncio.Event().wait()
+        return ""
+
+    monkeypatch.setattr(image_warnings, "ASK_SECONDS", 0.05)
+    for engine in (away, mute):
+        (warning,) = await image_warnings.image_warnings(Given(SECTIONS), engine, "")
+        assert "the engine does not answer" in warning["message"]
 
 
 @docker

@@ -168,6 +168,20 @@ async def test_the_file_is_edited_without_its_secret_being_seen(gateway: Gateway
         await expect(page.get_by_label("api_key", exact=True)).to_have_value("")
 
 
+async def test_an_image_that_is_not_built_is_told_with_the_command_that_builds_it(
+    gateway: Gateway, chromium: Browser
+) -> None:
+    command = f"sandkasten-kernels images build never-built --config={gateway.config}"
+    async with settings_page(gateway, chromium) as page:
+        await page.get_by_role("textbox", name="images", exact=True).fill("never-built: {from: python, pip: [polars]}")
+        await expect(page.locator("#save-state")).to_contain_text(command)
+        await saved(page)
+        await expect(page.locator("#notices")).to_contain_text(command)
+        await page.reload()
+        await expect(page.locator("#notices")).to_contain_text(command)
+        assert await axe_findings(page) == []
+
+
 async def test_what_cannot_be_changed_is_shown_and_cannot_be_typed(gateway: Gateway, chromium: Browser) -> None:
     gateway.config.chmod(0o444)
     try:

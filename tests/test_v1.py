@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
@@ -15,7 +16,8 @@ from typing import Any
 import docker
 import pytest
 
-from sandkasten_kernels.engines.docker import DockerEngine
+from sandkasten_kernels.engines.connection import Connection
+from sandkasten_kernels.engines.containers import Containers
 from sandkasten_kernels.errors import InvalidRequest
 
 from .gateway import Gateway
@@ -186,14 +188,13 @@ async def test_what_this_machine_cannot_give_is_refused_with_its_number(api: Api
     )
 
 
-async def test_a_limit_that_the_engine_refuses_is_the_callers_fault(
-    api: Api, gateway: Gateway, engine: docker.DockerClient, tmp_path: Path
-) -> None:
+async def test_a_limit_that_the_engine_refuses_is_the_callers_fault(api: Api, gateway: Gateway) -> None:
     session = await create(api)
-    docker_engine = DockerEngine(instance=gateway.instance, run_dir=tmp_path)
-    docker_engine._client = engine
-    with pytest.raises(InvalidRequest, match=r"cpu_limit, mem_limit_mb: the engine refused: .*CPUs"):
-        docker_engine._update(session["container_id"], {"NanoCpus": 10**15})
+    with contextlib.closing(Connection()) as connection:
+        await connection.open()
+        containers = Containers(connection, gateway.instance, logging.getLogger())
+        with pytest.raises(InvalidRequest, match=r"cpu_limit, mem_limit_mb: the engine refused: .*CPUs"):
+            await containers.resize(session["container_id"], cpu_limit=10**6, mem_limit_mb=None)
 
 
 async def test_a_sandbox_that_ends_is_a_crashed_session(api: Api, engine: docker.DockerClient) -> None:

@@ -173,6 +173,13 @@ class Engine(LoggingConfigurable, metaclass=_EngineMeta):  # type: ignore[metacl
         Proves with one sandbox that guests can be reached. Raises `EngineError` with the way out.
         """
 
+    async def image_problem(self, image: str) -> str:
+        """Return why no sandbox can be made of an image, in words; empty where one can, or nobody knows.
+
+        Raises `EngineError`.
+        """
+        return ""
+
     @abstractmethod
     async def cleanup(self) -> None:
         """End what still runs of this instance and give everything back; a second call does nothing."""

@@ -18,7 +18,7 @@ from typing import Any
 from tornado.iostream import StreamClosedError
 
 from ..errors import SandkastenError
-from ..execution import Outcome
+from ..outcome import Outcome
 from ..output import as_json, output_of
 from .base import Handler
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
+from ..collector import Collector
 from ..errors import InvalidImage, KernelDead, LimitReached, SandboxFailed, SandkastenError
-from ..execution import Collector, Job, Outcome, Sink
+from ..execution import Job, Sink
+from ..outcome import Outcome
 from ..parameters import SessionRequest, exec_request, label_filter
 from ..session import Session as LiveSession
 from ..sessions import Wanted

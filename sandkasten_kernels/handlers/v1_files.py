@@ -10,7 +10,8 @@ from typing import Any
 
 from ..archives import unpack
 from ..errors import InvalidRequest, SandboxFailed
-from ..files import Allowance, FileInfo, Files, Writer, absolute, relative
+from ..file_info import FileInfo
+from ..files import Allowance, Files, Writer, absolute, relative
 from ..messages import timestamp
 from ..multipart import FormReader, Part
 from ..parameters import file_content
