@@ -14,6 +14,7 @@ __all__ = ["Delivery", "OpenRequest", "OpenRequests"]
 C = TypeVar("C")
 MAX_OPEN = 4096
 MAX_SESSIONS = 256
+MAX_HELD_BYTES = 32 * 1024 * 1024
 
 
 @dataclass(eq=False)
@@ -42,13 +43,15 @@ class OpenRequests(Generic[C]):
 
     Invariants: an ``execute_reply`` is given out after the iopub ``idle`` of its request, or by `release`, and once; a
     request of one client is never taken over by another client's message; at most `MAX_OPEN` requests and
-    `MAX_SESSIONS` sessions are remembered, an execution longest.
+    `MAX_SESSIONS` sessions are remembered, an execution longest. Of the replies that wait at most `MAX_HELD_BYTES` are
+    kept together: one above that is given out at once.
     """
 
     def __init__(self) -> None:
         self._requests: OrderedDict[str, OpenRequest[C]] = OrderedDict()
         self._sessions: OrderedDict[str, C] = OrderedDict()
         self._inherited: set[str] | None = None
+        self._held_bytes = 0
 
     def __len__(self) -> int:
         return len(self._requests)
@@ -113,9 +116,12 @@ class OpenRequests(Generic[C]):
             client = self.client_of(parts[1])
             return (Delivery(client, parts) if client is not None else None), None
         request.replied = True
-        if request.kind == "execute_request" and not request.idle:
-            known, request.held = request.held is not None, parts
-            return None, None if known else request  # of a thousand replies to one request the last one is kept
+        known = self.release(request) is not None  # of a thousand replies to one request the last one is kept
+        size = sum(map(len, parts))
+        if request.kind == "execute_request" and not request.idle and self._held_bytes + size <= MAX_HELD_BYTES:
+            request.held = parts
+            self._held_bytes += size
+            return None, None if known else request
         self._forget_if_done(request)
         return Delivery(request.client, parts), None
 
@@ -140,10 +146,10 @@ class OpenRequests(Generic[C]):
         del self._requests[request.msg_id]
         return True
 
-    @staticmethod
-    def release(request: OpenRequest[C]) -> Delivery[C] | None:
+    def release(self, request: OpenRequest[C]) -> Delivery[C] | None:
         """Return a held reply, once."""
         parts, request.held = request.held, None
+        self._held_bytes -= sum(map(len, parts or ()))
         return Delivery(request.client, parts) if parts is not None else None
 
     def forget(self, client: C) -> None:

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sandkasten_kernels.guest.files import MAX_HANDLES, MAX_READ_BYTES, Files
+from sandkasten_kernels.guest.files import MAX_READ_BYTES, Files
+from sandkasten_kernels.guest.handles import MAX_HANDLES
 
 
 class Asked:
@@ -204,6 +205,12 @@ def test_what_cannot_be_done_has_a_name(ask: Asked, root: Path, request_type: st
     answer, _ = ask(request_type, path=path, handle="h")
     assert (answer["status"], answer["ename"]) == ("error", name)
     assert answer["evalue"]
+
+
+def test_a_file_that_is_open_is_no_listing(ask: Asked) -> None:
+    ask("create", handle="w")
+    assert ask("more", handle="w")[0]["ename"] == "NOT_A_DIRECTORY"
+    ask("close", handle="w")
 
 
 def test_open_files_are_bounded_and_no_descriptor_is_left(ask: Asked) -> None:

@@ -7,7 +7,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandkasten_kernels.open_requests import MAX_OPEN, MAX_SESSIONS, OpenRequests
+from sandkasten_kernels.open_requests import MAX_HELD_BYTES, MAX_OPEN, MAX_SESSIONS, OpenRequests
 
 
 def header(msg_id: str, kind: str = "execute_request", session: str = "s") -> bytes:
@@ -78,6 +78,18 @@ def test_every_execution_is_answered_at_most_once_and_never_before_idle(events: 
             if now:
                 assert now.client == owner[number]
     assert {int(request.msg_id) for request in requests.drain()} == owner.keys() - (idle & replied)
+
+
+def test_replies_that_wait_are_bounded_together_and_of_many_to_one_request_the_last_waits() -> None:
+    requests: OpenRequests[str] = OpenRequests()
+    large = "x" * (MAX_HELD_BYTES // 4)
+    for name in "abcd":
+        requests.add("me", header(name))
+    answers = [requests.reply(reply(header(name), large)) for name in "aaaaabcd"]
+    assert [held is not None for _, held in answers] == [True, *[False] * 4, True, True, False]
+    assert [now is not None for now, _ in answers] == [False] * 7 + [True]
+    assert all(requests.idle(header(name)) for name in "abc")
+    assert requests.reply(reply(header("d"), large))[1] is not None
 
 
 def test_memory_is_bounded_and_an_execution_is_remembered_longest() -> None:
