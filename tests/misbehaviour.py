@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["CELLS", "COMMANDS"]
+from .kernel_client import Api
+
+__all__ = ["CELLS", "COMMANDS", "neighbour_is_fine"]
 
 CELLS = {
     "fork bomb": "import os\nwhile True:\n    try: os.fork()\n    except OSError: break",
@@ -53,3 +55,9 @@ COMMANDS = {
     "stops itself": "kill -STOP $$",
 }
 """Commands, by name."""
+
+
+async def neighbour_is_fine(api: Api) -> None:
+    """Assert that another kernel works."""
+    socket = await api.connect(await api.create())
+    assert (await socket.execute("print('fine')")).stream() == "fine\n"
