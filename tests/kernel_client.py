@@ -90,6 +90,12 @@ class Api:
         pools = (await self.get("/api/status"))["pool"]
         return dict(next(pool for pool in pools if pool["kernelspec"] == kernelspec))
 
+    async def until_claimed(self, count: int) -> None:
+        """Return when so many sandboxes of Python have an owner: one that served a workspace's files has it for 5 s."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while (await self.pool())["claimed"] != count:
+                await asyncio.sleep(0.05)
+
     async def create(self, **body: Any) -> str:
         """Return the id of a new kernel."""
         response = await self.request("POST", "/api/kernels", body or None)

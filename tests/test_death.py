@@ -92,7 +92,7 @@ async def test_the_end_of_the_sandbox_is_the_end_of_the_kernel(api: Api, engine:
     response = await api.request("POST", f"/api/kernels/{kernel}/restart")
     assert response.code == 503
     assert "sandbox is gone" in json.loads(response.body)["message"]
-    assert (await api.pool())["claimed"] == 0
+    await api.until_claimed(0)
     assert (await api.request("DELETE", f"/api/kernels/{kernel}")).code == 204
 
 

@@ -154,6 +154,7 @@ async def test_kernelspecs_have_what_clients_require_and_advertise_only_what_is_
 async def test_status_tells_of_kernels_connections_and_the_pool(api: Api) -> None:
     socket = await api.connect(await api.create())
     await socket.execute("1")
+    await api.until_claimed(1)
     status = await api.get("/api/status")
     assert (status["kernels"], status["connections"]) == (1, 1)
     pool = next(pool for pool in status["pool"] if pool["kernelspec"] == "python3")

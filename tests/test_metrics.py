@@ -52,6 +52,7 @@ async def session(api: Api) -> str:
 
 @pytest.mark.docker
 async def test_a_session_is_counted_and_timed(api: Api) -> None:
+    await api.until_claimed(0)
     before = await figures(api)
     session_id = await session(api)
     after = await figures(api)

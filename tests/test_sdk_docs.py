@@ -17,7 +17,7 @@ from nbclient import NotebookClient
 
 from .gateway import Gateway
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("api")]  # which ends what a page leaves
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "sdk.md"
 
