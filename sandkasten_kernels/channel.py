@@ -22,8 +22,6 @@ __all__ = ["Channel", "ChannelError", "SocketDirectory"]
 EVENTS_PER_TURN = 200
 UNSENT_BYTES = 8 * 1024 * 1024
 _CONNECT_RETRY_SECONDS = 0.002
-_ROOM = zmtp.Room(256 * 1024 * 1024)
-"""Of the process: a sandbox has many sockets, and there are many sandboxes."""
 
 
 class ChannelError(Exception):
@@ -32,10 +30,18 @@ class ChannelError(Exception):
 
 @dataclass(frozen=True)
 class SocketDirectory:
-    """A sandbox's directory of sockets: an ``O_PATH`` descriptor, and the uid that owns the sockets in it."""
+    """A sandbox's directory of sockets.
+
+    Attributes
+    ----------
+    fd: an ``O_PATH`` descriptor of it.
+    uid: owns the sockets in it.
+    room: what those who connect there, and others, share for unfinished messages.
+    """
 
     fd: int
     uid: int
+    room: zmtp.Room | None = None
 
     def open(self, name: str) -> int:
         """Return an ``O_PATH`` descriptor of the socket ``name``; the caller closes it.
@@ -74,7 +80,7 @@ class Channel(asyncio.Protocol):
     ) -> None:
         self._socket_type = socket_type
         self._identity = identity
-        self._decoder = zmtp.Decoder(max_bytes, room=_ROOM)
+        self._decoder = zmtp.Decoder(max_bytes)
         self._on_message = on_message
         self._on_oversized = on_oversized
         self._on_lost = on_lost
@@ -95,6 +101,7 @@ class Channel(asyncio.Protocol):
         the other side's ``bind`` and ``listen`` is tried again.
         """
         fd = directory.open(name)
+        self._decoder.room = directory.room
         try:
             async with asyncio.timeout(timeout):
                 while True:

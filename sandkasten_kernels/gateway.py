@@ -11,6 +11,7 @@ from tornado.netutil import bind_sockets
 
 from .auth import Authenticator
 from .checks import check_settings, find_web
+from .components import Components, wired
 from .datadir import DataDir
 from .engines import Engine
 from .errors import ConfigError
@@ -18,7 +19,6 @@ from .handlers.base import Services
 from .handlers.server import http_server
 from .listen import parse_listen, reachable, url_host
 from .live_settings import LiveSettings
-from .parts import Parts, wired
 from .pool import Pool
 from .sessions import Sessions
 from .settings_editor import SettingsEditor
@@ -97,7 +97,7 @@ class Gateway:
         shown = "YOUR_API_KEY" if app.api_key else token
         return f"http://{name}:{port}{web.base_url}?token={shown}"
 
-    async def _go_on(self, parts: Parts, stack: contextlib.AsyncExitStack) -> None:
+    async def _go_on(self, parts: Components, stack: contextlib.AsyncExitStack) -> None:
         """Set the engine up, and take over what an earlier process has left."""
         parts.sessions.setup()
         stack.push_async_callback(parts.launcher.cleanup)
@@ -117,7 +117,7 @@ class Gateway:
         await parts.adoption.finish()
         parts.notebooks.setup()
 
-    def _begin(self, parts: Parts, stack: contextlib.AsyncExitStack) -> SettingsEditor:
+    def _begin(self, parts: Components, stack: contextlib.AsyncExitStack) -> SettingsEditor:
         """Start what works from now on; return what changes it while it does."""
         app = self._app
         stack.push_async_callback(parts.files.cleanup)

@@ -16,11 +16,14 @@ from .kernel import Kernel
 from .kernel_record import KernelRecord
 from .kernelspec import Kernelspec
 from .metrics import Metrics
+from .zmtp import Room
 
 __all__ = ["Launcher", "sandbox_spec"]
 
 NOT_ADOPTED = "an earlier process had left it, and it was not adopted"
 BACKOFF_SECONDS = (1.0, 2.0, 5.0, 15.0, 30.0)
+UNFINISHED_BYTES = 256 * 1024 * 1024
+"""Of messages that sandboxes have begun to send: each has many sockets, and there are many sandboxes."""
 
 
 class Launcher:
@@ -39,6 +42,7 @@ class Launcher:
         self._log = log
         self._events = events
         self._metrics = metrics or Metrics()
+        self._room = Room(UNFINISHED_BYTES)
         self._discards: set[asyncio.Task[None]] = set()
 
     def sandbox_spec(self, spec: Kernelspec) -> SandboxSpec:
@@ -61,6 +65,7 @@ class Launcher:
 
     async def _start(self, spec: Kernelspec, workspace: str) -> Kernel:
         sandbox = await self._engine.start(replace(self.sandbox_spec(spec), workspace=workspace))
+        sandbox.room = self._room
         kernel = Kernel(sandbox, spec, self._log, self._engine.how_ended)
         try:
             await kernel.start()
@@ -76,7 +81,9 @@ class Launcher:
 
         Raises `SandboxFailed` when the sandbox is gone or cannot be reached, `EngineError`.
         """
-        return Kernel(await self._engine.adopt(record.sandbox), spec, self._log, self._engine.how_ended, record)
+        sandbox = await self._engine.adopt(record.sandbox)
+        sandbox.room = self._room
+        return Kernel(sandbox, spec, self._log, self._engine.how_ended, record)
 
     async def remove_left(self, record: KernelRecord) -> None:
         """End what an earlier process left and was not adopted; an engine that does not answer is asked again."""

@@ -118,13 +118,16 @@ class Decoder:
     ----------
     max_bytes: largest message that is delivered, the sum of its frames.
     max_frames: largest number of frames in a message that is delivered.
+
+    Attributes
+    ----------
     room: what it shares with others for messages that are unfinished; None for as much as it likes.
     """
 
-    def __init__(self, max_bytes: int, max_frames: int = 1024, room: Room | None = None) -> None:
+    def __init__(self, max_bytes: int, max_frames: int = 1024) -> None:
         self._max_bytes = max_bytes
         self._max_frames = max_frames
-        self._room = room
+        self.room: Room | None = None
         self._feeding = False
         self._buffer = bytearray()
         self._greeted = False
@@ -195,8 +198,8 @@ class Decoder:
         finally:
             del buffer[:position]
             self._feeding = False
-            if self._room:
-                self._room.hold(self, sum(map(len, self._frames)) + len(buffer))
+            if self.room:
+                self.room.hold(self, sum(map(len, self._frames)) + len(buffer))
 
     def pass_over(self) -> None:
         """Hold no more of the message that is unfinished, which is told as `Oversized` when it ends.

@@ -13,8 +13,6 @@ from typing import Any
 
 from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright
 
-from .gateway import Gateway
-
 PATIENCE_MS = 60_000
 DESKTOP = (1360, 900)
 PHONE = (390, 844)
@@ -33,25 +31,6 @@ async def browser() -> AsyncIterator[Browser]:
 
 
 @asynccontextmanager
-async def browser_page(
-    gateway: Gateway,
-    path: str = "/",
-    *,
-    size: tuple[int, int] = DESKTOP,
-    allowed_errors: tuple[str, ...] = (),
-    **context: Any,
-) -> AsyncIterator[Page]:
-    """A page of a gateway, signed in, in a fresh profile.
-
-    What it writes to the console as an error, or throws, fails the test at the end, but for what has one of
-    ``allowed_errors`` in it.
-    """
-    async with browser() as launched, opened(launched, size=size, allowed_errors=allowed_errors, **context) as page:
-        await page.goto(f"{gateway.url}{path}?token={gateway.token}")
-        yield page
-
-
-@asynccontextmanager
 async def opened(
     launched: Browser,
     *,
@@ -59,7 +38,11 @@ async def opened(
     allowed_errors: tuple[str, ...] = (),
     **context: Any,
 ) -> AsyncIterator[Page]:
-    """An empty page in a fresh profile, whose errors fail the test as in `browser_page`."""
+    """An empty page in a fresh profile.
+
+    What it writes to the console as an error, or throws, fails the test at the end, but for what has one of
+    ``allowed_errors`` in it.
+    """
     errors: list[str] = []
 
     def note(message: ConsoleMessage) -> None:
@@ -77,6 +60,14 @@ async def opened(
         assert not found, found
     finally:
         await profile.close()
+
+
+@asynccontextmanager
+async def shown(launched: Browser, url: str, token: str, path: str = "/", **options: Any) -> AsyncIterator[Page]:
+    """A page of the gateway at ``url``, signed in, in a fresh profile, whose errors fail the test as in `opened`."""
+    async with opened(launched, **options) as page:
+        await page.goto(f"{url}{path}?token={token}")
+        yield page
 
 
 @cache

@@ -12,10 +12,13 @@ import docker
 import hypothesis
 import pytest
 
+from .box import Box, new_box
 from .gateway import Gateway
 from .kernel_client import Api
 
-hypothesis.settings.register_profile("here", deadline=None)  # a busy machine is no failure
+hypothesis.settings.register_profile(  # a busy machine is no failure
+    "here", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("here")
 
 
@@ -65,6 +68,14 @@ async def api(gateway: Gateway) -> AsyncIterator[Api]:
         yield client
         for kernel in await client.kernels():
             await client.request("DELETE", f"/v1/sessions/{kernel['id']}")  # also what was not made over /api
+
+
+@pytest.fixture
+async def box(api: Api) -> AsyncIterator[Box]:
+    """The files of a session of the test's own."""
+    made = await new_box(api)
+    yield made
+    await api.request("DELETE", made.path)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from types import TracebackType
 import docker
 
 START_SECONDS = 60
-STOP_SECONDS = 30
+STOP_SECONDS = 60
 
 
 class Gateway:

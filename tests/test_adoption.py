@@ -5,22 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import docker
 import pytest
 
-from sandkasten_kernels import relief
-from sandkasten_kernels.engines.door import Door
-from sandkasten_kernels.messages import Reply
-
+from .adoption import back, begun, output, restarted, v1, warm
 from .engine_cable import EngineCable, Mode
 from .gateway import Gateway
-from .kernel_client import Api, KernelSocket, execute_content
+from .kernel_client import Api
 from .lab import LabServer, LabSocket
 
 pytestmark = [pytest.mark.docker, pytest.mark.alone]
@@ -38,32 +33,15 @@ for number in range(1000):
 open("/tmp/done", "w").close()
 """
 WAITING_COMMAND = "echo begun; while [ ! -e /tmp/go ]; do sleep 0.1; done; echo 1; echo 2; touch /tmp/done"
+DIES = """
+import os, time
+open("/tmp/pid", "w").write(str(os.getpid()))
+print("begun")
+while not os.path.exists("/tmp/go"):
+    time.sleep(0.01)
+os._exit(3)
+"""
 COUNT = "import time\nfor number in range(50):\n    print(number)\n    time.sleep(0.1)\n"
-
-
-async def v1(api: Api, method: str, path: str, status: int = 200, **body: Any) -> Any:
-    """Return what ``/v1`` answers."""
-    response = await api.request(method, f"/v1{path}", body if method == "POST" else None)
-    assert response.code == status, response.body
-    return json.loads(response.body)
-
-
-async def output(api: Api, session: str, **job: str) -> str:
-    """Return what code or a command says."""
-    return str((await v1(api, "POST", f"/sessions/{session}/exec", **job))["output"])
-
-
-async def warm(api: Api, count: int = 1) -> None:
-    while (await api.pool())["warm"] < count:
-        await asyncio.sleep(0.1)
-
-
-async def restarted(gateway: Gateway, number: signal.Signals = signal.SIGKILL, away: float = 0.0) -> Api:
-    """Return the API of the gateway's next process; nobody answers for ``away`` seconds."""
-    await asyncio.to_thread(gateway.stop, number)
-    await asyncio.sleep(away)
-    await asyncio.to_thread(gateway.start_again)
-    return Api(gateway.url, gateway.token)
 
 
 async def test_after_kill_9_sessions_go_on_with_all_that_is_in_them(
@@ -138,13 +116,6 @@ async def test_after_kill_9_sessions_go_on_with_all_that_is_in_them(
     assert "Traceback" not in running.log.read_text()
 
 
-async def begun(socket: KernelSocket, code: str) -> str:
-    """Return the id of an execution that has printed its first line."""
-    cell = await socket.send("execute_request", execute_content(code))
-    await socket.until("stream")
-    return cell
-
-
 async def test_what_ended_while_the_gateway_was_away_is_told_with_its_reason(
     tmp_path: Path, engine: docker.DockerClient
 ) -> None:
@@ -152,6 +123,8 @@ async def test_what_ended_while_the_gateway_was_away_is_told_with_its_reason(
     other_folder.mkdir()
     folder.mkdir()
     with Gateway(other_folder, "pool: {images: {base: 1}}\n") as other, Gateway(folder, CONFIG) as running:
+        async with Api(other.url, other.token) as api:
+            await warm(api, "bash")
         async with Api(running.url, running.token) as api:
             killed, removed = [await v1(api, "POST", "/sessions", 201, image="base") for _ in range(2)]
             await warm(api)
@@ -183,8 +156,12 @@ async def test_a_kernel_that_dies_while_the_gateway_is_away_is_started_again_and
         async with Api(running.url, running.token) as api:
             kernel = await api.create(env={"KERNEL_A": "1"})
             socket = await api.connect(kernel, query="?session_id=a")
-            await begun(socket, "import os, threading, time\nprint('a', flush=True)\ntime.sleep(1)\nos._exit(3)")
-            async with await restarted(running, away=2.0) as api:
+            await begun(socket, DIES)
+            sandbox = engine.containers.get((await v1(api, "GET", f"/sessions/{kernel}"))["container_id"])
+            await asyncio.to_thread(running.kill)
+            dies = "pid=$(cat /tmp/pid); touch /tmp/go; while kill -0 $pid 2>/dev/null; do sleep 0.1; done"
+            assert sandbox.exec_run(["sh", "-c", dies]).exit_code == 0
+            async with await back(running) as api:
                 socket = await api.connect(kernel, query="?session_id=a")
                 assert "exit code 3" in (await socket.until("stream", name="stderr")).content["text"]
                 assert (await socket.execute("import os; print(os.environ['KERNEL_A'])")).stream() == "1\n"
@@ -212,131 +189,6 @@ async def test_a_workspace_is_in_use_before_its_session_is_taken_over(
             await v1(api, "DELETE", f"/sessions/{session['id']}")
             await v1(api, "DELETE", "/workspaces/kept")
     running.assert_nothing_left()
-
-
-async def test_code_in_a_sandbox_can_neither_pose_as_its_guest_nor_keep_it_from_coming_back(tmp_path: Path) -> None:
-    with Gateway(tmp_path, "pool: {enabled: false}\n") as running:
-        async with Api(running.url, running.token) as api:
-            kernel = await api.create()
-            await (await api.connect(kernel)).execute(INTRUDER)
-            async with await restarted(running) as api:
-                assert (await (await api.connect(kernel)).execute("print(len(callers))")).stream() == "8\n"
-    running.assert_nothing_left()
-
-
-INTRUDER = """
-import glob, json, os, socket, threading, time
-x = 41
-for name in glob.glob("/run/sandkasten/guest-*"):
-    os.unlink(name)
-
-def call():
-    while True:
-        with socket.socket(socket.AF_UNIX) as caller:
-            try:
-                caller.connect("/run/gateway/hello.sock")
-                hello = json.dumps({"protocol": 2, "pid": 1}).encode() + b"\\n"
-                socket.send_fds(caller, [hello], [os.open("/tmp", os.O_PATH)])
-                caller.recv(100)
-            except OSError:
-                time.sleep(0.001)
-
-callers = [threading.Thread(target=call, daemon=True) for _ in range(8)]
-for caller in callers:
-    caller.start()
-"""
-
-
-async def test_whoever_puts_sockets_in_place_of_the_guests_loses_its_own_session_alone(tmp_path: Path) -> None:
-    with Gateway(tmp_path, "pool: {enabled: false}\n") as running:
-        async with Api(running.url, running.token) as api:
-            hostile, other = await api.create(), await api.create()
-            await (await api.connect(other)).execute("x = 42")
-            assert (await (await api.connect(hostile)).execute(IMPOSTOR)).reply["status"] == "ok"
-            async with await restarted(running) as api:
-                assert (await (await api.connect(other)).execute("print(x)")).stream() == "42\n"
-                async with asyncio.timeout(60):
-                    while len(await api.kernels()) > 1:
-                        await asyncio.sleep(0.1)
-                assert [kernel["id"] for kernel in await api.kernels()] == [other]
-    running.assert_nothing_left()
-    assert "Traceback" not in running.log.read_text()
-
-
-IMPOSTOR = """
-import json, os, zmq
-if os.fork() == 0:
-    os.setsid()
-    context, kinds, poller = zmq.Context(), {}, zmq.Poller()
-    inodes, directory = set(), "/run/sandkasten"
-    while True:
-        for name in os.listdir(directory):
-            kind = next((kind for word, kind in (("guest-control", zmq.ROUTER), ("guest-iopub", zmq.XPUB))
-                         if name.startswith(word)), None)
-            if kind is not None and os.lstat(f"{directory}/{name}").st_ino not in inodes:
-                forged = context.socket(kind)
-                forged.bind(f"ipc://{directory}/forged")
-                inodes.add(os.lstat(f"{directory}/forged").st_ino)
-                os.rename(f"{directory}/forged", f"{directory}/{name}")
-                kinds[forged] = kind
-                poller.register(forged, zmq.POLLIN)
-        for forged, _ in poller.poll(5):
-            frames = forged.recv_multipart()
-            if kinds[forged] == zmq.XPUB:
-                continue
-            caller, delimiter, signature, header = frames[:4]
-            note = {"identity": "x", "owned": True, "env": {}, "cwd": None}
-            reply = {"status": "ok", "note": note, "state": "RUNNING", "pid": os.getppid(), "more": True}
-            reply["sockets"] = dict.fromkeys(("shell", "control", "stdin", "iopub"), "a" + chr(0))
-            kind = json.loads(header)["msg_type"].replace("_request", "_reply")
-            answer = [json.dumps({"msg_id": "1", "msg_type": kind}).encode(), header, b"{}", json.dumps(reply).encode()]
-            forged.send_multipart([caller, delimiter, signature, *answer])
-"""
-
-
-async def test_callers_at_a_door_that_are_sent_away_leave_the_gateway_its_turns(tmp_path: Path) -> None:
-    door = Door(tmp_path / "door")
-    arrival = asyncio.ensure_future(door.hello_again(1, b""))
-    callers = [socket.socket(socket.AF_UNIX) for _ in range(8)]
-    try:
-        for caller in callers:
-            caller.connect(str(door.directory / "hello.sock"))
-            caller.setblocking(False)
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        assert any(waits(caller) for caller in callers)
-        while any(waits(caller) for caller in callers):
-            await asyncio.sleep(0)
-    finally:
-        arrival.cancel()
-        door.remove()
-        for caller in callers:
-            caller.close()
-
-
-def waits(caller: socket.socket) -> bool:
-    """Whether a caller has not been sent away yet."""
-    try:
-        return caller.recv(1) != b""
-    except BlockingIOError:
-        return True
-
-
-async def test_what_a_guest_kept_is_taken_for_a_limited_time_whatever_comes(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Dribbling:
-        """A guest whose kernel always says a bit more, and never of the request that is looked for."""
-
-        ended = False
-
-        async def ask(self, msg_type: str, content: dict[str, Any], timeout: float, data: bytes = b"") -> Reply:
-            await asyncio.sleep(0.01)
-            self.ended = content["end"]
-            return Reply("relief_reply", {"status": "ok", "more": True}, bytes(4))
-
-    monkeypatch.setattr(relief, "RELIEF_SECONDS", 0.1)
-    guest = Dribbling()
-    assert [message async for message in relief.relieved(guest, "marker", 1024)] == []  # type: ignore[arg-type]
-    assert guest.ended
 
 
 async def test_a_gateway_that_keeps_hands_over_and_stop_all_ends_everything(tmp_path: Path) -> None:

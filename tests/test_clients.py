@@ -107,8 +107,10 @@ async def test_a_slider_of_ipywidgets_moves_both_ways(cell: LabSocket) -> None:
 
     data = {"method": "update", "state": {"value": 42}, "buffer_paths": []}
     moved = await cell.send("comm_msg", {"comm_id": model_id, "data": data})
-    told = await cell.until("stream")
-    assert (told.parent_id, told.content["text"]) == (moved, "moved to 42\n")
+    told, text = await cell.until("stream"), ""
+    while not (text := text + told.content["text"]).endswith("\n"):
+        told = await cell.until("stream")
+    assert (told.parent_id, text) == (moved, "moved to 42\n")
     assert (await cell.execute("print(slider.value)")).stream() == "42\n"
 
     updates = [message["data"] for message in (await cell.execute("slider.value = 7")).of("comm_msg")]

@@ -10,52 +10,24 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
-from sandkasten_kernels.app import SandkastenApp
-from sandkasten_kernels.cli import main
 from sandkasten_kernels.client import SyncSandboxClient, SyncSession
-from sandkasten_kernels.client_app import ClientApp
-from sandkasten_kernels.cp_app import CpApp
 from sandkasten_kernels.errors import ConfigError
 from sandkasten_kernels.parameters import MAX_TEXT_BYTES
-from sandkasten_kernels.progress import ProgressBar, line
 from sandkasten_kernels.run_app import RunApp
 from sandkasten_kernels.session_apps import MAX_STDIN_BYTES, ExecApp, PsApp, RmApp
 from sandkasten_kernels.status_apps import EventsApp, PoolApp
-from sandkasten_kernels.token_app import TokenApp
 from sandkasten_kernels.workspaces_app import WorkspacesApp
 
+from .command_shell import Shell
 from .gateway import Gateway
 
 pytestmark = pytest.mark.docker
-
-
-class Ran(NamedTuple):
-    """What a command gave."""
-
-    code: object
-    out: str
-    err: str
-
-
-class Shell:
-    """Runs commands in this process, in a directory of the test's own, with the shared gateway as the user's."""
-
-    def __init__(self, capfd: pytest.CaptureFixture[str]) -> None:
-        self._capfd = capfd
-
-    def __call__(self, app: type[ClientApp], *arguments: str) -> Ran:
-        command = app()
-        command.initialize([*arguments])
-        with pytest.raises(SystemExit) as ended:
-            command.start()
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        return Ran(ended.value.code, *self._capfd.readouterr())
 
 
 @pytest.fixture
@@ -234,53 +206,6 @@ def test_ps_lists_and_rm_ends(shell: Shell, gateway: Gateway) -> None:
         assert next(entry for entry in found if entry["id"] == one.id)["status"] == "destroyed"
 
 
-def test_cp_copies_both_ways_to_sessions_and_workspaces(shell: Shell, session: SyncSession, tmp_path: Path) -> None:
-    (tmp_path / "data" / "deep").mkdir(parents=True)
-    (tmp_path / "data" / "deep" / "f").write_text("deep")
-    (tmp_path / "one.txt").write_text("one")
-    session.mkdir("in")
-    for target in ("named:", "named:in", "named:in/", "named:made/new.txt", "named:/workspace/abs.txt"):
-        assert shell(CpApp, "one.txt", target) == (0, "", "")
-    for path in ("one.txt", "in/one.txt", "made/new.txt", "abs.txt"):
-        assert session.read(path).text == "one"
-    assert shell(CpApp, "data", "sdk-shelf:copy").code == 0
-    assert shell(CpApp, "data", "sdk-shelf:in").code == 0
-    assert session.read("copy/deep/f").text == session.read("in/data/deep/f").text == "deep"
-    assert shell(CpApp, "sdk-shelf:copy", "back").code == 0
-    assert (tmp_path / "back/deep/f").read_text() == "deep"
-    assert shell(CpApp, f"{session.id[:6]}:in/one.txt", ".").code == 0
-    assert shell(CpApp, "named:in/one.txt", "two.txt").code == 0
-    assert (tmp_path / "two.txt").read_text() == "one"
-    assert shell(CpApp, "named:none", ".").err.count("\n") == 1
-    assert shell(CpApp, "none", "named:x") == (1, "", "sandkasten-kernels cp: there is no file none\n")
-    assert shell(CpApp, "one.txt", "nobody:x").err.endswith("'nobody' is no session that runs, and no workspace\n")
-    for wrong in (("one.txt", "two.txt"), ("named:a", "named:b"), ("./a:b", "c")):
-        with pytest.raises(ConfigError, match="one of FROM and TO"):
-            shell(CpApp, *wrong)
-
-
-def test_cp_of_a_large_file_draws_how_far_it_is(
-    shell: Shell, session: SyncSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "big").write_bytes(os.urandom(20_000_000))
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    for operands in (("big", "named:"), ("named:big", "back")):
-        ran = shell(CpApp, *operands)
-        assert ran.code == 0
-        assert "of 20.0 MB" in ran.err
-        assert ran.err.endswith("\r\x1b[K")
-    assert (tmp_path / "back").read_bytes() == (tmp_path / "big").read_bytes()
-
-
-def test_a_bar_says_how_far_it_is_and_small_files_have_none(capfd: pytest.CaptureFixture[str]) -> None:
-    assert line(5_000_000, 10_000_000) == "[###############---------------]  50%  5.0 of 10.0 MB"
-    assert line(5_000_000, None) == "5.0 MB"
-    with ProgressBar("small") as bar:
-        bar._shown = True
-        bar(100, 1000)
-    assert capfd.readouterr().err == ""
-
-
 def test_workspaces_are_listed_and_removed(shell: Shell, session: SyncSession, gateway: Gateway) -> None:
     rows = shell(WorkspacesApp).out.splitlines()
     assert rows[0].split() == ["WORKSPACE", "MB", "SESSIONS", "CREATED"]
@@ -328,68 +253,3 @@ def test_events_are_followed_until_ctrl_c(gateway: Gateway) -> None:
             session.destroy()
             following.send_signal(signal.SIGINT)
             assert following.wait(60) == 130
-
-
-@pytest.fixture
-def program(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., Ran]:
-    """The whole program, with nothing said about a gateway."""
-    for name in [name for name in os.environ if name.startswith("SANDKASTEN_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("SANDKASTEN_DATA_DIR", str(tmp_path / "state"))
-
-    def run(*arguments: str) -> Ran:
-        code: object = 0
-        try:
-            main([*arguments])
-        except SystemExit as ended:
-            code = ended.code
-        finally:
-            for app in (TokenApp, SandkastenApp):
-                app.clear_instance()
-        return Ran(code, *capfd.readouterr())
-
-    return run
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["ps"], "no gateway of this user runs here"),
-        (["run"], "the following arguments are required: FILE; see sandkasten-kernels run --help"),
-        (["exec", "x"], "no gateway"),
-        (["cp", "--nonsense", "a", "b"], "unrecognized arguments: --nonsense"),
-        (["ps", "--url=nonsense"], "'nonsense' is no URL of a gateway"),
-    ],
-)
-def test_an_error_is_one_line_and_a_code(program: Callable[..., Ran], arguments: list[str], words: str) -> None:
-    ran = program(*arguments)
-    assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
-    assert words in ran.err
-
-
-def test_token_prints_the_token_and_makes_a_new_one(program: Callable[..., Ran], tmp_path: Path) -> None:
-    first = program("token").out
-    assert len(first) == 49
-    assert program("token", f"--data-dir={tmp_path}/state").out == first
-    second, told = program("token", "--new")[1:]
-    assert (len(second), second != first, told) == (49, True, "it counts from the gateway's next start\n")
-    file = tmp_path / "state" / "token"
-    assert (file.read_text(), file.stat().st_mode & 0o777) == (second, 0o600)
-    refused = program("token", "--new", "--api-key=configured-secret")
-    assert (refused.code, "configured-secret" in refused.err) == (2, False)
-    assert program("token", "--api-key=configured-secret").out == "configured-secret\n"
-
-
-def test_the_program_exits_as_its_command_does(gateway: Gateway, tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "sandkasten_kernels",
-        "run",
-        "--image=base",
-        f"--url={gateway.url}/?token={gateway.token}",
-    ]
-    ran = subprocess.run(
-        [*command, "-"], input="echo hi; exit 5", capture_output=True, text=True, timeout=60, check=False
-    )
-    assert (ran.returncode, ran.stdout, ran.stderr) == (5, "hi\n", "")

@@ -2,60 +2,19 @@
 
 from __future__ import annotations
 
-import ipaddress
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from traitlets import Dict, Enum, HasTraits, Int, List, TraitError, Unicode, validate
-from traitlets.config import Application, Config, Configurable
-from traitlets.config.loader import KVArgParseConfigLoader
+from traitlets.config import Config
 
 from sandkasten_kernels.config import Defaults, Limits
 from sandkasten_kernels.errors import ConfigError
-from sandkasten_kernels.listen import is_loopback, parse_listen
 from sandkasten_kernels.settings import command_line_settings, file_settings
 
-
-class Pool(Configurable):
-    """A section with a mapping."""
-
-    images = Dict(key_trait=Unicode(), value_trait=Int(min=0), default_value={"python": 2}).tag(config=True)
-
-
-class SandkastenApp(Application):
-    """The root of the file."""
-
-    listen = Unicode("127.0.0.1:8080").tag(config=True)
-    api_key = Unicode("").tag(config=True)
-    allowed_images = List(Unicode()).tag(config=True)
-    session_ttl_seconds = Int(1800, min=0).tag(config=True)
-    on_stop = Enum(["end"], "end").tag(config=True)
-    not_a_setting = Unicode()
-
-    @validate("api_key")
-    def _check_api_key(self, proposal: dict[str, str]) -> str:
-        if " " in proposal["value"]:
-            raise TraitError(f"no spaces in {proposal['value']}")
-        return proposal["value"]
-
-    @validate("listen")
-    def _check_listen(self, proposal: dict[str, str]) -> str:
-        parse_listen(proposal["value"])
-        return proposal["value"]
-
-
-SECTIONS: dict[str, type[HasTraits]] = {
-    "": SandkastenApp,
-    "pool": Pool,
-    "defaults": Defaults,
-    "limits": Limits,
-}
+from .sections import SECTIONS, Pool, one_line
 
 
 def load(tmp_path: Path, text: str) -> Config:
@@ -72,22 +31,6 @@ def refusal(tmp_path: Path, text: str) -> str:
     assert message.splitlines() == [message]
     assert message.startswith(f"{tmp_path}/")
     return message.removeprefix(f"{tmp_path}/")
-
-
-@contextmanager
-def one_line() -> Iterator[None]:
-    """Let a `ConfigError` pass whose message is one line."""
-    try:
-        yield
-    except ConfigError as error:
-        if len(str(error).splitlines()) != 1:
-            raise
-
-
-def command_line(*argv: str) -> Config:
-    return KVArgParseConfigLoader(
-        list(argv), classes=[SandkastenApp, Pool, Defaults, Limits], log=logging.getLogger("quiet")
-    ).load_config()
 
 
 def test_a_file_sets_the_traits_of_its_sections(tmp_path: Path) -> None:
@@ -304,68 +247,6 @@ def test_what_is_accepted_is_what_the_traits_take(
         setattr(owner, name, config[type(owner).__name__][name])
 
 
-@pytest.mark.parametrize(
-    ("argv", "trait", "value"),
-    [
-        (["--Pool.images=python=2"], "Pool.images", {"python": 2}),
-        (["--Defaults.cpu_limit=0.5"], "Defaults.cpu_limit", 0.5),
-        (["--Defaults.readonly_rootfs=false"], "Defaults.readonly_rootfs", False),
-        (["--SandkastenApp.allowed_images=a"], "SandkastenApp.allowed_images", ["a"]),
-        (["--SandkastenApp.api_key=123"], "SandkastenApp.api_key", "123"),
-        (["--Application.log_level=DEBUG"], "SandkastenApp.log_level", 10),
-    ],
-)
-def test_a_right_command_line_is_accepted(argv: list[str], trait: str, value: object) -> None:
-    config = command_line_settings(command_line(*argv), SECTIONS).config
-    section, _, name = trait.partition(".")
-    owners = {cls.__name__: cls for cls in SECTIONS.values()}
-    assert getattr(owners[section](config=config), name) == value
-
-
-@pytest.mark.parametrize(
-    ("option", "line"),
-    [
-        ("--Pol.images=3", "--Pol.images: unknown option; did you mean --Pool.images?"),
-        ("--Pool.imges=3", "--Pool.imges: unknown option; did you mean --Pool.images?"),
-        ("--Pool.listen=3", "--Pool.listen: unknown option; did you mean --SandkastenApp.listen?"),
-        ("--lisen=x", "--lisen: unknown option; did you mean --SandkastenApp.listen?"),
-        ("--zzz=x", "--zzz: unknown option"),
-        (
-            "--Limits.max_sandboxes=many",
-            "--Limits.max_sandboxes: expected a whole number of at least 1, got 'many'",
-        ),
-        ("--Limits.max_sandboxes=0", "--Limits.max_sandboxes: expected a whole number of at least 1, got 0"),
-        (
-            "--Defaults.readonly_rootfs=maybe",
-            "--Defaults.readonly_rootfs: expected true or false, got 'maybe'",
-        ),
-        ("--Pool.images=python", "--Pool.images: expected a mapping of names to values, got 'python'"),
-        ("--SandkastenApp.api_key=s3cret x", "--SandkastenApp.api_key: not a valid value"),
-    ],
-)
-def test_a_wrong_command_line_is_refused_in_one_line(option: str, line: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        command_line_settings(command_line(option), SECTIONS)
-    assert str(caught.value) == line
-
-
-def test_an_attribute_that_was_only_read_is_no_setting() -> None:
-    config = Config()
-    assert config.Pool.images is not None  # traitlets keeps a placeholder from now on
-    command_line_settings(config, SECTIONS)
-
-
-def test_a_command_line_has_the_last_word_also_by_a_parent_class(tmp_path: Path) -> None:
-    (tmp_path / "sandkasten.yaml").write_text("log_level: ERROR\npool: {images: {python: 1}}\n")
-    settings = file_settings(tmp_path / "sandkasten.yaml", SECTIONS)
-    settings.merge(
-        command_line_settings(command_line("--Application.log_level=DEBUG", "--Pool.images=base=4"), SECTIONS)
-    )
-    assert SandkastenApp(config=settings.config).log_level == 10
-    assert settings.value("pool", "images") == {"base": 4}
-    assert settings.place("pool", "images") == "command line"
-
-
 def test_every_value_has_its_place(tmp_path: Path) -> None:
     (tmp_path / "sandkasten.yaml").write_text("defaults:\n  cpu_limit: 2\npool: {images: {python: 1}}\n")
     settings = file_settings(tmp_path / "sandkasten.yaml", SECTIONS)
@@ -376,76 +257,3 @@ def test_every_value_has_its_place(tmp_path: Path) -> None:
     error = settings.error(("pool", "images", "python"), "no such image")
     assert str(error) == f"{tmp_path}/sandkasten.yaml:3: pool.images.python: no such image"
     assert str(settings.error(("listen",), "taken")) == "listen: taken"
-
-
-@pytest.mark.parametrize(
-    ("listen", "parsed"),
-    [
-        ("127.0.0.1:8080", ("127.0.0.1", 8080)),
-        (":8080", ("", 8080)),
-        ("[::1]:8080", ("::1", 8080)),
-        ("[fe80::1%eth0]:1", ("fe80::1%eth0", 1)),
-        ("localhost:0", ("localhost", 0)),
-        ("my-host.example:65535", ("my-host.example", 65535)),
-    ],
-)
-def test_listen_is_host_and_port(listen: str, parsed: tuple[str, int]) -> None:
-    assert parse_listen(listen) == parsed
-
-
-@pytest.mark.parametrize(
-    "listen",
-    [
-        "",
-        "8080",
-        "localhost",
-        "localhost:",
-        "localhost:65536",
-        "localhost:-1",
-        "localhost:+1",
-        "localhost: 1",
-        "localhost:\uff18\uff10",
-        "localhost:8_0",
-        "::1:8080",
-        "[]:80",
-        "[127.0.0.1]:80",
-        "[::1:80",
-        "*:80",
-        "a b:80",
-        "-a:80",
-        "http://x:80",
-        "127.1:80",
-        "256.0.0.1:80",
-        "0x7f000001:80",
-        "localhost\n:80",
-        "1.2.3.4\n:80",
-        "localhost:80\n",
-    ],
-)
-def test_anything_else_is_no_address_to_listen_at(listen: str) -> None:
-    with pytest.raises(ConfigError, match=r"^listen: [^\n]+\Z"):
-        parse_listen(listen)
-
-
-@given(st.ip_addresses(), st.integers(0, 65535))
-def test_every_address_comes_back(address: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int) -> None:
-    host = f"[{address}]" if address.version == 6 else str(address)
-    assert parse_listen(f"{host}:{port}") == (str(address), port)
-
-
-@given(st.text())
-def test_any_text_is_an_address_or_one_line(listen: str) -> None:
-    with one_line():
-        host, port = parse_listen(listen)
-        assert 0 <= port <= 65535
-        assert not set(host) & set(" /\n")
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", "localhost", "LOCALHOST"])
-def test_loopback_is_loopback(host: str) -> None:
-    assert is_loopback(host)
-
-
-@pytest.mark.parametrize("host", ["", "0.0.0.0", "::", "10.0.0.1", "127.1", "example.org", "localhost.example.org"])
-def test_everything_else_is_open_to_others(host: str) -> None:
-    assert not is_loopback(host)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 
 import pytest
 
@@ -89,9 +88,7 @@ async def test_the_end_of_the_sandbox_is_the_end_of_the_kernel(api: Api, engine:
     import docker
 
     docker.from_env().api.kill(f"sandkasten-{sandbox.rpartition('/')[2]}")
-    began = time.monotonic()
     await socket.until("status", execution_state="dead")
-    assert time.monotonic() - began < 5
     response = await api.request("POST", f"/api/kernels/{kernel}/restart")
     assert response.code == 503
     assert "sandbox is gone" in json.loads(response.body)["message"]

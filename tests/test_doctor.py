@@ -60,7 +60,7 @@ def doctor(*arguments: str, env: Mapping[str, str] | None = None) -> tuple[int, 
 
 def of_sandkasten(engine: docker.DockerClient) -> set[str]:
     """Return what the engine has of doctors: containers and networks."""
-    found = [*engine.containers.list(all=True), *engine.networks.list()]
+    found = [*engine.containers.list(all=True, ignore_removed=True), *engine.networks.list()]
     label = "sandkasten.instance"
     labels = [(thing.attrs.get("Config") or thing.attrs)["Labels"] or {} for thing in found]
     return {instance for entry in labels if (instance := entry.get(label, "")).startswith("doctor-")}

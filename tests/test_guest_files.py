@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sandkasten_kernels.guest.files import MAX_HANDLES, MAX_READ_BYTES, Files
+from sandkasten_kernels.guest.files import MAX_READ_BYTES, Files
+from sandkasten_kernels.guest.handles import MAX_HANDLES
 
 
 class Asked:
@@ -60,7 +61,7 @@ def ask(root: Path) -> Asked:
 
 
 @given(data=st.binary(max_size=5000), times=st.sampled_from([1, 500]))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_any_bytes_come_back(ask: Asked, data: bytes, times: int) -> None:
     assert ask.put("a/b/c.bin", data * times) == {"status": "ok"}
     assert ask.take("a/b/c.bin") == data * times
@@ -75,7 +76,7 @@ def test_a_file_of_a_piece_is_read_to_its_end(ask: Asked, size: int) -> None:
 
 
 @given(data=st.binary(max_size=5000), mode=st.sampled_from([0o600, 0o755, 0o444]))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_a_small_file_is_written_by_one_request(ask: Asked, root: Path, data: bytes, mode: int) -> None:
     assert ask("put", data, path="a/b/small", mode=mode)[0] == {"status": "ok"}
     assert (root / "a/b/small").read_bytes() == data
@@ -204,6 +205,12 @@ def test_what_cannot_be_done_has_a_name(ask: Asked, root: Path, request_type: st
     answer, _ = ask(request_type, path=path, handle="h")
     assert (answer["status"], answer["ename"]) == ("error", name)
     assert answer["evalue"]
+
+
+def test_a_file_that_is_open_is_no_listing(ask: Asked) -> None:
+    ask("create", handle="w")
+    assert ask("more", handle="w")[0]["ename"] == "NOT_A_DIRECTORY"
+    ask("close", handle="w")
 
 
 def test_open_files_are_bounded_and_no_descriptor_is_left(ask: Asked) -> None:

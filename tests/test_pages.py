@@ -1,30 +1,16 @@
-"""The pages in a real browser: what a person sees, clicks and types."""
+"""The pages in a real browser: what a person sees, clicks and types, above all on the page of all sessions."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-import logging
-import re
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
-from tornado.testing import bind_unused_port
 
-from sandkasten_kernels.activity import Activity
-from sandkasten_kernels.auth import Authenticator
-from sandkasten_kernels.config import Limits
-from sandkasten_kernels.handlers.base import Services
-from sandkasten_kernels.handlers.server import http_server
-from sandkasten_kernels.status_feed import StatusFeed
-from sandkasten_kernels.web import Web
-
-from .browser import DESKTOP, PATIENCE_MS, PHONE, axe_findings, browser, opened
+from .browser import DESKTOP, PATIENCE_MS, PHONE, axe_findings, browser, opened, shown
 from .cable import Cable
 from .gateway import Gateway
 from .kernel_client import Api
@@ -56,14 +42,6 @@ async def api(watched: Gateway) -> AsyncIterator[Api]:
         yield client
         for kernel in await client.kernels():
             await client.request("DELETE", f"/v1/sessions/{kernel['id']}")
-
-
-@asynccontextmanager
-async def shown(chromium: Browser, url: str, token: str, path: str = "/", **options: Any) -> AsyncIterator[Page]:
-    """A page, signed in; what it reports as an error fails the test."""
-    async with opened(chromium, **options) as page:
-        await page.goto(f"{url}{path}?token={token}")
-        yield page
 
 
 async def session(api: Api, **wanted: Any) -> str:
@@ -163,84 +141,6 @@ async def test_a_kernel_is_interrupted_extended_and_restarted(chromium: Browser,
     socket.close()
 
 
-async def test_a_page_shows_what_anybody_runs_and_a_cells_picture(
-    chromium: Browser, watched: Gateway, api: Api
-) -> None:
-    name = await session(api)
-    async with shown(chromium, watched.url, watched.token, f"/sessions/{name}") as page:
-        page.on("dialog", lambda dialog: pytest.fail(f"a script of a sandbox ran: {dialog.message}"))
-        await page.get_by_label("Code or command").fill("print('seen ' * 2)\n6 * 7")
-        await page.keyboard.press("Shift+Enter")
-        await expect(page.locator(".cell .stdout")).to_have_text("seen seen \n")
-        await expect(page.locator(".cell .result")).to_have_text("42")
-        await page.get_by_label("Code or command").fill(
-            "import matplotlib.pyplot as plt\nplt.plot([1, 3, 2])\nplt.show()"
-        )
-        await page.get_by_role("button", name="Run").click()
-        picture = page.locator(".cell img.picture").first
-        await expect(picture).to_be_visible()
-        assert await picture.evaluate("image => image.decode().then(() => image.naturalWidth)") > 100
-        other = await api.connect(name)
-        await other.execute(
-            r"print('\x1b[1m' + '\x1b[0;' * 3000 + '\x1b[' + '0;' * 9000 + 'm10 %\r90 %\r\n' + 'x' * 90000)"
-        )
-        await expect(page.locator(".cell .stdout").last).to_contain_text("xxxx")
-        assert (await page.locator(".cell .stdout").last.text_content() or "").lstrip("\x1b[0;").startswith("90 %\nx")
-        html = "from IPython.display import HTML, SVG, Javascript, display\n"
-        await other.execute(
-            html + f'display(HTML({EVIL!r}), SVG(\'<svg onload="alert(2)" xmlns="http://www.w3.org/2000/svg"/>\'), '
-            "Javascript('alert(3)'))\nprint('<b>bold</b>')\n1/0"
-        )
-        last = page.locator(".cell").last
-        await expect(last.locator(".by")).to_contain_text("another client")
-        await expect(last.locator(".error")).to_contain_text("ZeroDivisionError")
-        await expect(last.locator(".stdout")).to_have_text("<b>bold</b>\n")
-        await expect(last.locator(".result").first).to_contain_text("IPython.core.display.HTML")
-        assert await last.locator("img, svg, script, b").count() == 0
-        assert await axe_findings(page) == []
-        other.close()
-
-
-async def test_a_command_is_streamed_and_can_be_stopped(chromium: Browser, watched: Gateway, api: Api) -> None:
-    name = await session(api, image="python")
-    async with shown(chromium, watched.url, watched.token, f"/sessions/{name}") as page:
-        await page.get_by_role("button", name="Shell").click()
-        await page.get_by_label("Code or command").fill(r"printf '\033[31mred\033[0m one\n'; sleep 600; echo never")
-        await page.keyboard.press("Enter")
-        await expect(page.locator(".cell .stdout")).to_have_text("red one\n")
-        await expect(page.locator(".cell .ansi-1")).to_have_text("red")
-        await page.get_by_role("button", name="Stop").click()
-        await expect(page.locator(".cell .by")).to_contain_text("stopped")
-        await page.get_by_label("Code or command").fill("false")
-        await page.keyboard.press("Enter")
-        await expect(page.locator(".cell").last.locator(".by")).to_contain_text("exit code 1")
-        await api.request("POST", f"/v1/sessions/{name}/exec", {"cmd": "echo from afar"})
-        await expect(page.locator(".cell").last.locator(".stdout")).to_have_text("from afar\n")
-        await expect(page.locator(".cell").last.locator(".by")).to_contain_text("another client")
-        assert await page.locator(".cell").count() == 3
-
-
-async def test_files_go_up_and_come_down(chromium: Browser, watched: Gateway, api: Api, tmp_path: Path) -> None:
-    name = await session(api)
-    (tmp_path / "up <b>.txt").write_bytes(b"\0\xff up")
-    async with shown(chromium, watched.url, watched.token, f"/sessions/{name}") as page:
-        await expect(page.get_by_text("Empty. Drop files here")).to_be_visible()
-        await page.locator("input[type=file]").set_input_files(tmp_path / "up <b>.txt")
-        await expect(page.locator(".files")).to_contain_text("up <b>.txt")
-        async with page.expect_download() as waiting:
-            await page.get_by_label("Download up <b>.txt").click()
-        assert Path(await (await waiting.value).path()).read_bytes() == b"\0\xff up"
-        await page.get_by_label("New directory").click()
-        await page.get_by_label("Name").fill("made")
-        await page.get_by_role("button", name="Make").click()
-        await page.locator(".files").get_by_role("button", name="made", exact=True).click()
-        await expect(page.locator(".crumbs")).to_contain_text("/made")
-        await page.locator(".crumbs").get_by_role("button", name="/workspace").click()
-        await page.get_by_label("Remove made").click()
-        await page.get_by_role("dialog").get_by_role("button", name="Remove").click()
-        await expect(page.locator(".files")).not_to_contain_text("made")
-
-
 async def test_a_workspace_is_looked_at_and_deleted(chromium: Browser, watched: Gateway, api: Api) -> None:
     name = await session(api, name="writer", workspace_id="to-go")
     await api.request("POST", f"/v1/sessions/{name}/fs/write", {"path": "kept.txt", "text": "x"})
@@ -259,21 +159,6 @@ async def test_a_workspace_is_looked_at_and_deleted(chromium: Browser, watched: 
         await entry.get_by_label("Delete to-go").click()
         await page.get_by_role("dialog").get_by_role("button", name="Delete workspace").click()
         await expect(page.get_by_text("There is no workspace")).to_be_visible()
-
-
-async def test_a_page_of_a_session_that_ends_or_never_was_says_so(
-    chromium: Browser, watched: Gateway, api: Api
-) -> None:
-    name = await session(api, name="short")
-    async with shown(chromium, watched.url, watched.token, f"/sessions/{name}", allowed_errors=("404",)) as page:
-        await expect(page.locator("#state")).to_have_text("idle")
-        await api.request("DELETE", f"/v1/sessions/{name}")
-        await expect(page.locator("#ended")).to_contain_text("a client destroyed it")
-        await expect(page.get_by_role("button", name="Interrupt")).to_be_hidden()
-        await page.reload()
-        await expect(page.locator("#ended")).to_contain_text("a client destroyed it")
-        await page.goto(f"{watched.url}/sessions/never")
-        await expect(page.locator("#ended")).to_contain_text("there is no session")
 
 
 async def test_a_lost_connection_is_told_and_comes_back(chromium: Browser, watched: Gateway, api: Api) -> None:
@@ -345,87 +230,3 @@ async def test_the_theme_is_dark_until_another_is_chosen_and_kept(chromium: Brow
         await page.get_by_role("button", name="Use the light theme").click()
         await page.reload()
         await expect(page.get_by_role("button", name="Use the dark theme")).to_be_visible()
-
-
-class Crowd:
-    """Sessions that nobody runs: each picture changes a few of them."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.taken = 0
-
-    async def take(self) -> dict[str, Any]:
-        self.taken += 1
-        time = f"2026-01-02T03:04:{self.taken % 60:02d}Z"
-        host = {"cpu": 0.5, "cpus": 8, "load": 1.0, "memory_bytes": 1, "memory_total": 2}
-        return {
-            "time": time,
-            "gateway": {"version": "1", "started": time, "connections": 0},
-            "sandboxes": {"claimed": self.number, "warm": 0, "starting": 0, "ending": 0, "max": 500},
-            "pool": [],
-            "host": {**host, "disk_bytes": 1, "disk_total": 2},
-            "sessions": [self.session(index) for index in range(self.number)],
-        }
-
-    def session(self, index: int) -> dict[str, Any]:
-        changed = index % 10 == 0
-        return {
-            "id": f"{index:08d}-0000-4000-8000-000000000000", "name": f"session {index}", "labels": {},
-            "image": "python", "kernelspec": "python3", "origin": "v1",
-            "state": "busy" if changed and self.taken % 2 else "idle",
-            "workspace_id": None, "created_at": "2026-01-02T03:00:00Z", "last_activity": "2026-01-02T03:00:00Z",
-            "expires_at": "2026-01-02T09:00:00Z", "ttl_seconds": 1800, "connections": 0,
-            "memory_bytes": 2**26 + (self.taken * 2**18 if changed else 0), "memory_limit": 2**29, "cpu": 0.0,
-            "cpu_limit": 1.0,
-        }  # fmt: skip
-
-
-WATCH_ROWS = """() => {
-    const body = document.querySelector("table.sessions tbody");
-    Object.assign(window, { rows: [...body.children], touched: new Set(), moved: 0 });
-    new MutationObserver((records) => {
-        for (const { target } of records) {
-            const row = (target.nodeType === 1 ? target : target.parentElement)?.closest("tr");
-            if (row) touched.add(row.dataset.id);
-            else moved += 1;
-        }
-    }).observe(body, { subtree: true, childList: true, characterData: true, attributes: true });
-}"""
-
-
-async def test_two_hundred_sessions_stay_smooth(chromium: Browser) -> None:
-    """Rows stay where they are, and only what has changed is touched."""
-    crowd = Crowd(200)
-    feed = StatusFeed(crowd.take, Activity(), logging.getLogger(__name__))
-    nothing = cast(Any, None)
-    services = Services(
-        Authenticator("t"), *[nothing] * 4, Web(), nothing, Limits(), *[nothing] * 3, feed, settings=nothing
-    )
-    server = http_server(services)
-    sock, port = bind_unused_port()
-    server.add_socket(sock)
-    feed.setup()
-    try:
-        async with shown(chromium, f"http://127.0.0.1:{port}", "t") as page:
-            await expect(page.locator("table.sessions tbody tr")).to_have_count(200)
-            await page.evaluate(WATCH_ROWS)
-            seen = crowd.taken
-            while crowd.taken < seen + 4:
-                await asyncio.sleep(0.1)
-            first = page.locator("table.sessions tbody tr", has_text="session 0").first
-            await expect(first.locator(".col-memory")).to_contain_text("MiB")
-            assert await page.evaluate(
-                "rows.every((row, i) => row === document.querySelectorAll('table.sessions tbody tr')[i])"
-            )
-            assert await page.evaluate("moved") == 0
-            assert 20 <= await page.evaluate("touched.size") <= 200
-            await page.get_by_label("Search sessions").fill("session 19")
-            await expect(page.locator("table.sessions tbody tr")).to_have_count(12)  # 19, 119, 190 to 199
-            await page.get_by_label("Search sessions").fill("")
-            await page.get_by_role("button", name="Memory").click()
-            await page.get_by_role("button", name="Memory").click()
-            await expect(page.locator("table.sessions tbody tr").first).to_contain_text(re.compile("session .*0"))
-    finally:
-        await feed.cleanup()
-        server.stop()
-        await server.close_all_connections()

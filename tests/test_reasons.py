@@ -15,15 +15,14 @@ from .gateway import Gateway
 from .kernel_client import Api, KernelSocket, execute_content
 from .test_events import stream
 from .test_metadata import PYTHON
-from .test_v1 import create, ended, run
-from .test_v1_control import begun
+from .v1 import begun, create, ended, run
 
 pytestmark = [pytest.mark.docker, pytest.mark.alone]
 
 COUNT = 6
 KILLED = "its sandbox was ended over the engine, from outside of the gateway (SIGKILL)"
 BUSY = "open('begun', 'w').close()\nimport time\nwhile True: time.sleep(0.1)"
-STUBBORN = "open('begun', 'w').close()\nimport signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+STUBBORN = "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nopen('begun', 'w').close()\n"
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +181,14 @@ async def test_an_interrupt_that_is_not_heeded_goes_on_in_steps_that_are_told(ap
 async def test_a_cell_that_heeds_an_interrupt_late_is_left_alone(api: Api) -> None:
     kernel = await api.create(name="strict")
     socket = await api.connect(kernel)
-    code = "open('begun', 'w').close()\nimport time\ntry: time.sleep(60)\nexcept KeyboardInterrupt: time.sleep(0.5)"
+    code = """
+import time
+try:
+    open('begun', 'w').close()
+    time.sleep(60)
+except KeyboardInterrupt:
+    time.sleep(0.2)
+"""
     asked = await socket.send("execute_request", execute_content(code))
     await begun(api, {"id": kernel}, "begun")
     assert (await api.request("POST", f"/api/kernels/{kernel}/interrupt")).code == 204

@@ -222,8 +222,10 @@ async def cut_while_a_cell_runs(api: Api, cable: Cable, socket: KernelSocket, ke
     for _ in range(2):
         cell = await socket.send("execute_request", execute_content(COUNTS))
         await socket.said("before\n")
+        cable.refuse = True  # so that nobody is back before it was seen that nobody is there
         await cable.cut()
         await connected(api, kernel, 0)
+        cable.refuse = False
         await go_on(api, kernel)
         result = await socket.result(cell)
         assert result.stream().split() == NUMBERS
@@ -231,7 +233,7 @@ async def cut_while_a_cell_runs(api: Api, cable: Cable, socket: KernelSocket, ke
 
 
 async def test_a_client_that_is_away_keeps_no_kernel_from_ending(tmp_path: Path) -> None:
-    with Gateway(tmp_path, "kernel_ttl_seconds: 1\npool: {enabled: false}\n") as gateway:
+    with Gateway(tmp_path, "kernel_ttl_seconds: 2\npool: {enabled: false}\n") as gateway:
         async with Api(gateway.url, gateway.token) as api:
             kernel = await api.create()
             client = await api.connect(kernel, query="?session_id=me")

@@ -51,7 +51,7 @@ class Source:
 
 @asynccontextmanager
 async def fed(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Source, StatusFeed]]:
-    monkeypatch.setattr(status_feed, "SECONDS", 0.01)
+    monkeypatch.setattr(status_feed, "SECONDS", 0.1)
     source = Source()
     feed = StatusFeed(source.take, Activity(), log)
     feed.setup()
@@ -106,7 +106,7 @@ async def test_nobody_is_shown_what_is_old(monkeypatch: pytest.MonkeyPatch) -> N
     async with fed(monkeypatch) as (source, feed):
         await feed.now()
         taken = source.taken
-        await asyncio.sleep(0.1)  # nobody looks, and nothing is taken
+        await asyncio.sleep(0.5)  # nobody looks, and nothing is taken
         assert source.taken <= taken + 1
         source.sessions = {"new": "idle"}
         assert [row["id"] for row in json.loads(await feed.now())["sessions"]] == ["new"]

@@ -20,8 +20,8 @@ from sandkasten_kernels.handlers.bodies import BoundedApplication
 from sandkasten_kernels.handlers.streamed import Pieces, StreamedHandler
 from sandkasten_kernels.web import Web
 
-IDLE_SECONDS = 0.3
-PATIENCE_SECONDS = 30.0
+IDLE_SECONDS = 0.6
+PATIENCE_SECONDS = 60.0
 HEAD = "POST /{} HTTP/1.1\r\nHost: x\r\nAuthorization: token {}\r\nContent-Length: {}\r\n{}\r\n"
 
 

@@ -49,7 +49,7 @@ def serving(folder: Path, installed: Path, kernelspec_dir: str) -> Iterator[Gate
             yield gateway
             children = psutil.Process(gateway.process.pid).children(recursive=True)
         assert gateway.process.returncode == 0
-        assert psutil.wait_procs(children, timeout=10)[1] == []
+        assert psutil.wait_procs(children, timeout=60)[1] == []
         assert list(Path(temporary).iterdir()) == []
     assert list((gateway.data_dir / "run").iterdir()) == []
 

@@ -15,6 +15,7 @@ import pytest
 
 from sandkasten_kernels.guest import PROTOCOL
 
+from .adoption import taken_over
 from .gateway import Gateway
 from .kernel_client import Api
 
@@ -79,6 +80,7 @@ async def test_sandboxes_of_the_previous_guest_stay_usable_and_warm_ones_of_an_o
         running.set_env("PYTHONPATH", f"{newer}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
         await asyncio.to_thread(running.start)
         async with Api(running.url, running.token) as api:
+            await taken_over(api)
             assert [found["id"] for found in await api.kernels()] == [kernel]
             socket = await api.connect(kernel)
             assert (await socket.execute("print(x)")).stream() == "42\n"

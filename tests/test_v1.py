@@ -1,4 +1,4 @@
-"""Sessions over ``/v1``: made, listed, limited, renewed and ended, one world with ``/api``."""
+"""Sessions over ``/v1``: made, listed and ended, one world with ``/api``."""
 
 from __future__ import annotations
 
@@ -7,10 +7,6 @@ import contextlib
 import json
 import logging
 import os
-import sqlite3
-from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import docker
@@ -22,44 +18,11 @@ from sandkasten_kernels.errors import InvalidRequest
 
 from .gateway import Gateway
 from .kernel_client import Api
+from .v1 import begun, create, ended, post, run
 
 pytestmark = pytest.mark.docker
 
 FIELDS = {"id", "image", "status", "cwd", "created_at", "expires_at", "last_activity", "container_id", "acquire_source"}
-
-
-async def post(api: Api, path: str, status: int = 200, **body: Any) -> dict[str, Any]:
-    """Return the answer, which must have a status."""
-    response = await api.request("POST", path, body)
-    assert response.code == status, response.body
-    return dict(json.loads(response.body))
-
-
-async def create(api: Api, **body: Any) -> dict[str, Any]:
-    return await post(api, "/v1/sessions", 201, **body)
-
-
-async def run(api: Api, session: dict[str, Any], status: int = 200, **body: Any) -> dict[str, Any]:
-    return await post(api, f"/v1/sessions/{session['id']}/exec", status, **body)
-
-
-async def ended(api: Api, session: dict[str, Any]) -> dict[str, Any]:
-    """Return a session's info when it does not run any more."""
-    while (info := dict(await api.get(f"/v1/sessions/{session['id']}")))["status"] == "running":
-        await asyncio.sleep(0.05)
-    return info
-
-
-def when(text: str) -> datetime:
-    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
-
-
-@pytest.fixture(autouse=True)
-async def tidy(api: Api) -> AsyncIterator[None]:
-    """Sessions that a test forgets are ended."""
-    yield
-    for session in await api.get("/v1/sessions"):
-        await api.request("DELETE", f"/v1/sessions/{session['id']}")
 
 
 async def test_a_session_is_one_thing_in_both_worlds(api: Api) -> None:
@@ -128,7 +91,8 @@ async def test_a_client_of_the_other_world_that_exits_ends_nothing(api: Api) -> 
     other = await api.connect(session["id"], user_agent="another program of this address")
     headers = {"Authorization": f"token {api.token}", "User-Agent": "Tornado/6"}
     assert (await api.request("DELETE", f"/api/kernels/{session['id']}", headers=headers)).code == 204
-    assert await socket.receive() is None
+    while await socket.receive():
+        pass
     assert (await other.execute("print('still here')")).stream() == "still here\n"
     assert (await run(api, session, code="print('alive')"))["output"] == "alive\n"
     notebook = {"path": "n.ipynb", "type": "notebook", "kernel": {"id": session["id"]}}
@@ -199,11 +163,9 @@ async def test_a_limit_that_the_engine_refuses_is_the_callers_fault(api: Api, ga
 
 async def test_a_sandbox_that_ends_is_a_crashed_session(api: Api, engine: docker.DockerClient) -> None:
     session = await create(api)
-    running = asyncio.create_task(run(api, session, cmd="echo begun; sleep 100"))
-    while (await api.get(f"/v1/sessions/{session['id']}"))["status"] == "running":
-        if await under_way(api, session):
-            engine.api.kill(session["container_id"])
-        await asyncio.sleep(0.05)
+    running = asyncio.create_task(run(api, session, cmd="touch begun; sleep 100"))
+    await begun(api, session)
+    engine.api.kill(session["container_id"])
     answer = await running
     assert answer["exit_code"] == -1
     assert "is gone" in answer["stderr"]
@@ -213,133 +175,3 @@ async def test_a_sandbox_that_ends_is_a_crashed_session(api: Api, engine: docker
         "its sandbox was ended over the engine, from outside of the gateway (SIGKILL)",
     )
     assert "ended over the engine" in (await run(api, session, 410, cmd="true"))["message"]
-
-
-async def under_way(api: Api, session: dict[str, Any]) -> bool:
-    """Return whether a shell's command runs, as far as the engine's count of processes tells."""
-    response = await api.request("GET", f"/v1/sessions/{session['id']}/stats")
-    return response.code == 200 and json.loads(response.body)["pids"] > 0
-
-
-RULES = """
-pool: {enabled: false}
-session_ttl_seconds: 2
-retention_seconds: 2
-limits: {max_sessions_per_owner: 3, max_sandboxes: 3, max_concurrent_execs: 3}
-default_image: base
-"""
-
-
-@pytest.fixture(scope="module")
-def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """A gateway with short times and low limits."""
-    with Gateway(tmp_path_factory.mktemp("strict"), RULES) as running:
-        yield running
-    running.assert_nothing_left()
-
-
-@pytest.fixture
-async def short(strict: Gateway) -> AsyncIterator[Api]:
-    async with Api(strict.url, strict.token) as client:
-        yield client
-        for session in await client.get("/v1/sessions"):
-            await client.request("DELETE", f"/v1/sessions/{session['id']}")
-
-
-async def test_a_session_ends_by_its_own_time_after_its_last_use_and_is_forgotten(short: Api) -> None:
-    session = await create(short, ttl_seconds=1)
-    assert (when(session["expires_at"]) - when(session["last_activity"])).total_seconds() == 1
-    renewed = await run(short, session, cmd="sleep 1.5; echo done")
-    assert renewed["output"] == "done\n"
-    info = await ended(short, session)
-    assert (info["status"], info["reason"]) == ("expired", "idle for 1 s")
-    assert when(info["ended_at"]) >= when(info["last_activity"])
-    while await short.get("/v1/sessions"):
-        await asyncio.sleep(0.1)
-    assert (await short.request("GET", f"/v1/sessions/{session['id']}")).code == 404
-
-
-async def test_a_session_with_an_open_websocket_lives(short: Api) -> None:
-    session, other = await create(short, ttl_seconds=1), await create(short, ttl_seconds=1)
-    socket = await short.connect(session["id"])
-    await ended(short, other)
-    info = await short.get(f"/v1/sessions/{session['id']}")
-    assert info["status"] == "running"
-    assert when(info["expires_at"]) > datetime.now(UTC)
-    socket.close()
-    assert (await ended(short, session))["status"] == "expired"
-
-
-@pytest.mark.parametrize("action", ["interrupt", "restart"])
-async def test_a_kernel_that_is_interrupted_or_restarted_is_used(short: Api, action: str) -> None:
-    session = await create(short, ttl_seconds=60)
-    path = f"/v1/sessions/{session['id']}"
-    before = (await short.get(path))["last_activity"]
-    assert (await short.get(path))["last_activity"] == before
-    response = await short.request("POST", f"/api/kernels/{session['id']}/{action}")
-    assert response.code < 300
-    assert when((await short.get(path))["last_activity"]) > when(before)
-
-
-async def test_what_the_other_world_made_lives_by_its_own_rule(short: Api) -> None:
-    kernel, session = await short.create(), await create(short)
-    await ended(short, session)
-    assert [k["id"] for k in await short.kernels()] == [kernel]
-    assert (await short.get(f"/v1/sessions/{kernel}"))["ttl_seconds"] == 43200
-    assert (await short.request("DELETE", f"/api/kernels/{kernel}")).code == 204
-
-
-async def test_an_owners_limit_holds_however_many_ask_at_once(short: Api) -> None:
-    answers = await asyncio.gather(*(short.request("POST", "/v1/sessions", {"ttl_seconds": 60}) for _ in range(8)))
-    assert sorted(answer.code for answer in answers) == [201] * 3 + [429] * 5
-    refused = next(answer for answer in answers if answer.code == 429)
-    body = json.loads(refused.body)
-    assert body["error_code"] == "LIMIT_REACHED"
-    assert "limits.max_sessions_per_owner, 3" in body["message"]
-    assert int(refused.headers["Retry-After"]) > 0
-    response = await short.request("POST", "/api/kernels")
-    assert response.code == 403
-
-
-async def test_executions_have_a_limit_for_all_and_a_queue_for_one(short: Api) -> None:
-    session = await create(short, ttl_seconds=60)
-    path = f"/v1/sessions/{session['id']}/exec"
-    running = [asyncio.create_task(short.request("POST", path, {"cmd": f"sleep 0.2; echo {n}"})) for n in range(5)]
-    answers = [await task for task in running]
-    assert sorted(answer.code for answer in answers) == [200] * 3 + [503] * 2
-    refused = next(answer for answer in answers if answer.code == 503)
-    assert "limits.max_concurrent_execs" in json.loads(refused.body)["message"]
-    assert "Retry-After" in refused.headers
-
-
-@contextlib.contextmanager
-def locked(gateway: Gateway) -> Iterator[None]:
-    """Keep the gateway's store from being written, as a full disk does."""
-    with contextlib.closing(sqlite3.connect(gateway.data_dir / "sessions.sqlite", isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        yield
-
-
-async def test_what_runs_goes_on_while_the_store_cannot_be_written_and_nothing_is_lost(
-    short: Api, strict: Gateway
-) -> None:
-    session = await create(short, ttl_seconds=60)
-    with locked(strict):
-        assert (await run(short, session, cmd="echo goes on"))["output"] == "goes on\n"
-        for _ in range(4):  # more than there may be sandboxes
-            refused = await post(short, "/v1/sessions", 503)
-            assert refused["error_code"] == "STORE_UNAVAILABLE"
-    assert (await run(short, await create(short), cmd="echo anew"))["output"] == "anew\n"
-
-
-async def test_a_session_that_is_too_old_is_not_called_idle(tmp_path: Path) -> None:
-    config = "pool: {enabled: false}\ndefault_image: base\nmax_lifetime_seconds: 1\n"
-    gateway = Gateway(tmp_path, config)
-    await asyncio.to_thread(gateway.start)
-    try:
-        async with Api(gateway.url, gateway.token) as api:
-            info = await ended(api, await create(api))
-            assert (info["status"], info["reason"]) == ("expired", "as old as max_lifetime_seconds, 1 s")
-    finally:
-        await asyncio.to_thread(gateway.stop)
-    gateway.assert_nothing_left()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from .kernel_client import Api
-from .test_v1 import create, ended, post, run, when
+from .v1 import begun, create, ended, post, run, when
 
 pytestmark = pytest.mark.docker
 
@@ -23,12 +23,6 @@ async def session(api: Api, request: pytest.FixtureRequest) -> AsyncIterator[dic
 
 
 python = pytest.mark.parametrize("session", ["python"], indirect=True)
-
-
-async def begun(api: Api, session: dict[str, Any], name: str) -> None:
-    """Return when a file of the workspace is there, which what runs has made."""
-    while not any(entry["name"] == name for entry in (await api.get(f"/v1/sessions/{session['id']}/fs"))["entries"]):
-        await asyncio.sleep(0.05)
 
 
 async def control(api: Api, session: dict[str, Any], verb: str, status: int = 200, **body: Any) -> dict[str, Any]:

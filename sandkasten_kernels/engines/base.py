@@ -22,6 +22,7 @@ from traitlets.config import LoggingConfigurable
 
 from ..channel import SocketDirectory
 from ..errors import InvalidRequest, InvalidWorkspace, SandboxFailed
+from ..zmtp import Room
 from .door import Arrival
 from .usage import CgroupReader, Usage
 
@@ -82,6 +83,7 @@ class Sandbox:
     handle: how the engine itself calls it (a container's id).
     workspace: the directory, as seen from inside, that a kernel starts in.
     outdated: whether it is of another image than a new one would be.
+    room: what it shares with the other sandboxes for unfinished messages, in the gateway's memory.
     """
 
     id: str
@@ -90,13 +92,14 @@ class Sandbox:
     arrival: Arrival
     workspace: str = "/workspace"
     outdated: bool = False
+    room: Room | None = None
     _on_exit: list[Callable[[], None]] = field(default_factory=list)
     _watched: bool = False
 
     @property
     def sockets(self) -> SocketDirectory:
         """The directory in which guest and kernel make their sockets."""
-        return SocketDirectory(self.arrival.directory, self.arrival.uid)
+        return SocketDirectory(self.arrival.directory, self.arrival.uid, self.room)
 
     @property
     def guest_key(self) -> bytes:

@@ -8,6 +8,9 @@ import sys
 
 from .door import announce
 from .guest import Guest
+from .signals import Signals
+from .sockets import Sockets
+from .wire import Wire
 
 PR_SET_DUMPABLE = 4
 
@@ -25,12 +28,13 @@ def furnish(home: str, skeleton: str = "/etc/skel") -> None:
 
 def main() -> None:
     """Run the guest until it is told to end."""
-    sockets, door = sys.argv[1:3] if len(sys.argv) > 2 else ("/run/sandkasten", "/run/gateway/hello.sock")
+    directory, door = sys.argv[1:3] if len(sys.argv) > 2 else ("/run/sandkasten", "/run/gateway/hello.sock")
     ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     if os.getpid() == 1:
         furnish(os.environ["HOME"])
-    guest = Guest(sockets, door)
-    guest.run(announce(door, sockets))
+    signals, sockets = Signals(), Sockets(directory)
+    key = announce(door, directory)
+    Guest(directory, door, sockets, signals, Wire(key)).run()
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ AGAIN_SECONDS = 0.02
 
 
 class Foreground:
-    """The process group in the foreground of a terminal; ``shell`` is the group of the bash that has it, 0 for none.
+    """The process group in the foreground of a terminal; ``shell`` is the group of the bash that has it.
 
     A loop such as ``until test -e x; do sleep .1; done`` is a row of programs. An interrupt that meets one which is
     just ending, or which bash has just forked, stops nobody. So `interrupt` is followed by a few looks, at the time

@@ -158,6 +158,14 @@ def raise_oom_score(pid: int) -> None:
         pass
 
 
+def directory_of(pid: int) -> str:
+    """Return the working directory of a process; empty where it cannot be seen, and for no process."""
+    try:
+        return os.readlink(f"/proc/{pid}/cwd") if pid else ""
+    except OSError:
+        return ""
+
+
 def oom_kills() -> int:
     """Return how many processes of this sandbox were killed for memory so far (cgroup v1 and v2)."""
     return _counter(("/sys/fs/cgroup/memory/memory.oom_control", "/sys/fs/cgroup/memory.events"), "oom_kill")

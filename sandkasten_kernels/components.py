@@ -32,11 +32,11 @@ from .store import Store
 from .workspace_files import WorkspaceFiles
 from .workspaces import Workspaces
 
-__all__ = ["Parts", "wired"]
+__all__ = ["Components", "wired"]
 
 
 @dataclass(frozen=True)
-class Parts:
+class Components:
     """The parts of one gateway. Those with `setup` and `cleanup` are started and ended by it, in its order."""
 
     specs: Kernelspecs
@@ -59,7 +59,7 @@ class Parts:
 
 def wired(
     app: Application, settings: Settings, specs: Kernelspecs, engine: Engine, store: Store, directory: Path
-) -> Parts:
+) -> Components:
     """Return the parts.
 
     Parameters
@@ -87,7 +87,7 @@ def wired(
     )
     metrics.registry.register(Gauges(metrics, pool, sessions, executions, directory))
     overview = Overview(sessions, pool, engine, HostWatch(directory), metrics.activity)
-    return Parts(
+    return Components(
         specs=specs,
         engine=engine,
         defaults=defaults,

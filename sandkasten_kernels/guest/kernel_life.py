@@ -1,0 +1,138 @@
+"""The sandbox's one kernel: started, replaced by another, and told of when it dies."""
+
+from __future__ import annotations
+
+import enum
+import os
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+from .supervisor import Death, Kernel, StartFailed
+from .wire import Request
+
+#: Sockets are waited for by looking: an inotify instance could be denied by another sandbox, which shares our host uid.
+READY_POLL_SECONDS = 0.005
+STARTS = ("kernel_start_request", "kernel_restart_request")
+
+
+class State(enum.Enum):
+    """Of the one kernel; changed by `KernelLife._enter` alone."""
+
+    NONE = enum.auto()
+    STARTING = enum.auto()
+    RUNNING = enum.auto()
+    STOPPING = enum.auto()
+
+
+class KernelLife:
+    """Holds one `Kernel` at a time. The caller calls `tick` at the time `patience` says, and `ended` for each child.
+
+    Parameters
+    ----------
+    directory: where a kernel's sockets are made.
+    tidy: makes room there for a new one.
+    reply: answers a request; ``kernel_start_request`` and ``kernel_restart_request`` when the sockets exist.
+    publish: says that a kernel has died, unless a restart was asked for.
+    """
+
+    def __init__(
+        self,
+        directory: str,
+        tidy: Callable[[], None],
+        reply: Callable[[Request, dict[str, Any]], None],
+        publish: Callable[[str, dict[str, Any]], None],
+    ) -> None:
+        self.kernel: Kernel | None = None
+        self.state = State.NONE
+        self._directory = directory
+        self._tidy = tidy
+        self._reply = reply
+        self._publish = publish
+        self._generation = 0
+        self._asked: Request | None = None
+        self._deadline = 0.0
+
+    @property
+    def name(self) -> str:
+        """The first word of the names of the kernel's files, empty while there is none."""
+        return self.kernel.name if self.kernel else ""
+
+    @property
+    def pid(self) -> int:
+        """The process id of the kernel, 0 while there is none."""
+        return self.kernel.pid if self.kernel else 0
+
+    def take(self, request: Request) -> bool:
+        """Do what a request asks, which is answered in time; False where it is not possible, or not for a kernel."""
+        if request.msg_type in STARTS and self.state is State.NONE:
+            self._start(request)
+        elif request.msg_type == "kernel_restart_request":
+            self._asked = request
+            self._enter(State.STOPPING, request.content["grace"])
+        else:
+            return False
+        return True
+
+    def patience(self) -> float | None:
+        """Return seconds until `tick` is due, None for never."""
+        if self.state is State.STARTING:
+            return READY_POLL_SECONDS
+        if self.state is State.STOPPING:
+            return max(0.001, self._deadline - time.monotonic())
+        return None
+
+    def tick(self) -> None:
+        """Act on a kernel that has become ready, or that is late."""
+        if self.kernel is None:
+            return
+        late = time.monotonic() >= self._deadline
+        if self.state is State.STARTING and (sockets := self.kernel.sockets()):
+            self._enter(State.RUNNING)
+            content = {"pid": self.kernel.pid, "generation": self._generation, "sockets": sockets}
+            self._answer({"status": "ok", **content})
+        elif self.state in (State.STARTING, State.STOPPING) and late:
+            self.kernel.signal(signal.SIGKILL)
+
+    def ended(self, pid: int, status: int) -> bool:
+        """Take the wait status of a child that has ended; False when it is not the kernel."""
+        if not self.kernel or pid != self.kernel.pid:
+            return False
+        self._mourn(self.kernel.ended(status))
+        return True
+
+    def _enter(self, state: State, seconds: float = 0.0) -> None:
+        self.state = state
+        self._deadline = time.monotonic() + seconds
+
+    def _start(self, request: Request) -> None:
+        self._asked = request
+        self._generation += 1
+        self._tidy()
+        kernel = Kernel(self._directory, self._generation)
+        content = request.content
+        try:
+            kernel.spawn(content["argv"], {**os.environ, **content["env"]}, content["cwd"], content["key"])
+        except (StartFailed, OSError, ValueError) as error:
+            self._enter(State.NONE)
+            self._answer({"status": "error", "evalue": f"the kernel cannot be started: {error}"})
+            return
+        self.kernel = kernel
+        self._enter(State.STARTING, content["deadline"])
+
+    def _mourn(self, death: Death) -> None:
+        state = self.state
+        self.kernel = None
+        self._enter(State.NONE)
+        if state is State.STARTING:
+            self._answer({"status": "error", "evalue": "the kernel ended while it started", **death.content()})
+        elif state is State.STOPPING and self._asked:
+            self._start(self._asked)
+        else:
+            self._publish("kernel_died", death.content())
+
+    def _answer(self, content: dict[str, Any]) -> None:
+        request, self._asked = self._asked, None
+        if request:
+            self._reply(request, content)

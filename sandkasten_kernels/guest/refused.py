@@ -1,0 +1,38 @@
+"""Why a request about files is not done: a name for the gateway, and words for its user."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import Any
+
+_NAMES = {
+    errno.ENOENT: ("FILE_NOT_FOUND", "there is no such file"),
+    errno.EISDIR: ("IS_DIRECTORY", "it is a directory"),
+    errno.ENOTDIR: ("NOT_A_DIRECTORY", "it, or a part of its path, is not a directory"),
+    errno.ENXIO: ("NOT_A_FILE", "it is no regular file"),
+    errno.EXDEV: ("OUTSIDE", "a link leads out of the workspace, or is an absolute one"),
+    errno.ELOOP: ("OUTSIDE", "it has too many links"),
+    errno.ENOSPC: ("NO_SPACE", "there is no space left"),
+    errno.EDQUOT: ("NO_SPACE", "the quota is used up"),
+    errno.EFBIG: ("NO_SPACE", "it is too large"),
+    errno.ENOTEMPTY: ("FAILED", "the directory is not empty"),
+}
+
+
+class Refused(Exception):
+    """A request that is answered with an error."""
+
+    def __init__(self, name: str, words: str) -> None:
+        super().__init__(words)
+        self.name = name
+
+    @classmethod
+    def by_system(cls, error: OSError) -> Refused:
+        """Return what an error of the system's means to the gateway."""
+        number = error.errno or 0
+        return cls(*_NAMES.get(number, ("FAILED", os.strerror(number))))
+
+    def content(self) -> dict[str, Any]:
+        """Return the content of the reply."""
+        return {"status": "error", "ename": self.name, "evalue": str(self)}
