@@ -27,8 +27,10 @@ CHANNELS = frozenset({"shell", "control", "stdin"})
 MAX_BUFFERS = 4096
 PROTOCOL_VERSION = "5.3"
 MAX_STREAM_BYTES = 512 * 1024
-_STDERR = re.compile(r'"name"\s*:\s*"stderr"')
-_TEXT = re.compile(r'"text"\s*:\s*"')
+LONGEST_ESCAPE = 6
+_STDERR = re.compile(rb'"name"\s*:\s*"stderr"')
+_TEXT = re.compile(rb'"text"\s*:\s*"')
+_HIGH_SURROGATE = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}")
 
 
 class MalformedFrame(ValueError):
@@ -127,31 +129,70 @@ def _bounded(parts: list[bytes]) -> list[bytes]:
 def split_stream(parts: Parts) -> Iterator[Parts]:
     """Yield a ``stream`` message as several of at most `MAX_STREAM_BYTES` of text, and a smaller one as it is.
 
-    A popular client library closes its socket at a frame of 1 MiB. Only the text is read, as one string: the content
-    is from a sandbox, and whatever else it has is left behind.
+    A popular client library closes its socket at a frame of 1 MiB. Only the text is read, a piece at a time, so that a
+    long one takes no multiple of its size: the content is from a sandbox, and whatever else it has is left behind.
     """
-    if len(parts[3]) <= MAX_STREAM_BYTES:
-        yield parts
-        return
-    content = parts[3].decode("utf-8", "replace")
+    content = parts[3]
+    found = _TEXT.search(content[:64]) if len(content) > MAX_STREAM_BYTES else None
+    position = found.end() if found else len(content)
     name = "stderr" if _STDERR.search(content[:64]) or _STDERR.search(content[-64:]) else "stdout"
-    start = _TEXT.search(content[:64])
-    try:
-        text, _ = json.JSONDecoder().raw_decode(content, start.end() - 1) if start else ("", 0)
-    except ValueError:
-        text = ""
+    metadata, any_text = parts[2], False
+    while position < len(content):
+        end = _cut(content, position, position + MAX_STREAM_BYTES)
+        window = content[position:end]
+        quotes = window.count(b'"')
+        if end < len(content) and quotes == window.count(b'\\"') and b'\\\\"' not in window:  # it is text throughout
+            yield [*parts[:2], metadata, b'{"name": "%s", "text": "%s"}' % (name.encode(), window)]
+            metadata, any_text, position = EMPTY, True, end
+            continue
+        literal = window.decode("utf-8", "replace")
+        try:
+            text, read = json.JSONDecoder().raw_decode(f'"{literal}"')
+        except ValueError:
+            if any_text:
+                words = {"name": "stderr", "text": "What was printed behind this cannot be read as text.\n"}
+                yield [*parts[:2], EMPTY, _compact_json(words)]
+            break
+        for piece in _pieces(text):
+            yield [*parts[:2], metadata, _compact_json({"name": name, "text": piece})]
+            metadata, any_text = EMPTY, True
+        if read < len(literal) + 2:
+            break
+        position = end
+    if not any_text:
+        yield parts
+
+
+def _cut(content: bytes, begin: int, end: int) -> int:
+    """Return ``end``, or a little before, where the text of a JSON string can be cut: in no escape and no character."""
+    if end >= len(content):
+        return len(content)
+    for _ in range(3):  # a character has at most as many bytes behind its first
+        end -= content[end] & 0xC0 == 0x80
+    backslash = content.rfind(b"\\", end - LONGEST_ESCAPE + 1, end)
+    if backslash >= begin and _is_escape(content[begin : backslash + 1]):
+        end = backslash
+    before = end - LONGEST_ESCAPE
+    if _HIGH_SURROGATE.fullmatch(content, before, end) and _is_escape(content[begin : before + 1]):
+        end = before
+    return end
+
+
+def _is_escape(text: bytes) -> bool:
+    """Return whether the backslash at the end of a text begins an escape, or is the second one of ``\\\\``."""
+    return (len(text) - len(text.rstrip(b"\\"))) % 2 == 1
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """Yield a text in pieces of at most `MAX_STREAM_BYTES`."""
     encoded = memoryview(text.encode("utf-8", "surrogatepass"))
-    metadata = parts[2]
     begin = 0
     while begin < len(encoded):
         end = min(begin + MAX_STREAM_BYTES, len(encoded))
         while end < len(encoded) and encoded[end] & 0xC0 == 0x80:
             end -= 1
-        piece = {"name": name, "text": str(encoded[begin:end], "utf-8", "surrogatepass")}
-        yield [*parts[:2], metadata, _compact_json(piece)]
-        metadata, begin = EMPTY, end
-    if not encoded:
-        yield parts
+        yield str(encoded[begin:end], "utf-8", "surrogatepass")
+        begin = end
 
 
 def _compact_json(value: Any) -> bytes:

@@ -6,12 +6,14 @@ import contextlib
 import itertools
 import json
 import struct
+import unittest.mock
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sandkasten_kernels import relay
 from sandkasten_kernels.relay import (
     CHANNELS,
     MalformedFrame,
@@ -147,6 +149,32 @@ def test_the_pieces_of_a_stream_are_small_and_make_up_the_whole(text: str, times
     assert {json.loads(piece[3])["name"] for piece in pieces} == {"stdout"}
     if len(pieces) > 1:
         assert max(len(piece.encode("utf-8", "surrogatepass")) for piece in texts) <= 512 * 1024
+
+
+@given(
+    st.text(st.sampled_from('\\"n/u\n\u00e9\u20ac\U0001f600\ud83d\ude00\x00'), min_size=20, max_size=200),
+    st.booleans(),
+    st.integers(min_value=20, max_value=40),
+)
+def test_wherever_a_stream_is_cut_no_escape_and_no_character_is_torn(text: str, escaped: bool, limit: int) -> None:
+    try:
+        content = json.dumps({"name": "stderr", "text": text}, ensure_ascii=escaped).encode()
+    except UnicodeEncodeError:
+        content = json.dumps({"name": "stderr", "text": text}).encode()
+    text = json.loads(content)["text"]  # two surrogates that make a pair are one character now
+    with unittest.mock.patch.object(relay, "MAX_STREAM_BYTES", limit):
+        pieces = [json.loads(piece[3]) for piece in split_stream([b"{}", b"{}", b"{}", content])]
+    assert "".join(piece["text"] for piece in pieces) == text
+    assert {piece["name"] for piece in pieces} == {"stderr"}
+
+
+def test_what_is_no_text_in_a_stream_is_told_and_ends_it() -> None:
+    good = b'{"name": "stdout", "text": "' + b"y" * 600_000
+    texts = [json.loads(piece[3])["text"] for piece in split_stream([b"{}", b"{}", b"{}", good + b'\\x more"}'])]
+    assert texts[-1] == "What was printed behind this cannot be read as text.\n"
+    continued = [b"{}", b"{}", b"{}", good + b"\x80" * 2_000_000 + b'"}']
+    texts = [json.loads(piece[3].decode(errors="replace"))["text"] for piece in split_stream(continued)]
+    assert sum(map(len, texts)) == 2_600_000
 
 
 def test_what_else_a_large_stream_carries_is_not_multiplied() -> None:

@@ -93,6 +93,7 @@ def application(services: Services, *, idle_seconds: float) -> Application:
         routes,
         web=services.web,
         idle_seconds=idle_seconds,
+        is_known=services.authenticator.caller,
         default_handler_class=NotFound,
         default_handler_args=arguments,
         log_function=log_request,
