@@ -152,6 +152,15 @@ class Kernel:
             raise SandboxFailed(f"kernel {self.spec.name} could not be prepared for its owner: {error}") from error
         return None
 
+    def tell_owned(self) -> None:
+        """Let the guest remember that the kernel has an owner; no-op for one that cannot be told any more."""
+        process = self._life.process
+        process.owned = True
+        try:
+            process.leave_note()
+        except LinkError as error:
+            self._log.info("%r cannot be told that it has an owner: %s", self, error)
+
     async def send(self, client: Client, channel: str, parts: Parts) -> None:
         """Send a client's message; while the kernel starts it waits.
 

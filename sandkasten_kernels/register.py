@@ -34,7 +34,10 @@ NO_REGISTER: Register = _NoRegister()
 
 
 class StoredRegister:
-    """A register in the store. What cannot be written there is logged: such a kernel is not found again."""
+    """A register in the store. What cannot be written there is logged: such a kernel is not found again.
+
+    One that cannot be forgotten is told that it has an owner, so that a later process does not give it to another.
+    """
 
     def __init__(self, store: Store, log: logging.Logger) -> None:
         self._store = store
@@ -57,4 +60,5 @@ class StoredRegister:
             self._store.disconnect(kernel.id)
             self._kept.discard(kernel.id)
         except StoreFailed as error:
-            self._log.warning("a warm kernel that is claimed is still stored as warm: %s", error)
+            self._log.warning("a kernel that is not warm any more is still stored as warm: %s", error)
+            kernel.tell_owned()

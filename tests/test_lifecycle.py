@@ -49,6 +49,17 @@ async def test_sigterm_in_the_middle_of_everything_leaves_nothing(tmp_path: Path
     assert "Traceback" not in running.log.read_text()
 
 
+async def test_what_somebody_put_beside_the_doors_of_sandboxes_stays_and_is_told(tmp_path: Path) -> None:
+    with Gateway(tmp_path, "pool: {enabled: false}\n") as running:
+        running.stop()
+        stray = running.data_dir / "run" / "stray"
+        stray.touch()
+        running.start()
+        assert "run/stray is no directory of a sandbox and stays" in running.log.read_text()
+        stray.unlink()
+    running.assert_nothing_left()
+
+
 async def test_the_token_survives_a_restart_and_a_new_one_counts_from_the_next(tmp_path: Path) -> None:
     with Gateway(tmp_path, "pool: {enabled: false}\n") as running:
         old = running.token

@@ -58,8 +58,11 @@ class Sweeper:
         for leftover in self._run_dir.iterdir():
             if leftover.name in left:
                 continue
-            (leftover / "hello.sock").unlink(missing_ok=True)
-            leftover.rmdir()
+            try:
+                (leftover / "hello.sock").unlink(missing_ok=True)
+                leftover.rmdir()
+            except OSError as error:
+                self._log.warning("%s is no directory of a sandbox and stays: %s", leftover, error.strerror)
         return len(found)
 
     def discard(self, created: asyncio.Future[str], name: str, door: Door) -> None:
