@@ -151,9 +151,7 @@ class BlockingWire:
     @property
     def http(self) -> httpx.Client:
         client = self._clients.get(os.getpid())
-        if (
-            client is None
-        ):  # the other one's connections are those of the process that forked: answers would be mixed up
+        if client is None:  # those of the process that forked would mix up its answers with ours
             client = self._clients.setdefault(os.getpid(), self._client())
         return client
 
