@@ -13,8 +13,10 @@ import hypothesis
 import pytest
 
 from .box import Box, new_box
+from .command_shell import Shell
 from .gateway import Gateway
 from .kernel_client import Api
+from .settings_client import Settings, configured, settings_of
 
 hypothesis.settings.register_profile(  # a busy machine is no failure
     "here", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
@@ -82,3 +84,27 @@ async def box(api: Api) -> AsyncIterator[Box]:
 def folder(tmp_path: Path) -> Path:
     """An empty directory of the test's own."""
     return tmp_path
+
+
+@pytest.fixture
+def shell(
+    gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Shell:
+    """Run commands in this process, as the user of the shared gateway."""
+    monkeypatch.setenv("SANDKASTEN_DATA_DIR", str(gateway.data_dir))
+    monkeypatch.chdir(tmp_path)
+    return Shell(capfd)
+
+
+@pytest.fixture(scope="module")
+def own_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway with a file of settings that the tests of a module change."""
+    with configured(tmp_path_factory.mktemp("settings")) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+async def settings(own_gateway: Gateway) -> AsyncIterator[Settings]:
+    """The settings of that gateway, which are as before when the test is done."""
+    async with settings_of(own_gateway) as found:
+        yield found

@@ -30,15 +30,6 @@ from .gateway import Gateway
 pytestmark = pytest.mark.docker
 
 
-@pytest.fixture
-def shell(
-    gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Shell:
-    monkeypatch.setenv("SANDKASTEN_DATA_DIR", str(gateway.data_dir))
-    monkeypatch.chdir(tmp_path)
-    return Shell(capfd)
-
-
 @pytest.fixture(scope="module")
 def session(gateway: Gateway) -> Iterator[SyncSession]:
     client = SyncSandboxClient(base_url=gateway.url, api_key=gateway.token)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +18,10 @@ from sandkasten_kernels.live_settings import APPLIES
 from sandkasten_kernels.paths import asset_dir
 from sandkasten_kernels.settings import Settings as Given
 
-from .gateway import Gateway
 from .kernel_client import PATIENCE_SECONDS, Api
-from .settings_client import CONFIG, KEY, Settings, configured, settings_of
+from .settings_client import CONFIG, KEY, Settings
 
 docker = pytest.mark.docker
-
-
-@pytest.fixture(scope="module")
-def own_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    with configured(tmp_path_factory.mktemp("settings")) as gateway:
-        yield gateway
-
-
-@pytest.fixture
-async def settings(own_gateway: Gateway) -> AsyncIterator[Settings]:
-    async with settings_of(own_gateway) as found:
-        yield found
 
 
 async def until_pool(api: Api, **figures: int) -> None:

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,19 +29,7 @@ from sandkasten_kernels.settings_file import MAX_BYTES, SettingsFile
 
 from .gateway import Gateway
 from .kernel_client import Api
-from .settings_client import CONFIG, KEY, Settings, configured, settings_of
-
-
-@pytest.fixture(scope="module")
-def own_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    with configured(tmp_path_factory.mktemp("settings")) as gateway:
-        yield gateway
-
-
-@pytest.fixture
-async def settings(own_gateway: Gateway) -> AsyncIterator[Settings]:
-    async with settings_of(own_gateway) as found:
-        yield found
+from .settings_client import CONFIG, KEY, Settings
 
 
 @pytest.mark.docker
