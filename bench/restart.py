@@ -13,10 +13,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.gateway import Gateway
-
-from .report import machine, percentile, write
-from .sessions import Client
+from bench.report import machine, percentile, write
+from bench.sessions import Client
+from tests.support.gateway_process import Gateway
 
 BEGIN, END = "<!-- restart: begin -->", "<!-- restart: end -->"
 MARK = "3000"

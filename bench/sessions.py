@@ -17,9 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.gateway import Gateway
-
-from .report import machine, percentile, write
+from bench.report import machine, percentile, write
+from tests.support.gateway_process import Gateway
 
 BEGIN, END = "<!-- sessions: begin -->", "<!-- sessions: end -->"
 MARKS = {

@@ -30,7 +30,7 @@ from typing import Any
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
-from .report import machine, percentile, write
+from bench.report import machine, percentile, write
 
 PEER, PEER_VERSION = "jupyter_kernel_gateway", "3.0.1"
 V1 = "v1.kernel.websocket.jupyter.org"

@@ -1,6 +1,6 @@
 """``python -m sandkasten_kernels``."""
 
-from .cli import main
+from .cli.commands import main
 
 if __name__ == "__main__":
     main()

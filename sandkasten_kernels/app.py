@@ -17,24 +17,24 @@ from traitlets.config import Application
 from traitlets.config.loader import ArgumentError
 
 from . import __version__
-from .checks import find_kernelspecs
-from .cli import CLIENT_COMMANDS, one_line_errors
-from .config import Defaults, Limits, WorkspaceSettings
-from .datadir import DataDir, default_data_dir
+from .cli.commands import CLIENT_COMMANDS, one_line_errors
+from .cli.stop import StopApp
+from .config.address import parse_listen
+from .config.environment import CONFIG_VARIABLE, environment_settings
+from .config.file import NAME, SettingsFile
+from .config.keys import Sections
+from .config.settings import Settings, command_line_settings, file_settings
+from .config.traits import Defaults, Limits, WorkspaceSettings
 from .engines import Engine, SandboxSpec
 from .engines.registry import find_engine
-from .environment import CONFIG_VARIABLE, environment_settings
 from .errors import ConfigError
-from .gateway import Gateway
-from .kernelspec import Kernelspecs
-from .keys import Sections
-from .launcher import sandbox_spec
-from .listen import parse_listen
-from .own_images import OwnImages
-from .pool import Pool
-from .settings import Settings, command_line_settings, file_settings
-from .settings_file import NAME, SettingsFile
-from .stop_app import StopApp
+from .gateway.checks import find_kernelspecs
+from .gateway.data_dir import DataDir, default_data_dir
+from .gateway.gateway import Gateway
+from .images.custom import OwnImages
+from .kernelspecs.kernelspec import Kernelspecs
+from .pool.launcher import sandbox_spec
+from .pool.pool import Pool
 
 __all__ = ["SandkastenApp", "main"]
 
@@ -138,14 +138,14 @@ class SandkastenApp(Application):
         "debug": ({"SandkastenApp": {"log_level": logging.DEBUG}}, "Log all there is to know."),
     }
     subcommands: dict[str, Any] = {
-        "doctor": ("sandkasten_kernels.doctor_app.DoctorApp", "Check this machine and the configuration."),
-        "images": ("sandkasten_kernels.images_app.ImagesApp", "Build the images of the sandboxes."),
+        "doctor": ("sandkasten_kernels.cli.doctor.DoctorApp", "Check this machine and the configuration."),
+        "images": ("sandkasten_kernels.cli.images.ImagesApp", "Build the images of the sandboxes."),
         "config": (
-            "sandkasten_kernels.config_app.ConfigApp",
+            "sandkasten_kernels.cli.config.ConfigApp",
             "Check the configuration, or show it with the source of each value.",
         ),
         "stop": (StopApp, "Stop the gateway; with --all, end every sandbox."),
-        "token": ("sandkasten_kernels.token_app.TokenApp", "Print the token, or make a new one."),
+        "token": ("sandkasten_kernels.cli.token.TokenApp", "Print the token, or make a new one."),
         **CLIENT_COMMANDS,
     }
 

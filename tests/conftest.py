@@ -12,11 +12,11 @@ import docker
 import hypothesis
 import pytest
 
-from .box import Box, new_box
-from .command_shell import Shell
-from .gateway import Gateway
-from .kernel_client import Api
-from .settings_client import Settings, configured, settings_of
+from tests.support.box import Box, new_box
+from tests.support.command_shell import Shell
+from tests.support.gateway_process import Gateway
+from tests.support.kernel_client import Api
+from tests.support.settings_client import Settings, configured, settings_of
 
 hypothesis.settings.register_profile(  # a busy machine is no failure
     "here", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]

@@ -20,7 +20,7 @@ import pytest
 
 pytestmark = pytest.mark.alone
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "sandkasten_kernels"
 DATA = ("images", "kernelspecs", "static")
 

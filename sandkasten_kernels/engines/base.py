@@ -20,11 +20,11 @@ from typing import Any
 
 from traitlets.config import LoggingConfigurable
 
-from ..channel import SocketDirectory
 from ..errors import InvalidRequest, InvalidWorkspace, SandboxFailed
-from ..zmtp import Room
-from .door import Arrival
-from .usage import CgroupReader, Usage
+from ..protocol.sockets import SocketDirectory
+from ..protocol.zmtp import Room
+from .host.cgroups import CgroupReader, Usage
+from .host.door import Arrival
 
 __all__ = ["Engine", "LeftSandbox", "Sandbox", "SandboxSpec", "StoredWorkspace"]
 

@@ -15,22 +15,22 @@ from urllib.parse import unquote_plus
 
 from tornado.web import HTTPError, RequestHandler
 
-from ..auth import OWNER, XSRF_HEADER, Authenticator
-from ..config import Limits
+from ..config.editor import SettingsEditor
+from ..config.traits import Limits
 from ..errors import ForeignPage, InvalidRequest, SandkastenError, TooLarge, Unauthorized
-from ..event_log import EventLog
-from ..executions import Executions
-from ..kernelspec import Kernelspecs
-from ..metrics import Metrics
-from ..notebooks import NotebookSessions
-from ..pool import Pool
-from ..sessions import Sessions
-from ..settings_editor import SettingsEditor
-from ..status_feed import StatusFeed
-from ..web import Web
-from ..workspace_files import WorkspaceFiles
-from ..workspaces import Workspaces
+from ..kernelspecs.kernelspec import Kernelspecs
+from ..pool.pool import Pool
+from ..sessions.executions import Executions
+from ..sessions.notebooks import NotebookSessions
+from ..sessions.sessions import Sessions
+from ..sessions.workspace_files import WorkspaceFiles
+from ..status.feed import StatusFeed
+from ..telemetry.events import EventLog
+from ..telemetry.metrics import Metrics
+from ..workspaces.workspaces import Workspaces
+from .auth import OWNER, XSRF_HEADER, Authenticator
 from .bodies import MAX_BODY_BYTES, is_oversized
+from .origins import Web
 
 __all__ = ["Handler", "Health", "NotFound", "Services", "log_request"]
 

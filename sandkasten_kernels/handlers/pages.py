@@ -8,9 +8,9 @@ import re
 
 from tornado.web import HTTPError
 
-from ..auth import SIGNED_IN_SECONDS
 from ..errors import ForeignPage, SandkastenError, Unauthorized
 from ..paths import asset_dir
+from .auth import SIGNED_IN_SECONDS
 from .base import Handler
 
 __all__ = ["Page", "SessionPage", "SettingsPage", "SignIn", "SignOut", "StaticFile", "StatusPage"]

@@ -7,11 +7,8 @@ from typing import Any
 
 from tornado.web import Application
 
-from . import v1, v1_control, v1_downloads, v1_events, v1_files, v1_settings, v1_status, v1_watch, v1_workspaces
-from .base import Handler, Health, NotFound, Services, log_request
-from .bodies import BoundedApplication
-from .channels import Channels
-from .kernels import (
+from .api.channels import Channels
+from .api.kernels import (
     Kernel,
     KernelInterrupt,
     KernelRestart,
@@ -22,10 +19,21 @@ from .kernels import (
     Status,
     Version,
 )
-from .me import Me
+from .api.me import Me
+from .api.sessions import NotebookSession, NotebookSessions
+from .base import Handler, Health, NotFound, Services, log_request
+from .bodies import BoundedApplication
 from .metrics import Metrics
-from .notebooks import NotebookSession, NotebookSessions
 from .pages import SessionPage, SettingsPage, SignIn, SignOut, StaticFile, StatusPage
+from .v1 import control as v1_control
+from .v1 import downloads as v1_downloads
+from .v1 import events as v1_events
+from .v1 import files as v1_files
+from .v1 import sessions as v1
+from .v1 import settings as v1_settings
+from .v1 import status as v1_status
+from .v1 import watch as v1_watch
+from .v1 import workspaces as v1_workspaces
 
 __all__ = ["application"]
 

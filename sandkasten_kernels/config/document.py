@@ -1,0 +1,153 @@
+"""A YAML file as plain data with line numbers, without what a configuration does not need of YAML."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..errors import ConfigError
+
+__all__ = ["Document", "composed", "plain_value", "shown"]
+
+
+def shown(name: str) -> str:
+    """Return a key as it may stand in a message: in quotes and shortened unless it is a plain word."""
+    return name if re.fullmatch(r"[\w.-]{1,60}", name) else repr(name[:60])
+
+
+def plain_value(text: str) -> Any:
+    """Return the plain data that `text` is in YAML. Raises `ValueError`, which says why without the text."""
+    try:
+        return Document("").load(text)
+    except yaml.MarkedYAMLError as error:
+        raise ValueError(error.problem or error.context) from error
+    except yaml.YAMLError as error:
+        raise ValueError("not a text in UTF-8") from error
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def composed(text: str) -> yaml.Node | None:
+    """Return the tree of a text, whose nodes know where they stand; None for nothing. Raises what YAML raises."""
+    root: yaml.Node | None = _Loader(text).get_single_node()
+    return root
+
+
+@dataclass
+class Document:
+    """A mapping read from `file`; `lines` has the line of each key and list item by its path."""
+
+    file: str
+    data: dict[str, Any] = field(default_factory=dict)
+    lines: dict[tuple[str, ...], int] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: Path) -> Document:
+        """Read a YAML file whose root is a mapping or nothing.
+
+        Raises `ConfigError` for a file that cannot be read, malformed YAML, a key that is given twice or
+        is not text, and for anchors, aliases, tags and several documents. No message contains a value.
+        """
+        try:
+            return cls.parse(path, path.read_bytes())
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+
+    @classmethod
+    def parse(cls, path: Path, text: bytes | str) -> Document:
+        """Return what stands in ``text``, which is or will be that of a file. Raises as `read`."""
+        document = cls(str(path))
+        try:
+            data = document.load(text)
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            line = mark.line + 1 if mark is not None else 0
+            problem = str(error.problem or error.context)
+            place = f"{path}:{line}" if line else str(path)
+            raise ConfigError(f"{place}: {problem}", problem=problem, line=line) from error
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{path}: not a text file in UTF-8", problem="not a text file in UTF-8") from error
+        except RecursionError:
+            raise ConfigError(f"{path}: nested too deeply", problem="nested too deeply") from None
+        if isinstance(data, dict):
+            document.data = data
+        elif data is not None:
+            start = document.lines[()]
+            problem = "expected keys and values, as in `session_ttl_seconds: 1800`"
+            raise ConfigError(f"{path}:{start}: {problem}", problem=problem, line=start)
+        return document
+
+    @property
+    def base(self) -> Path:
+        """The directory that a relative path in the file counts from: the file's own."""
+        return Path(self.file).parent
+
+    def place(self, path: tuple[str, ...]) -> str:
+        """Return file and line of what stands at `path`."""
+        return f"{self.file}:{self.line(path)}"
+
+    def line(self, path: tuple[str, ...]) -> int:
+        """Return the line of what stands at `path`, or of what it would stand in."""
+        while path and path not in self.lines:
+            path = path[:-1]
+        return self.lines.get(path, 1)
+
+    def error(self, path: tuple[str, ...], problem: str) -> ConfigError:
+        """Return the error for what stands at `path`, with its line."""
+        words = f"{self.place(path)}: {'.'.join(map(shown, path))}: {problem}"
+        return ConfigError(words, path=path, problem=problem, line=self.line(path))
+
+    def load(self, text: bytes | str) -> Any:
+        """Return the plain data of a text and note the lines; raises what YAML raises."""
+        loader = _Loader(text)
+        root = loader.get_single_node()
+        return None if root is None else self._plain(loader, root, ())
+
+    def _plain(self, loader: _Loader, node: yaml.Node, path: tuple[str, ...]) -> Any:
+        """Return the data of `node` and note the lines below it."""
+        self.lines.setdefault(path, _line(node))
+        if isinstance(node, yaml.SequenceNode):
+            return [self._plain(loader, item, (*path, str(index))) for index, item in enumerate(node.value)]
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(loader, node, path)
+        try:
+            return loader.construct_object(node)
+        except ValueError:  # looks like a number or a date and is none, as 2024-13-45 or 0b_
+            problem = "looks like a number or a date and is none; put text in quotes"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from None
+
+    def _mapping(self, loader: _Loader, node: yaml.MappingNode, path: tuple[str, ...]) -> dict[str, Any]:
+        data: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise yaml.MarkedYAMLError(problem="a key is one word", problem_mark=key_node.start_mark)
+            key = key_node.value
+            here = (*path, key)
+            if key_node.tag != "tag:yaml.org,2002:str":
+                problem = f"{'.'.join(map(shown, here))}: to YAML this key is not text; put it in quotes"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
+            if key in data:
+                problem = f"{'.'.join(map(shown, here))}: given twice, first on line {self.lines[here]}"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
+            self.lines[here] = _line(key_node)
+            data[key] = self._plain(loader, value_node, here)
+        return data
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses anchors, aliases and tags, so that what is read is a finite tree of plain values."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if getattr(event, "anchor", None) is not None or getattr(event, "tag", None) is not None:
+            problem = "anchors, aliases and tags (&, *, !) have no use here; put text in quotes"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+        return super().compose_node(parent, index)
+
+
+def _line(node: yaml.Node) -> int:
+    return node.start_mark.line + 1

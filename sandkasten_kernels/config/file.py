@@ -1,0 +1,152 @@
+"""The configuration file as a page saves it: whole or not at all, with one backup, never over another's work."""
+
+from __future__ import annotations
+
+import hmac
+import os
+import secrets
+import shlex
+import stat
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from ..errors import SettingsChanged, SettingsReadOnly
+from .settings import Settings
+
+__all__ = ["MAX_BYTES", "NAME", "SettingsFile"]
+
+NAME = "settings.yaml"
+"""The file in ``data_dir`` that is read, and made by the page, where no other is named."""
+
+MAX_BYTES = 64 * 1024
+STALE_SECONDS = 60.0
+
+
+class SettingsFile:
+    """One file, which need not be there yet. What it is a link to is what is read and replaced.
+
+    Parameters
+    ----------
+    own: whether it is the one in ``data_dir``, because none was named.
+
+    Attributes
+    ----------
+    salt: is mixed into versions, so that they are good after a restart and cannot be made from a guessed text.
+    """
+
+    def __init__(self, path: Path, *, own: bool = False) -> None:
+        self.path = path.absolute()
+        self.own = own
+        self.salt = secrets.token_bytes(32)
+
+    @property
+    def option(self) -> str:
+        """The option, for a shell, by which a command of ours reads this file."""
+        return shlex.quote(f"--data-dir={self.path.parent}" if self.own else f"--config={self.path}")
+
+    def read(self) -> tuple[str, str]:
+        """Return the text, empty where there is no file, and its version, which changes whenever the text does.
+
+        The version tells nothing of the text, in which there may be a secret. Raises `SettingsReadOnly` for a file
+        that cannot be read or is no text of a configuration's size.
+        """
+        content = self._content()
+        try:
+            return content.decode(), self._version(content)
+        except UnicodeDecodeError:
+            raise SettingsReadOnly(f"{self.path} is not a text in UTF-8: mend it on the machine") from None
+
+    def why_read_only(self) -> str:
+        """Return why the file cannot be saved, in words; empty where it can be."""
+        target = self.path.resolve()
+        if not os.access(target.parent, os.W_OK | os.X_OK):
+            return f"the gateway may not write to {target.parent}"
+        if not target.exists():
+            return ""
+        if not target.is_file():
+            return f"{target} is no file"
+        if not target.stat().st_mode & 0o222 or not os.access(target, os.W_OK):
+            return f"{target} may not be written"
+        if os.path.ismount(target):
+            return f"{target} is a mount of its own, which cannot be replaced: mount its directory instead"
+        return ""
+
+    def check(self, version: str, seen: str) -> None:
+        """Raise `SettingsChanged` when somebody saw another version than the one that there is."""
+        if not hmac.compare_digest(version.encode(), seen.encode("utf-8", "replace")):
+            raise SettingsChanged("somebody else has saved the settings meanwhile: look at them before you save")
+
+    def check_own(self, settings: Settings) -> None:
+        """Raise `ConfigError` where the file in ``data_dir`` says where ``data_dir`` is."""
+        if self.own and settings.given("data_dir"):
+            problem = "this file lies in data_dir: say it with --data-dir or SANDKASTEN_DATA_DIR"
+            raise settings.error(("data_dir",), problem)
+
+    @property
+    def open_to_all(self) -> bool:
+        """Whether every user of the machine may read the file."""
+        return self.path.exists() and bool(self.path.stat().st_mode & stat.S_IROTH)
+
+    def save(self, text: str, version: str, *, private: bool = False) -> None:
+        """Replace the text that has this version, and keep the old one beside it as ``.bak``.
+
+        Owner and mode stay; a new file is its owner's alone, and so is any other with its backup when it is to be
+        ``private``. Raises `SettingsChanged` where the file has another version by now, `SettingsReadOnly` where it
+        cannot be written.
+        """
+        if problem := self.why_read_only():
+            raise SettingsReadOnly(f"the settings cannot be saved: {problem}")
+        target = self.path.resolve()
+        try:
+            old = self._content()
+            self.check(self._version(old), version)
+            like = target.stat() if target.exists() else None
+            if like is not None:
+                _replace(target.with_name(target.name + ".bak"), old, like, private=private)
+            _replace(target, text.encode(), like, private=private)
+        except OSError as error:
+            raise SettingsReadOnly(f"the settings cannot be saved: {target}: {error.strerror}") from error
+
+    def _content(self) -> bytes:
+        try:
+            with self.path.open("rb") as file:
+                content = file.read(MAX_BYTES + 1)
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise SettingsReadOnly(f"{self.path} cannot be read: {error.strerror}") from error
+        if len(content) > MAX_BYTES:
+            raise SettingsReadOnly(f"{self.path} is larger than {MAX_BYTES // 1024} KiB: edit it on the machine")
+        return content
+
+    def _version(self, content: bytes) -> str:
+        return hmac.new(self.salt, content, "sha256").hexdigest()
+
+
+def _replace(path: Path, content: bytes, like: os.stat_result | None, *, private: bool) -> None:
+    """Put a file whole into its place, with owner and mode of another; on the disk when this returns."""
+    prefix = f".{path.name}-"
+    for left in path.parent.glob(f"{prefix}*"):  # by a gateway that was killed in the midst of it
+        if left.lstat().st_mtime < time.time() - STALE_SECONDS:
+            left.unlink(missing_ok=True)
+    fd, draft = tempfile.mkstemp(dir=path.parent, prefix=prefix)
+    try:
+        with open(fd, "wb") as file:
+            if like is not None:
+                with suppress(PermissionError):  # the file was another user's, and we may write it as a group's member
+                    os.fchown(fd, like.st_uid, like.st_gid)
+                os.fchmod(fd, stat.S_IMODE(like.st_mode) & (0o600 if private else 0o7777))
+            file.write(content)
+            file.flush()
+            os.fsync(fd)
+        Path(draft).replace(path)
+    except BaseException:
+        Path(draft).unlink(missing_ok=True)
+        raise
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

@@ -1,0 +1,148 @@
+"""The keys of a configuration: which there are, what each is called elsewhere, and the nearest one to a wrong name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from traitlets import HasTraits, TraitType
+
+from ..errors import ConfigError
+from .validation import fault, in_words
+
+__all__ = ["Key", "KeyPath", "Keys", "MakeError", "Sections", "nearest"]
+
+Sections: TypeAlias = Mapping[str, type[HasTraits]]
+"""The sections by name and the class that each one sets; "" is the root."""
+
+KeyPath: TypeAlias = tuple[str, ...]
+"""A key, and perhaps what stands inside its value: ``("pool", "images", "python")``."""
+
+MakeError: TypeAlias = Callable[[KeyPath, str], ConfigError]
+"""Makes the error for what stands at a path: it knows the place, and says it."""
+
+PREFIX = "SANDKASTEN_"
+SHORT_SECTION = "defaults"
+
+
+@dataclass(frozen=True)
+class Key:
+    """One setting: its path, and the trait of the class that it sets."""
+
+    path: KeyPath
+    owner: type[HasTraits]
+    trait: TraitType[Any, Any]
+
+    @property
+    def name(self) -> str:
+        """The key as it is written with its section: ``pool.images``."""
+        return ".".join(self.path)
+
+    @property
+    def option(self) -> str:
+        """The command line option: ``--Pool.images``."""
+        return f"--{self.owner.__name__}.{self.path[-1]}"
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The environment variables that set it; of the section ``defaults`` the prefix may be left out."""
+        names = [self.path[1:], self.path] if self.path[0] == SHORT_SECTION and self.path[1:] else [self.path]
+        return tuple(PREFIX + "_".join(name).upper().replace(".", "_") for name in names)
+
+    def fault(self, value: Any) -> tuple[KeyPath, str] | None:
+        """Return where and why ``value`` is none for this key; None when it is one."""
+        found = fault(self.owner, self.trait, value)
+        return None if found is None else ((*self.path, *found[0]), found[1])
+
+    def default(self) -> Any:
+        """Return the value when nobody sets it."""
+        return getattr(self.owner.__new__(self.owner), self.path[-1])
+
+
+class Keys:
+    """The keys of ``sections``. Iterating gives them in the order in which the classes name them."""
+
+    def __init__(self, sections: Sections) -> None:
+        self.sections = sections
+        self._keys: dict[KeyPath, Key] = {}
+        for section, owner in sections.items():
+            for name, trait in _file_traits(owner).items():
+                path = (section, name) if section else (name,)
+                self._keys[path] = Key(path, owner, trait)
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self._keys.values())
+
+    def __getitem__(self, path: KeyPath) -> Key:
+        return self._keys[path]
+
+    def read(self, data: Mapping[str, Any], error: MakeError) -> Iterator[tuple[Key, Any]]:
+        """Yield each key that ``data`` sets, with its value; raise for an unknown key and a wrong value."""
+        for name, value in data.items():
+            if (name,) in self._keys:
+                yield self._checked((name,), value, error)
+            elif not name or name not in self.sections:
+                raise error((name,), f"unknown key{self.hint((name,))}")
+            elif isinstance(value, dict):
+                for inner, inner_value in value.items():
+                    if (name, inner) not in self._keys:
+                        raise error((name, inner), f"unknown key{self.hint((name, inner))}")
+                    yield self._checked((name, inner), inner_value, error)
+            elif value is not None:
+                known = ", ".join(sorted(self._names(name)))
+                raise error((name,), f"expected a mapping with some of {known}, got {in_words(value)}")
+
+    def hint(self, path: KeyPath) -> str:
+        """Return the end of a sentence: the nearest right key, of the same section first, else what is known."""
+        section = ".".join(path[:-1])
+        outer, _, inner = path[-1].partition(".")
+        if inner and outer and outer in self.sections:
+            return f"; write {inner} under {outer}:"
+        beside = self._names(section)
+        if not section:
+            beside += filter(None, self.sections)
+        if (match := nearest(path[-1], beside)) is not None:
+            return f"; did you mean {'.'.join((*path[:-1], match))}?"
+        elsewhere = {key.path[-1]: key.name for key in self if ".".join(key.path[:-1]) != section}
+        if (match := nearest(path[-1], elsewhere)) is not None:
+            return f"; did you mean {elsewhere[match]}?"
+        return f"; known: {', '.join(sorted(beside))}"
+
+    def option_hint(self, option: str) -> str:
+        """Return the end of a sentence: the nearest right option of the command line, if any."""
+        classes = self.sections.values()
+        options = [f"{cls.__name__}.{name}" for cls in classes for name in cls.class_traits(config=True)]
+        by_name = {known.partition(".")[2]: known for known in reversed(options)}
+        match = nearest(option, options) or by_name.get(nearest(option.rpartition(".")[2], by_name) or "")
+        return f"; did you mean --{match}?" if match is not None else ""
+
+    def _names(self, section: str) -> list[str]:
+        return [key.path[-1] for key in self if ".".join(key.path[:-1]) == section]
+
+    def _checked(self, path: KeyPath, value: Any, error: MakeError) -> tuple[Key, Any]:
+        key = self._keys[path]
+        if (found := key.fault(value)) is not None:
+            raise error(*found)
+        return key, value
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the one of ``known`` that ``name`` is most likely meant to be; None when none is near."""
+    folded = {other.casefold().replace("-", "_"): other for other in known}
+    matches = difflib.get_close_matches(name.casefold().replace("-", "_"), folded, n=1, cutoff=0.7)
+    return folded[matches[0]] if matches else None
+
+
+def _file_traits(owner: type[HasTraits]) -> dict[str, TraitType[Any, Any]]:
+    """Return the traits that are keys, as the class names them: ours, and of traitlets' own the one of use there."""
+    names = {name: None for parent in owner.__mro__ for name in vars(parent)}
+    traits = owner.class_traits(config=True)
+    return {
+        name: trait
+        for name in names
+        if (trait := traits.get(name)) is not None
+        and not trait.metadata.get("command_line_only")
+        and (name == "log_level" or not trait.this_class.__module__.startswith("traitlets."))
+    }

@@ -1,0 +1,137 @@
+"""Whether a value is what a trait takes, more strictly than traitlets, and in words for an operator."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+from traitlets import Bool, Dict, Enum, Float, HasTraits, Int, List, TraitError, TraitType, Unicode
+
+from ..errors import ConfigError
+
+__all__ = ["SECRETS", "Fault", "PositiveFloat", "expected", "fault", "in_words"]
+
+SECRETS = frozenset({"api_key"})
+LARGEST = 2**31 - 1
+
+Fault: TypeAlias = tuple[tuple[str, ...], str]
+"""Where inside a value, and a sentence on it."""
+
+
+@runtime_checkable
+class Searching(Protocol):
+    """A trait that knows where inside a value a fault is."""
+
+    def find_fault(self, value: Any) -> Fault | None:
+        """Return where inside `value` what is wrong; None if nothing is."""
+
+
+class PositiveFloat(Float[float, Any]):
+    """A finite number above 0."""
+
+    info_text = "a number above 0"
+
+    def validate(self, obj: Any, value: Any) -> Any:
+        value = super().validate(obj, value)
+        if not (value > 0 and math.isfinite(value)):
+            self.error(obj, value)
+        return value
+
+
+def fault(owner: type[HasTraits], trait: TraitType[Any, Any], value: Any) -> Fault | None:
+    """Return what keeps `value` from being one of `owner`'s `trait`; None if nothing does."""
+    bearer = owner.__new__(owner)  # carries the class's validators; never initialised, so nothing starts
+    if isinstance(trait, Searching):
+        return trait.find_fault(value)
+    found = _mismatch(bearer, trait, value)
+    if found is None:
+        try:
+            trait._validate(bearer, value)  # noqa: SLF001  the way to the class's own validators
+        except (TraitError, ConfigError) as error:
+            words = " ".join(str(error).split()).removeprefix(f"{trait.name}: ")
+            return (), "not a valid value" if trait.name in SECRETS else words
+        return None
+    inside, expected, got = found
+    if trait.name in SECRETS:
+        return inside, f"expected {expected} (what was given is not shown)"
+    hint = " (put it in quotes)" if expected == "text" and not isinstance(got, dict | list | None) else ""
+    return inside, f"expected {expected}, got {in_words(got)}{hint}"
+
+
+def _mismatch(bearer: HasTraits, trait: TraitType[Any, Any], value: Any) -> tuple[tuple[str, ...], str, Any] | None:
+    """Return path, expectation and value of the first part of `value` that `trait` does not take.
+
+    Stricter than traitlets: true is no number, and numbers fit 32 bits, so none is infinite.
+    """
+    if value is None and trait.allow_none:
+        return None
+    here: tuple[tuple[str, ...], str, Any] = ((), expected(trait), value)
+    inner: Iterable[tuple[str, Any, Any]] = ()
+    if isinstance(trait, Int | Float) and isinstance(value, int | float):
+        if isinstance(value, int) and value > LARGEST and trait.max is None:
+            return (), f"a number of at most {LARGEST}", value
+        if isinstance(value, bool) or not -LARGEST <= value <= LARGEST:  # not a number is in no range either
+            return here
+    elif isinstance(trait, Bool) and not isinstance(value, bool):
+        return here
+    elif isinstance(trait, List) and isinstance(value, list):
+        of_item = trait._trait  # noqa: SLF001  traitlets has no public name for the type of the elements
+        inner = ((str(index), of_item, item) for index, item in enumerate(value))
+    elif isinstance(trait, Dict) and isinstance(value, dict):
+        of_value = trait._value_trait  # noqa: SLF001
+        inner = ((str(key), of_value, item) for key, item in value.items())
+    for key, inner_trait, item in inner:
+        found = _mismatch(bearer, inner_trait, item) if isinstance(inner_trait, TraitType) else None
+        if found is not None:
+            return (key, *found[0]), found[1], found[2]
+    validate = getattr(trait, "validate", None)
+    try:
+        if validate is not None:
+            validate(bearer, value)
+    except TraitError:
+        return here
+    return None
+
+
+def expected(trait: TraitType[Any, Any]) -> str:
+    """Return what a trait takes, in words: ``a whole number of at least 1``."""
+    if isinstance(trait, PositiveFloat):
+        return PositiveFloat.info_text
+    if isinstance(trait, Int | Float):
+        kind = "a whole number" if isinstance(trait, Int) else "a number"
+        least, most = (None if bound is None or math.isinf(bound) else bound for bound in (trait.min, trait.max))
+        if least is not None and most is not None:
+            return f"{kind} from {least} to {most}"
+        return kind + (
+            f" of at least {least}" if least is not None else f" of at most {most}" if most is not None else ""
+        )
+    if isinstance(trait, Enum):
+        return " or ".join(str(value) for value in trait.values or ())
+    kinds: dict[type[TraitType[Any, Any]], str] = {
+        Bool: "true or false",
+        Unicode: "text",
+        List: "a list",
+        Dict: "a mapping of names to values",
+    }
+    return next((words for kind, words in kinds.items() if isinstance(trait, kind)), trait.info())
+
+
+def in_words(value: Any) -> str:
+    """Return `value` as it may stand in a message: one line, bounded."""
+    match value:
+        case None:
+            return "nothing"
+        case bool():
+            return "true" if value else "false"
+        case int() if abs(value) > 2**63:
+            return "a huge number"
+        case str():
+            return repr(value if len(value) <= 60 else value[:60] + "...")
+        case dict():
+            return "a mapping"
+        case list():
+            texts = [item for item in value if isinstance(item, str)]
+            return in_words(", ".join(texts)) if texts and len(texts) == len(value) else "a list"
+        case _:
+            return str(value)

@@ -1,0 +1,5 @@
+"""Sandboxes as Docker containers."""
+
+from .engine import DockerEngine
+
+__all__ = ["DockerEngine"]

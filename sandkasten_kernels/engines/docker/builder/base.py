@@ -1,0 +1,59 @@
+"""The image that all others are built from: one that is there, one from a registry, or one of our own making."""
+
+from __future__ import annotations
+
+import docker
+
+from ....images.bootstrap import ImageBuildError, bootstrap_base, bootstrap_tag
+from ....images.names import image_record
+from ....images.progress import Report, shortened
+
+__all__ = ["DEFAULT_BASE", "present_base", "resolve_base"]
+
+DEFAULT_BASE = "python:3.12-slim-bookworm"
+
+
+def present_base(client: docker.DockerClient, base: str | None = None) -> str | None:
+    """Return the name of the base image as far as it is in the engine; None when a build would have to fetch it."""
+    candidates = [base] if base is not None else [DEFAULT_BASE, _own_tag()]
+    return next((name for name in candidates if name and image_record(client, name)), None)
+
+
+def resolve_base(client: docker.DockerClient, base: str | None, report: Report) -> str:
+    """Return the name of an image that is there: the one asked for, the official one, or one that we made.
+
+    What is not there is pulled; where the official one cannot be, a base is made from packages. Raises
+    `ImageBuildError`.
+    """
+    if present := present_base(client, base):
+        return present
+    reference = base or DEFAULT_BASE
+    reason = _pull(client, reference, report)
+    if not reason:
+        return reference
+    if base is not None:
+        raise ImageBuildError(f"the base image {base} is not there and cannot be pulled: {reason}")
+    report(f"{DEFAULT_BASE} cannot be pulled ({shortened(reason, 160)})")
+    return bootstrap_base(client, report)
+
+
+def _own_tag() -> str | None:
+    try:
+        return bootstrap_tag()
+    except ImageBuildError:
+        return None
+
+
+def _pull(client: docker.DockerClient, reference: str, report: Report) -> str:
+    """Pull an image; return why it was not possible, or an empty string."""
+    report(f"pulling {reference}")
+    repository, tag = docker.utils.parse_repository_tag(reference)
+    try:
+        for event in client.api.pull(repository, tag=tag or "latest", stream=True, decode=True):
+            if "error" in event:
+                return str(event["error"])
+            if event.get("status") in {"Pull complete", "Already exists"}:
+                report(f"  layer {event.get('id', '')} {event['status'].lower()}")
+    except docker.errors.APIError as error:
+        return str(error.explanation or error)
+    return ""

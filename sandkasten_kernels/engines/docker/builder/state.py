@@ -1,0 +1,77 @@
+"""Which images there are, and whether they are what a build would make today."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import docker
+
+from ....guest import PROTOCOL
+from ....images.custom import OwnImage, standing_order
+from ....images.names import DIGEST_LABEL, PROTOCOL_LABEL, REPOSITORY, STANDARD, full_name, image_record
+from .base import present_base
+from .custom import own_digest
+from .images import standard_digest
+
+__all__ = ["ImageState", "Standing", "image_states"]
+
+
+class Standing(enum.Enum):
+    """How an image stands to what would be built."""
+
+    CURRENT = "up to date"
+    OUTDATED = "not up to date"
+    FOREIGN = "of another version's guest"
+    MISSING = "not built"
+
+
+@dataclass(frozen=True)
+class ImageState:
+    """One image: `size` in bytes and `created` (RFC 3339) are 0 and empty where it is missing."""
+
+    name: str
+    reference: str
+    standing: Standing
+    size: int = 0
+    created: str = ""
+
+
+def image_states(
+    client: docker.DockerClient,
+    own: Mapping[str, OwnImage],
+    *,
+    base: str | None = None,
+    repository: str = REPOSITORY,
+) -> list[ImageState]:
+    """Return the state of every image that the configuration knows, each after what it stands on; builds nothing.
+
+    `base` is what the images were to be built from, as in `build_images`. What stands on an image that is not up
+    to date is not so either.
+    """
+    states: dict[str, ImageState] = {}
+    root = present_base(client, base)
+    for name in standing_order({*STANDARD, *own}, own):
+        reference = full_name(name, repository)
+        record = image_record(client, reference)
+        if not record:
+            states[name] = ImageState(name, reference, Standing.MISSING)
+            continue
+        labels = record["Config"]["Labels"]
+        below = own[name].stands_on if name in own else "base" if name != "base" else None
+        if labels.get(PROTOCOL_LABEL) != str(PROTOCOL):
+            standing = Standing.FOREIGN
+        elif below is not None and states[below].standing is not Standing.CURRENT:
+            standing = Standing.OUTDATED
+        else:
+            wanted = (
+                own_digest(own[name], image_record(client, full_name(own[name].stands_on, repository))["Id"])
+                if name in own
+                else standard_digest(client, name, root, repository)
+                if root
+                else None
+            )
+            standing = Standing.CURRENT if labels.get(DIGEST_LABEL) == wanted else Standing.OUTDATED
+        states[name] = ImageState(name, reference, standing, record["Size"], record["Created"])
+    return list(states.values())

@@ -1,0 +1,101 @@
+"""The containers of one gateway, as its engine knows them: found, changed, asked and removed."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+from docker.errors import APIError, NotFound
+
+from ...errors import InvalidRequest
+from .autopsy import LOOK_BACK_SECONDS, how_it_ended, how_it_was_killed
+from .client import CALL_SECONDS, words
+from .connection import Connection
+from .spec import INSTANCE_LABEL
+
+__all__ = ["Containers", "container_name"]
+
+
+def container_name(sandbox: str) -> str:
+    """Return how the engine calls the container of a sandbox."""
+    return f"sandkasten-{sandbox}"
+
+
+class Containers:
+    """Asks the engine about containers, by id or name. Every method raises `EngineError`.
+
+    Parameters
+    ----------
+    instance: id of the gateway, which its containers carry in a label.
+    """
+
+    def __init__(self, connection: Connection, instance: str, log: logging.Logger) -> None:
+        self._connection = connection
+        self._instance = instance
+        self._log = log
+
+    async def found(self) -> list[dict[str, Any]]:
+        """Return the engine's list of this gateway's containers, those that have ended too."""
+        return await self._connection.run(self._found)
+
+    async def resize(self, container: str, cpu_limit: float | None, mem_limit_mb: int | None) -> None:
+        """Change the limits of a container; None leaves one as it is. Raises `InvalidRequest` for what it refuses."""
+        changes: dict[str, int] = {}
+        if cpu_limit is not None:
+            changes |= {"NanoCpus": int(cpu_limit * 1e9)}
+        if mem_limit_mb is not None:
+            changes |= {"Memory": mem_limit_mb * 2**20, "MemorySwap": mem_limit_mb * 2**20}
+        await self._connection.run(self._update, container, changes)
+
+    async def how_ended(self, container: str) -> str:
+        """Return in words why a container has ended, as far as the engine knows."""
+        return await self._connection.run(self._how_ended, container)
+
+    async def stats(self, container: str) -> dict[str, int]:
+        """Return what a container uses, as `Engine.stats` does."""
+        found = await self._connection.run(self._connection.api.stats, container, stream=False, one_shot=True)
+        return {
+            "memory_bytes": found["memory_stats"].get("usage", 0),
+            "memory_limit": found["memory_stats"].get("limit", 0),
+            "cpu_usage_usec": found["cpu_stats"]["cpu_usage"].get("total_usage", 0) // 1000,
+            "pids": found["pids_stats"].get("current", 0),
+        }
+
+    async def remove(self, container: str) -> None:
+        """Return when a container is gone, or going; no-op when it is."""
+        await self._connection.run(self._remove, container)
+
+    def _found(self) -> list[dict[str, Any]]:
+        filters = {"label": f"{INSTANCE_LABEL}={self._instance}"}
+        found: list[dict[str, Any]] = self._connection.api.containers(all=True, filters=filters)
+        return found
+
+    def _update(self, container: str, changes: dict[str, int]) -> None:
+        """Change a container's resources; docker-py has no ``NanoCpus`` for it."""
+        api = self._connection.api
+        url = api._url("/containers/{0}/update", container)  # noqa: SLF001
+        try:
+            api._raise_for_status(api._post_json(url, data=changes))  # noqa: SLF001
+        except APIError as error:
+            if error.status_code != 400:
+                raise
+            raise InvalidRequest(f"cpu_limit, mem_limit_mb: the engine refused: {words(error)}") from error
+
+    def _how_ended(self, container: str) -> str:
+        api, now = self._connection.api, time.time()
+        times = {"since": f"{now - LOOK_BACK_SECONDS:.9f}", "until": f"{now:.9f}"}
+        filters = {"container": container, "event": "kill"}
+        if killed := how_it_was_killed(api.events(**times, filters=filters, decode=True)):
+            return killed
+        api.wait(container, timeout=CALL_SECONDS)  # its process has ended a moment before the engine knows
+        return how_it_ended(api.inspect_container(container))
+
+    def _remove(self, container: str) -> None:
+        try:
+            self._connection.api.remove_container(container, force=True, v=True)
+        except NotFound:
+            self._log.debug("container %s is gone already", container)
+        except APIError as error:
+            if "already in progress" not in words(error):
+                raise

@@ -1,0 +1,255 @@
+"""Sandboxes as Docker containers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import uuid
+from pathlib import Path
+from typing import Any
+
+from ...config.traits import Limits, WorkspaceSettings
+from ...errors import EngineError, SandboxFailed
+from ...guest import PROTOCOL
+from ...images.names import PROTOCOL_LABEL, build_command, full_name, image_record
+from ...paths import asset_dir
+from ..base import Engine, LeftSandbox, Sandbox, SandboxSpec, StoredWorkspace
+from ..host.door import Door
+from ..host.firewall import network_name
+from .arrival import arrived
+from .client import CALL_SECONDS, connect
+from .connection import Connection
+from .containers import Containers, container_name
+from .host import Host
+from .returning import returned
+from .rules_keeper import RulesKeeper
+from .spec import HELPER_LABEL, container_config
+from .sweeper import Sweeper
+from .volumes import Volumes, private_name
+
+__all__ = ["DockerEngine", "connect"]
+
+
+class DockerEngine(Engine):
+    """Runs each sandbox as a container with every lock that `container_config` names."""
+
+    can_adopt = True
+
+    def __init__(self, *, instance: str, run_dir: Path, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.instance = instance
+        self.run_dir = run_dir
+        self._connection = Connection()
+        self._containers = Containers(self._connection, instance, self.log)
+        self._sweeper = Sweeper(self._containers, run_dir, self.log)
+        self._seccomp = (asset_dir("images") / "seccomp.json").read_text()
+        self._host: Host | None = None
+        self._rules: RulesKeeper | None = None
+        self._volumes: Volumes | None = None
+        self._private = WorkspaceSettings(parent=self.parent)
+        self._image_mb = Limits(parent=self.parent).workspace_mb if self._private.disk == "image" else 0
+        self._creating: set[asyncio.Future[str]] = set()
+
+    async def setup(self, specs: list[SandboxSpec]) -> None:
+        await self._connection.open()
+        for image in sorted({full_name(spec.image) for spec in specs}):
+            await self._check_image(image)
+        await self._sweep()
+        if specs:
+            self._host = host = await self._connection.run(self._make_host, specs)
+            self._rules = RulesKeeper(self._connection, host, self.log)
+            await self._connection.run(host.setup)
+            await self._probe(specs[0])
+            self._rules.setup()
+
+    async def cleanup(self) -> None:
+        if not self._connection.is_open:
+            return
+        self.left = frozenset()
+        if self._creating:
+            await asyncio.wait(self._creating, timeout=CALL_SECONDS)
+        await self._sweeper.cleanup()
+        if self._rules:
+            await self._rules.cleanup()
+        try:
+            if self._volumes:
+                await self._sweep(keep=HELPER_LABEL)
+                await self._volumes.cleanup()
+            await self._sweep()
+            if self._host:
+                await self._give_host_back(self._host)
+        finally:
+            self._close()
+
+    async def leave(self) -> None:
+        if not self._connection.is_open:
+            return
+        await self._sweeper.finish()
+        if self._rules:
+            await self._rules.cleanup()
+        if self._volumes:
+            self._volumes.close()
+        self._close()
+
+    def _close(self) -> None:
+        self._host = self._rules = self._volumes = None
+        self._connection.close()
+
+    async def adopt(self, left: LeftSandbox) -> Sandbox:
+        await self._connection.opened()
+        sandbox = await returned(self._connection.api, self._connection.run, self.instance, self.run_dir, left)
+        self._sweeper.known.add(left.id)
+        return sandbox
+
+    async def remove_left(self, left: LeftSandbox) -> None:
+        await self._containers.remove(container_name(left.id))
+        await self._forget(left.id)
+
+    async def start(self, spec: SandboxSpec) -> Sandbox:
+        name = uuid.uuid4().hex
+        self._sweeper.known.add(name)
+        door = Door(self.run_dir / name)
+        created = self._connection.begin(self._start_container, name, spec, door.directory)
+        self._creating.add(created)
+        created.add_done_callback(self._creating.discard)
+        try:
+            container = await self._connection.answer(created)
+            arrival = await arrived(self._connection, container, door, self.log)
+            sandbox = Sandbox(name, spec, container, arrival)
+            if self._volumes and self._private.ephemeral == "disk" and not spec.workspace:
+                await self._give_private(self._volumes, sandbox)
+        except BaseException:
+            self._sweeper.discard(created, name, door)
+            raise
+        self._sweeper.engine_answers(self.left)
+        return sandbox
+
+    async def destroy(self, sandbox: Sandbox) -> None:
+        sandbox.close()
+        await self._containers.remove(sandbox.handle)
+        await self._forget(sandbox.id)
+
+    async def _forget(self, sandbox: str) -> None:
+        """Remove what belonged to a sandbox whose container is gone."""
+        if self._volumes:
+            await self._volumes.remove_private(sandbox)
+        self._sweeper.known.discard(sandbox)
+        with contextlib.suppress(FileNotFoundError):
+            (self.run_dir / sandbox).rmdir()
+
+    async def resize(self, sandbox: Sandbox, cpu_limit: float | None, mem_limit_mb: int | None) -> None:
+        await self._containers.resize(sandbox.handle, cpu_limit, mem_limit_mb)
+
+    async def how_ended(self, sandbox: Sandbox) -> str:
+        return await self._containers.how_ended(sandbox.handle)
+
+    async def stats(self, sandbox: Sandbox) -> dict[str, int]:
+        return await self._containers.stats(sandbox.handle)
+
+    async def workspaces(self) -> list[StoredWorkspace]:
+        return await self._volumes.stored() if self._volumes else []
+
+    async def make_workspace(self, name: str) -> None:
+        await self._storage.make(name)
+
+    async def attach(self, sandbox: Sandbox, workspace: str) -> bool:
+        return await self._storage.attach(sandbox, workspace)
+
+    def stored_in(self, sandbox: Sandbox, workspace: str) -> str:
+        on_disk = self._private.ephemeral == "disk"
+        return workspace or (private_name(sandbox.id) if on_disk else "")
+
+    async def _give_private(self, volumes: Volumes, sandbox: Sandbox) -> None:
+        """Give a sandbox a workspace on the disk that goes with it."""
+        try:
+            await volumes.make_private(sandbox.id)
+            if not await volumes.attach(sandbox, private_name(sandbox.id)):
+                raise EngineError("workspace.ephemeral: disk: nothing can be attached to a sandbox here: choose tmpfs")
+        except BaseException:
+            sandbox.close()
+            await volumes.remove_private(sandbox.id)
+            raise
+
+    async def remove_workspace(self, name: str) -> None:
+        await self._storage.remove(name)
+
+    async def workspace_size(self, name: str) -> tuple[int, bool]:
+        return await self._storage.size(name)
+
+    def _make_host(self, specs: list[SandboxSpec]) -> Host:
+        return Host(
+            self._connection.api,
+            self.instance,
+            reserve_mb=Limits(parent=self.parent).host_reserve_mb,
+            bridge=any(spec.network_mode == "bridge" for spec in specs),
+            log=self.log,
+        )
+
+    async def image_problem(self, image: str) -> str:
+        reference = full_name(image)
+        record = await self._connection.run(image_record, self._connection.client, reference)
+        if not record:
+            return f"there is no image {reference}"
+        protocol = record["Config"]["Labels"].get(PROTOCOL_LABEL)
+        if protocol != str(PROTOCOL):
+            return f"image {reference} speaks guest protocol {protocol}, this gateway {PROTOCOL}"
+        return ""
+
+    async def _check_image(self, image: str) -> None:
+        if problem := await self.image_problem(image):
+            raise EngineError(f"{problem}: run '{build_command(image)}'")
+
+    async def _probe(self, spec: SandboxSpec) -> None:
+        """Start one sandbox and open a socket made inside it."""
+        try:
+            sandbox = await self.start(spec)
+        except SandboxFailed as error:
+            raise EngineError(
+                f"a sandbox cannot be used from here: {error}. The gateway must run on the engine's own host, in the "
+                "host's pid namespace, with a data directory that the engine can mount"
+            ) from error
+        try:
+            os.close(sandbox.sockets.open("guest-control"))
+            if self.workspaces_dir:
+                run = self._connection.run
+                self._volumes = Volumes(self.instance, self.workspaces_dir, self.run_dir, run, self.log, self._image_mb)
+                await self._volumes.setup(self._connection.api, sandbox, self.left)
+        finally:
+            await self.destroy(sandbox)
+
+    async def _give_host_back(self, host: Host) -> None:
+        try:
+            await self._connection.run(host.cleanup)
+        except EngineError as error:
+            self.log.warning("network and cgroup of the sandboxes are left for the next start: %s", error)
+
+    async def _sweep(self, keep: str = "") -> None:
+        """Remove what an earlier run of this instance left; not what has the label ``keep`` or may be adopted."""
+        swept = await self._sweeper.sweep(self.left, keep)
+        self.swept += swept
+
+    def _start_container(self, name: str, spec: SandboxSpec, door: Path) -> str:
+        config = container_config(
+            name,
+            spec,
+            instance=self.instance,
+            door=door,
+            seccomp=self._seccomp,
+            network=network_name(self.instance) if spec.network_mode == "bridge" else "none",
+            cgroup=self._host.cgroup if self._host else "",
+            volume=self._storage.volume(spec.workspace) if spec.workspace else "",
+            workspace_mb=self._private.ephemeral_mb,
+        )
+        if spec.network_mode == "bridge" and self._rules:
+            self._rules.lay()
+        api = self._connection.api
+        container: str = api.create_container_from_config(config, name=container_name(name))["Id"]
+        api.start(container)
+        return container
+
+    @property
+    def _storage(self) -> Volumes:
+        if self._volumes is None:
+            raise EngineError("the engine's workspaces are not set up")
+        return self._volumes

@@ -1,0 +1,149 @@
+"""What the engine's host does for all sandboxes of one gateway together: a share of its memory, and their network.
+
+Every method blocks and asks the engine; a gateway need not be root for it, only allowed to use the engine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from docker.errors import ImageNotFound
+
+from ...errors import ConfigError, EngineError
+from ...images.names import STANDARD, build_command, full_name
+from ..host.firewall import firewall, network_config, no_firewall, resolvers, table_name
+from .spec import INSTANCE_LABEL
+
+__all__ = ["Host"]
+
+LEAST_MEMORY_MB = 256
+PYTHON = "/opt/sandkasten/bin/python"
+
+
+class Host:
+    """The parent cgroup and the bridge network of a gateway's sandboxes.
+
+    What has to be run on the host is run as root by the Python of an image of ours: never by that of an image of
+    somebody's own, in which packages have put what they like. Raises `EngineError` when there is none.
+
+    Parameters
+    ----------
+    api: docker-py's low-level client.
+    reserve_mb: memory in MiB that all sandboxes together leave to the host.
+    bridge: whether there are sandboxes with a network.
+    """
+
+    def __init__(self, api: Any, instance: str, *, reserve_mb: int, bridge: bool, log: logging.Logger) -> None:
+        info = api.info()
+        self._api = api
+        self._instance = instance
+        self.image = _image_of_ours(api)
+        self._bridge = bridge
+        self._log = log
+        self._systemd = info.get("CgroupDriver") == "systemd"
+        self._memory_mb = info["MemTotal"] // 2**20 - reserve_mb
+        if self._memory_mb < LEAST_MEMORY_MB:
+            raise ConfigError(
+                f"limits.host_reserve_mb: {reserve_mb} of the engine's {info['MemTotal'] // 2**20} MiB leave less than "
+                f"{LEAST_MEMORY_MB} MiB to the sandboxes"
+            )
+
+    @property
+    def has_network(self) -> bool:
+        """Whether there are sandboxes with a network, and so rules to keep."""
+        return self._bridge
+
+    @property
+    def cgroup(self) -> str:
+        """The cgroup that all sandboxes are under, as the engine's ``CgroupParent`` takes it."""
+        return f"sandkasten-{self._instance}.slice" if self._systemd else f"/sandkasten-{self._instance}"
+
+    def setup(self) -> None:
+        """Make the network and bound the memory. Raises `EngineError` where a network would not be safe."""
+        if self._network_is_used():  # by sandboxes that an earlier process left
+            self._bridge = True
+        else:
+            self._remove_network()
+            if self._bridge:
+                self._api.create_network(**network_config(self._instance), labels={INSTANCE_LABEL: self._instance})
+        if self._bridge:
+            self.lay_rules()
+        if self._systemd:
+            self._log.warning(
+                "the engine's cgroups are systemd's: keep memory for the host with "
+                "'systemctl set-property sandkasten.slice MemoryMax=%dM'",
+                self._memory_mb,
+            )
+            return
+        try:
+            self._run(cgroup=self.cgroup.strip("/"), memory_bytes=self._memory_mb * 2**20)
+        except EngineError as error:
+            self._log.warning("the sandboxes' memory together is not bounded: %s", error.message)
+
+    def lay_rules(self) -> bool:
+        """Put the packet rules of the network in place; return whether they were missing."""
+        rules, table = firewall(self._instance, resolvers()), table_name(self._instance)
+        return self._run(rules=rules, table=table).startswith("missing")
+
+    def cleanup(self) -> None:
+        """Take network, rules and cgroup away, when no sandbox is left."""
+        self._remove_network()
+        gone = None if self._systemd else self.cgroup.strip("/")
+        self._run(rules=no_firewall(self._instance) if self._bridge else None, gone=gone, parent="")
+
+    def _network_is_used(self) -> bool:
+        return any(self._api.inspect_network(network)["Containers"] for network in self._networks())
+
+    def _remove_network(self) -> None:
+        for network in self._networks():
+            self._api.remove_network(network)
+
+    def _networks(self) -> list[str]:
+        found = self._api.networks(filters={"label": f"{INSTANCE_LABEL}={self._instance}"})
+        return [network["Id"] for network in found]
+
+    def _run(self, parent: str | None = None, **request: Any) -> str:
+        """Run `host_script` and return what it says when it has done its work. Raises `EngineError` in its words."""
+        script = Path(__file__).with_name("host_script.py").read_text()
+        container = self._api.create_container_from_config(
+            {
+                "Image": self.image,
+                "User": "0:0",
+                "Entrypoint": [PYTHON, "-I", "-c", script],
+                "Cmd": [json.dumps(request)],
+                "Labels": {INSTANCE_LABEL: self._instance},
+                "HostConfig": {
+                    "NetworkMode": "host",
+                    "CgroupnsMode": "host",
+                    "CgroupParent": self.cgroup if parent is None else parent,
+                    "CapDrop": ["ALL"],
+                    "CapAdd": ["NET_ADMIN", "SYS_CHROOT", "DAC_OVERRIDE"],
+                    "SecurityOpt": ["no-new-privileges"],
+                    "ReadonlyRootfs": True,
+                    "Binds": ["/:/host:ro", "/sys/fs/cgroup:/cgroup:rw"],
+                },
+            }
+        )["Id"]
+        try:
+            self._api.start(container)
+            code = self._api.wait(container)["StatusCode"]
+            output: bytes = self._api.logs(container, tail=5)
+        finally:
+            self._api.remove_container(container, force=True)
+        said = output.decode("utf-8", "replace").strip()[:400]
+        if code:
+            raise EngineError(f"the engine's host cannot be prepared: {said}")
+        return said
+
+
+def _image_of_ours(api: Any) -> str:
+    for image in map(full_name, STANDARD):
+        with contextlib.suppress(ImageNotFound):
+            api.inspect_image(image)
+            return image
+    image = full_name(STANDARD[0])
+    raise EngineError(f"there is no image {image}, which prepares the engine's host: run '{build_command(image)}'")

@@ -1,0 +1,121 @@
+"""The configuration of a sandbox's container: the security floor, every flag of it in one place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ...images.names import full_name
+from ..base import SandboxSpec
+
+__all__ = [
+    "HELPER_LABEL",
+    "INSTANCE_LABEL",
+    "SANDBOX_LABEL",
+    "SANDBOX_UID",
+    "WORKSPACE_LABEL",
+    "container_config",
+    "tmpfs_sizes",
+]
+
+INSTANCE_LABEL = "sandkasten.instance"
+SANDBOX_LABEL = "sandkasten.sandbox"
+WORKSPACE_LABEL = "sandkasten.workspace"
+HELPER_LABEL = "sandkasten.helper"
+SANDBOX_UID = 10001
+NOFILE = 16384
+HOME = "/home/sandbox"
+
+
+def tmpfs_sizes(mem_limit_mb: int, workspace_mb: int = 0) -> dict[str, int]:
+    """Return the size in MiB of each tmpfs; together half of the memory limit, because a full tmpfs counts as memory
+    that outlives its writer. ``workspace_mb`` may be more than a quarter of it, up to a half."""
+    return {
+        "/workspace": min(workspace_mb or mem_limit_mb // 4, mem_limit_mb // 2),
+        "/tmp": mem_limit_mb // 8,
+        HOME: mem_limit_mb // 16,
+        "/dev/shm": mem_limit_mb // 16,
+    }
+
+
+def container_config(
+    name: str,
+    spec: SandboxSpec,
+    *,
+    instance: str,
+    door: Path,
+    seccomp: str,
+    network: str,
+    cgroup: str,
+    volume: str = "",
+    workspace_mb: int = 0,
+) -> dict[str, Any]:
+    """Return the body of the engine's create call for one sandbox.
+
+    Parameters
+    ----------
+    door: directory on the host that is mounted read-only at ``/run/gateway``.
+    seccomp: text of the seccomp profile.
+    network: ``none``, or the name of a network.
+    cgroup: the cgroup that all sandboxes are under, in the form of the engine's driver.
+    volume: the volume of the workspace at ``/workspace``; empty for a tmpfs.
+    workspace_mb: the size of that tmpfs; 0 for the usual one.
+
+    Source: https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Container/operation/ContainerCreate
+    """
+    sizes = tmpfs_sizes(spec.mem_limit_mb, workspace_mb)
+    owned = f"uid={SANDBOX_UID},gid={SANDBOX_UID}"
+    tmpfs = {
+        "/workspace": f"rw,exec,nosuid,nodev,size={sizes['/workspace']}m,{owned},mode=0755",
+        "/tmp": f"rw,exec,nosuid,nodev,size={sizes['/tmp']}m,mode=1777",
+        HOME: f"rw,exec,nosuid,nodev,size={sizes[HOME]}m,{owned},mode=0700",
+        "/run/sandkasten": f"rw,noexec,nosuid,nodev,size=1m,nr_inodes=64,{owned},mode=0711",
+    }
+    mounts: list[dict[str, Any]] = [
+        {
+            "Type": "bind",
+            "Source": str(door),
+            "Target": "/run/gateway",
+            "ReadOnly": True,
+            "BindOptions": {"Propagation": "rprivate"},
+        }
+    ]
+    if volume:
+        del tmpfs["/workspace"]
+        mounts.append({"Type": "volume", "Source": volume, "Target": "/workspace", "VolumeOptions": {"NoCopy": True}})
+    memory = spec.mem_limit_mb * 1024 * 1024
+    return {
+        "Image": full_name(spec.image),
+        "Hostname": "sandbox",
+        "User": f"{SANDBOX_UID}:{SANDBOX_UID}",
+        "Labels": {INSTANCE_LABEL: instance, SANDBOX_LABEL: name},
+        "Env": [f"HOME={HOME}", "USER=sandbox", "LOGNAME=sandbox", "LANG=C.UTF-8", "TERM=dumb"],
+        "WorkingDir": "/",
+        "NetworkDisabled": network == "none",
+        "HostConfig": {
+            "NetworkMode": network,
+            "CgroupParent": cgroup,
+            "CapDrop": ["ALL"],
+            "SecurityOpt": ["no-new-privileges", f"seccomp={seccomp}"],
+            "Privileged": False,
+            "ReadonlyRootfs": spec.readonly_rootfs,
+            "Tmpfs": tmpfs,
+            "ShmSize": sizes["/dev/shm"] * 1024 * 1024,
+            "IpcMode": "private",
+            "CgroupnsMode": "private",
+            "Memory": memory,
+            "MemorySwap": memory,
+            "NanoCpus": int(spec.cpu_limit * 1e9),
+            "PidsLimit": spec.pids_limit,
+            "Ulimits": [
+                {"Name": "nofile", "Soft": NOFILE, "Hard": NOFILE},
+                {"Name": "core", "Soft": 0, "Hard": 0},
+            ],
+            "RestartPolicy": {"Name": "no"},
+            "LogConfig": {
+                "Type": "local",
+                "Config": {"max-size": "64k", "max-file": "1", "compress": "false"},
+            },
+            "Mounts": mounts,
+        },
+    }

@@ -1,0 +1,286 @@
+"""Volumes: the named workspaces of one gateway, each a directory of ours and an engine's volume bound to it.
+
+The directory is what counts: a volume that was removed is made again, and its removal never removes a file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import secrets
+import socket
+from collections.abc import Awaitable, Callable, Collection
+from pathlib import Path
+from typing import Any
+
+from docker.errors import APIError, NotFound
+
+from ...errors import EngineError, WorkspaceInUse
+from ..base import Sandbox, StoredWorkspace
+from ..host.door import accepted
+from ..host.mounts import Helper, HelperError, container_helper_config, own_helper
+from ..workspace_name import is_workspace_name
+from .spec import INSTANCE_LABEL, SANDBOX_UID, WORKSPACE_LABEL
+
+__all__ = ["Volumes", "private_name"]
+
+ATTACH_SECONDS, START_SECONDS = 10.0, 20.0
+TRASH, PRIVATE, PROBE, DATA, IMAGE = ".trash-", ".private-", ".probe", "data", "disk.img"
+LEAST_IMAGE_MB = 16
+COUNTS_AT_ONCE = 8
+"""Each is a process, and the helper's socket holds some hundred requests; attaching must not wait for room in it."""
+
+
+class Volumes:
+    """Makes, attaches and removes workspaces below ``root``.
+
+    Parameters
+    ----------
+    run: runs a blocking call of the engine's, with its deadline.
+    run_dir: a directory for what a helper in a container needs.
+    image_mb: size in MiB of the file system that each new workspace is; 0 for plain directories.
+    """
+
+    def __init__(
+        self,
+        instance: str,
+        root: Path,
+        run_dir: Path,
+        run: Callable[..., Awaitable[Any]],
+        log: logging.Logger,
+        image_mb: int = 0,
+    ) -> None:
+        self._instance = instance
+        self._root = root
+        self._run_dir = run_dir
+        self._run = run
+        self._log = log
+        self._image_mb = image_mb and max(image_mb, LEAST_IMAGE_MB)
+        self._image = ""
+        self._uid = SANDBOX_UID
+        self._helper: Helper | None = None
+        self._starting = asyncio.Lock()
+        self._counting = asyncio.Semaphore(COUNTS_AT_ONCE)
+        self._in_container = os.geteuid() != 0
+        self.can_attach = False
+        """Whether a workspace can be attached to a sandbox that runs already."""
+
+    async def setup(self, api: Any, sandbox: Sandbox, left: Collection[str] = ()) -> None:
+        """Find out, with a sandbox, how workspaces are attached here; remove what was left half removed, and make the
+        volumes anew that are missing. What goes with the sandboxes in ``left`` stays. Raises `EngineError`."""
+        self._api = api
+        self._image = sandbox.spec.image
+        self._uid = sandbox.arrival.uid
+        self._root.mkdir(mode=0o700, exist_ok=True)
+        await self._remove_leftovers({private_name(name) for name in left})
+        for stored in self._directories():
+            await self.make(stored.name)
+        for in_container in (False, True):
+            if in_container or not self._in_container:
+                self._in_container = in_container
+                if await self._probe(sandbox):
+                    return
+        if self._image_mb:
+            raise EngineError(
+                "workspace.disk: image: no image can be mounted here: it takes a gateway that is root, a free loop "
+                "device, and mkfs.ext4. The log says what failed; or choose directory"
+            )
+        self._log.warning("workspaces cannot be attached to warm sandboxes here: sessions with one start cold")
+
+    async def cleanup(self) -> None:
+        """Remove what belonged to sandboxes, which must be gone, and end the helper; a second call does nothing."""
+        await self._remove_leftovers()
+        self.close()
+
+    def close(self) -> None:
+        """End the helper; a second call does nothing."""
+        if self._helper:
+            self._helper.close()
+            self._helper = None
+
+    async def _remove_leftovers(self, keep: Collection[str] = ()) -> None:
+        for leftover in (*self._root.glob(f"{TRASH}*"), *self._root.glob(f"{PRIVATE}*")):
+            if leftover.name not in keep:
+                await self._empty(leftover.name)
+
+    async def stored(self) -> list[StoredWorkspace]:
+        """Return the workspaces that there are, by the directories, with the labels of their volumes."""
+        volumes = {volume["Name"]: volume.get("Labels") or {} for volume in await self._run(self._volumes)}
+        return [
+            StoredWorkspace(stored.name, stored.created, volumes.get(self.volume(stored.name), {}))
+            for stored in self._directories()
+        ]
+
+    def volume(self, name: str) -> str:
+        """Return how the engine calls the volume of a workspace."""
+        return f"sandkasten-{self._instance}-{name}"
+
+    async def make(self, name: str) -> None:
+        """Return when the workspace is there: its directory, which belongs to the sandbox's user, and its volume."""
+        data = self._root / name / DATA
+        data.parent.mkdir(mode=0o700, exist_ok=True)
+        if not data.is_dir():
+            await self._make_data(name)
+        await self._run(self._make_volume, name)
+
+    async def make_private(self, sandbox: str) -> None:
+        """Make a directory that goes with a sandbox; attaching it gives it to the sandbox's user."""
+        (self._root / private_name(sandbox)).mkdir()
+        await self._make_data(private_name(sandbox))
+
+    async def _make_data(self, name: str) -> None:
+        """Make what a workspace's directory has in it; nothing, where that fails."""
+        data = self._root / name / DATA
+        data.mkdir(mode=0o755)
+        try:
+            if self._image_mb:
+                await self._ask("format", name, uid=self._uid, bytes=self._image_mb * 2**20)
+            else:
+                await self._ask("own", name, uid=self._uid)
+        except BaseException:
+            data.rmdir()
+            raise
+
+    async def remove_private(self, sandbox: str) -> None:
+        """Remove the directory of a sandbox that is gone; no-op when it had none."""
+        if (self._root / private_name(sandbox)).is_dir():
+            await self._empty(private_name(sandbox))
+
+    async def attach(self, sandbox: Sandbox, name: str) -> bool:
+        """Mount a workspace over a sandbox's ``/workspace``; False where that cannot be done. Raises `EngineError`."""
+        if not self.can_attach:
+            return False
+        if self._in_container and (self._root / name / IMAGE).exists():
+            raise EngineError(
+                f"workspace {name} is an image (workspace.disk), which only a gateway that is root mounts"
+            )
+        pidfd, uid = sandbox.arrival.pidfd, sandbox.arrival.uid
+        if pidfd < 0:
+            raise EngineError("the sandbox has ended")
+        await self._ask("attach", name, fd=pidfd, uid=uid, timeout=ATTACH_SECONDS)
+        return True
+
+    async def remove(self, name: str) -> None:
+        """Remove a workspace with all its files; it is gone for everybody at once. Raises `WorkspaceInUse`."""
+        try:
+            await self._ask("plain", name)
+        except HelperError as error:
+            if error.errno == errno.EXDEV:
+                raise WorkspaceInUse(
+                    f"workspace {name}: a file system is mounted on its directory: unmount it"
+                ) from error
+            raise
+        await self._run(self._remove_volume, name)  # first, because it fails while any container has it mounted
+        trash = f"{TRASH}{secrets.token_hex(8)}"
+        (self._root / name).rename(self._root / trash)
+        await self._empty(trash)
+
+    async def size(self, name: str) -> tuple[int, bool]:
+        """Return bytes on the disk, and whether all were counted. Raises `EngineError`."""
+        async with self._counting:
+            counted = await self._ask("size", name)
+        return int(counted["bytes"]), bool(counted["complete"])
+
+    async def _empty(self, trash: str) -> None:
+        """Remove what belongs to no workspace any more; what cannot be is tried again at the next start."""
+        try:
+            await self._ask("remove", trash)
+        except EngineError as error:
+            self._log.warning("%s is not removed: %s", self._root / trash, error.message)
+
+    def _directories(self) -> list[StoredWorkspace]:
+        found = [entry for entry in os.scandir(self._root) if entry.is_dir(follow_symlinks=False)]
+        return [
+            StoredWorkspace(entry.name, entry.stat().st_mtime)
+            for entry in sorted(found, key=lambda entry: entry.name)
+            if is_workspace_name(entry.name)
+        ]
+
+    async def _probe(self, sandbox: Sandbox) -> bool:
+        """Attach an empty directory to a sandbox as a workspace would be."""
+        try:
+            (self._root / PROBE / DATA).mkdir(parents=True, exist_ok=True)
+            if self._image_mb:
+                await self._ask("format", PROBE, uid=self._uid, bytes=self._image_mb * 2**20)
+            await self._ask("attach", PROBE, fd=sandbox.arrival.pidfd, uid=self._uid, timeout=ATTACH_SECONDS)
+            self.can_attach = True
+        except EngineError as error:
+            how = "a helper container" if self._in_container else "a process of root's"
+            self._log.info("%s cannot attach workspaces: %s", how, error.message)
+            if not self._in_container:
+                self.close()
+        if self._image_mb:
+            await self._empty(PROBE)
+        with contextlib.suppress(OSError):
+            (self._root / PROBE / DATA).rmdir()
+            (self._root / PROBE).rmdir()
+        return self.can_attach
+
+    async def _ask(self, do: str, name: str, *, timeout: float | None = None, **more: Any) -> dict[str, Any]:
+        async with self._starting:
+            if self._helper is None or not self._helper.alive:
+                self._helper = await self._container_helper() if self._in_container else own_helper(self._root)
+            helper = self._helper
+        return await helper.ask(do, name, timeout=timeout, **more)
+
+    async def _container_helper(self) -> Helper:
+        door = self._run_dir / f"helper-{secrets.token_hex(8)}"
+        path = door / "hello.sock"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK) as listener:
+            door.mkdir(mode=0o755)
+            anchor = os.open(door, os.O_PATH | os.O_DIRECTORY)
+            try:
+                listener.bind(f"/proc/self/fd/{anchor}/hello.sock")
+            finally:
+                os.close(anchor)
+            path.chmod(0o666)
+            listener.listen(1)
+            try:
+                await self._run(
+                    self._start_helper, container_helper_config(self._instance, self._image, self._root, door)
+                )
+                link = await asyncio.wait_for(accepted(listener), START_SECONDS)
+            except TimeoutError as error:
+                raise EngineError("the helper for workspaces did not come up") from error
+            finally:
+                path.unlink()
+                with contextlib.suppress(OSError):
+                    door.rmdir()
+        link.setblocking(False)
+        return Helper(link)
+
+    def _start_helper(self, config: dict[str, Any]) -> None:
+        container = self._api.create_container_from_config(config)["Id"]
+        self._api.start(container)
+
+    def _volumes(self) -> list[dict[str, Any]]:
+        found = self._api.volumes(filters={"label": f"{INSTANCE_LABEL}={self._instance}"})
+        return found["Volumes"] or []
+
+    def _make_volume(self, name: str) -> None:
+        """Make a volume bound to the directory; one that is bound elsewhere, from an older place of it, is replaced."""
+        device = str(self._root / name / DATA)
+        options = {"type": "none", "o": "bind", "device": device}
+        labels = {INSTANCE_LABEL: self._instance, WORKSPACE_LABEL: name}
+        made = self._api.create_volume(self.volume(name), driver="local", driver_opts=options, labels=labels)
+        if (made.get("Options") or {}).get("device") != device:
+            self._remove_volume(name)
+            self._api.create_volume(self.volume(name), driver="local", driver_opts=options, labels=labels)
+
+    def _remove_volume(self, name: str) -> None:
+        try:
+            self._api.remove_volume(self.volume(name))
+        except NotFound:
+            self._log.debug("the volume of workspace %s was gone already", name)
+        except APIError as error:
+            if error.status_code != 409:
+                raise
+            raise WorkspaceInUse(f"workspace {name}: a container has its volume mounted: end it") from error
+
+
+def private_name(sandbox: str) -> str:
+    """Return how the directory is called that goes with a sandbox; no workspace can have this name."""
+    return f"{PRIVATE}{sandbox}"

@@ -1,0 +1,144 @@
+"""Helper: the process that attaches workspaces, which the gateway's own process may or can not do (`mount_script`)."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from ...errors import EngineError
+from ...images.names import full_name
+from ..docker.spec import HELPER_LABEL, INSTANCE_LABEL
+
+__all__ = ["Helper", "HelperError", "container_helper_config", "own_helper"]
+
+SCRIPT = Path(__file__).with_name("mount_script.py")
+PYTHON = "/opt/sandkasten/bin/python"
+ROOT_INSIDE, SOCKET_INSIDE = "/workspaces", "/run/gateway/hello.sock"
+
+
+class HelperError(EngineError):
+    """What the helper was asked for failed; ``errno`` says how."""
+
+    def __init__(self, words: str, number: int) -> None:
+        super().__init__(words)
+        self.errno = number
+
+
+class Helper:
+    """The gateway's end of a helper; gone with its socket.
+
+    Parameters
+    ----------
+    link: a non-blocking socket of packets.
+    """
+
+    def __init__(self, link: socket.socket, process: subprocess.Popen[bytes] | None = None) -> None:
+        self._link = link
+        self._process = process
+        self._numbers = itertools.count()
+        self._asked: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self.alive = True
+        asyncio.get_running_loop().add_reader(link, self._receive)
+
+    async def ask(
+        self, do: str, name: str, *, fd: int | None = None, timeout: float | None, **more: Any
+    ) -> dict[str, Any]:
+        """Return the answer. Raises `HelperError`, and `EngineError` when the helper is gone or too late (seconds)."""
+        if not self.alive:
+            raise EngineError("the helper for workspaces is gone")
+        number = next(self._numbers)
+        reply = self._asked[number] = asyncio.get_running_loop().create_future()
+        request = json.dumps({"id": number, "do": do, "name": name, **more}).encode()
+        try:
+            socket.send_fds(self._link, [request], [] if fd is None else [fd])
+            answer: dict[str, Any] = await asyncio.wait_for(reply, timeout)
+        except TimeoutError as error:
+            raise EngineError(f"workspace {name}: {do} did not end within {timeout:g} s") from error
+        except OSError as error:
+            raise EngineError(f"the helper for workspaces cannot be asked: {error.strerror}") from error
+        finally:
+            self._asked.pop(number, None)
+        if "error" in answer:
+            raise HelperError(f"workspace {name}: {do}: {answer['error']}", int(answer["errno"]))
+        return answer
+
+    def close(self) -> None:
+        """End the helper and what is asked of it; a second call does nothing."""
+        if not self.alive:
+            return
+        self.alive = False
+        asyncio.get_running_loop().remove_reader(self._link)
+        self._link.close()
+        for reply in self._asked.values():
+            if not reply.done():
+                reply.set_exception(EngineError("the helper for workspaces is gone"))
+        if self._process:
+            self._process.wait()
+
+    def _receive(self) -> None:
+        try:
+            data = self._link.recv(65536)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self.close()
+            return
+        answer = json.loads(data)
+        if (reply := self._asked.get(answer["id"])) is not None and not reply.done():
+            reply.set_result(answer)
+
+
+def own_helper(root: Path) -> Helper:
+    """Return a helper that is a child process, for a gateway that is root."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", SCRIPT.read_text(), str(root)],
+            stdin=theirs.fileno(),
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C in a terminal is for the gateway
+            env={"PATH": f"{os.defpath}:/usr/sbin:/sbin"},
+        )
+    ours.setblocking(False)
+    return Helper(ours, process)
+
+
+def container_helper_config(instance: str, image: str, root: Path, door: Path) -> dict[str, Any]:
+    """Return the body of the engine's create call for a helper in a container, which connects to the ``door``'s socket.
+
+    It has no network and sees nothing of the host but the workspaces. It enters the mount namespace of a sandbox by
+    the pidfd that it is sent; no other way leads there.
+    """
+    return {
+        "Image": full_name(image),
+        "User": "0:0",
+        "Entrypoint": [PYTHON, "-I", "-S", "-c", SCRIPT.read_text()],
+        "Cmd": [ROOT_INSIDE, SOCKET_INSIDE],
+        "Labels": {INSTANCE_LABEL: instance, HELPER_LABEL: "workspaces"},
+        "NetworkDisabled": True,
+        "HostConfig": {
+            "AutoRemove": True,
+            "NetworkMode": "none",
+            "UsernsMode": "host",
+            "CapDrop": ["ALL"],
+            # mount and setns; setns checks access to a guest that is not dumpable; files belong to the sandbox's user
+            "CapAdd": ["SYS_ADMIN", "SYS_CHROOT", "SYS_PTRACE", "CHOWN", "DAC_OVERRIDE", "FOWNER"],
+            "SecurityOpt": ["no-new-privileges", "apparmor=unconfined", "seccomp=unconfined", "label=disable"],
+            "ReadonlyRootfs": True,
+            "PidsLimit": 64,
+            "LogConfig": {"Type": "local", "Config": {"max-size": "64k", "max-file": "1", "compress": "false"}},
+            "Mounts": [
+                {"Type": "bind", "Source": str(root), "Target": ROOT_INSIDE},
+                {"Type": "bind", "Source": str(door), "Target": "/run/gateway", "ReadOnly": True},
+            ],
+        },
+    }

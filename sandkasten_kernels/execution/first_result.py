@@ -1,0 +1,67 @@
+"""How long the owner of a session waited for its first result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..protocol.messages import Parts
+from .runner import Sink
+
+__all__ = ["FirstResult", "Heard"]
+
+_RESULTS = (b'"stream"', b'"execute_result"', b'"display_data"', b'"error"')
+
+
+class FirstResult:
+    """A stopwatch that runs while a client waits: while its session is made, and from its first execution on.
+
+    Parameters
+    ----------
+    waited: seconds that the client has waited already.
+    tell: called once with all the seconds; None where that is not known, as for a session of an earlier process.
+    """
+
+    def __init__(self, waited: float = 0, tell: Callable[[float], object] | None = None) -> None:
+        self._waited = waited
+        self._tell = tell
+        self._asked = 0.0
+
+    @property
+    def waiting(self) -> bool:
+        """Whether something was asked, and nothing has come."""
+        return self._asked > 0 and self._tell is not None
+
+    def asked(self) -> None:
+        """Something is run; the first time counts."""
+        self._asked = self._asked or time.monotonic()
+
+    def given(self) -> None:
+        """It has said something, or is done."""
+        if self._asked and self._tell:
+            self._tell(self._waited + time.monotonic() - self._asked)
+            self._tell = None
+
+    def hear(self, channel: str, parts: Parts) -> None:
+        """Note a message to a client: output and replies to executions are results."""
+        if (channel == "shell" and b'"execute_reply"' in parts[0]) or (
+            channel == "iopub" and any(kind in parts[0] for kind in _RESULTS)
+        ):
+            self.given()
+
+
+class Heard:
+    """A sink that notes the first result and hands on what it is given."""
+
+    def __init__(self, sink: Sink, first: FirstResult) -> None:
+        self._sink = sink
+        self._first = first
+
+    def text(self, stream: str, text: str) -> None:
+        self._first.given()
+        self._sink.text(stream, text)
+
+    def message(self, msg_type: str, content: Mapping[str, Any]) -> None:
+        self._first.given()
+        self._sink.message(msg_type, content)

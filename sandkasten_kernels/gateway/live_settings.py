@@ -1,0 +1,121 @@
+"""What of the settings changes while the gateway serves, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from traitlets import HasTraits
+
+from ..config.settings import Settings
+from ..config.traits import Defaults, Limits
+from ..pool.pool import Pool
+from ..sessions.executions import Executions
+from ..sessions.policy import Rules
+from ..sessions.quota import DiskWatch
+from ..sessions.sessions import Sessions
+from ..workspaces.workspaces import Workspaces
+from .checks import within
+
+__all__ = ["APPLIES", "LiveSettings", "session_rules"]
+
+AT_ONCE, NEW_SESSIONS = "at once", "for new sessions"
+NEW_SANDBOXES = "for new sandboxes; warm ones are replaced"
+
+_SANDBOX = ("cpu_limit", "mem_limit_mb", "pids_limit", "readonly_rootfs")
+_POOL = ("enabled", "images", "max_starting", "refill_delay_seconds")
+_RULES = {
+    "ttl_seconds": "session_ttl_seconds",
+    "kernel_ttl_seconds": "kernel_ttl_seconds",
+    "max_lifetime_seconds": "max_lifetime_seconds",
+    "cull_connected": "cull_connected",
+    "cull_busy": "cull_busy",
+    "retention_seconds": "retention_seconds",
+    "max_per_owner": "limits.max_sessions_per_owner",
+    "env_names": "env_names",
+    "persist_by_default": "workspace.persist_by_default",
+}
+
+APPLIES: dict[str, str] = {
+    **dict.fromkeys(_RULES.values(), NEW_SESSIONS),
+    "retention_seconds": AT_ONCE,
+    **{f"defaults.{name}": NEW_SANDBOXES for name in _SANDBOX},
+    "defaults.max_exec_timeout_ms": AT_ONCE,
+    **{f"pool.{name}": AT_ONCE for name in _POOL},
+    **{f"limits.{name}": AT_ONCE for name in Limits.class_own_traits(config=True) if name != "host_reserve_mb"},
+    "limits.workspace_mb": "at once, and with workspace.disk: image after a restart",
+    "log_level": AT_ONCE,
+    "on_stop": AT_ONCE,
+}
+"""To what a setting applies as soon as it is saved; those that are not here apply after a restart."""
+
+
+def session_rules(settings: Settings) -> Rules:
+    """Return what the settings say of sessions."""
+    values: dict[str, Any] = {name: settings.value(*key.split(".")) for name, key in _RULES.items()}
+    return Rules(**{**values, "env_names": frozenset(values["env_names"])})
+
+
+class LiveSettings:
+    """Gives the parts of a running gateway other settings.
+
+    Parameters
+    ----------
+    defaults, limits: the objects that the launcher and the handlers have; they are changed in place.
+    """
+
+    def __init__(
+        self,
+        *,
+        pool: Pool,
+        sessions: Sessions,
+        executions: Executions,
+        workspaces: Workspaces,
+        watch: DiskWatch,
+        defaults: Defaults,
+        limits: Limits,
+        set_log_level: Callable[[int | str], None],
+        set_on_stop: Callable[[str], None],
+        on_stop: str,
+    ) -> None:
+        self._pool = pool
+        self._sessions = sessions
+        self._executions = executions
+        self._workspaces = workspaces
+        self._watch = watch
+        self._defaults = defaults
+        self._limits = limits
+        self._set_log_level = set_log_level
+        self._set_on_stop = set_on_stop
+        self._on_stop = on_stop
+
+    def apply(self, settings: Settings) -> None:
+        """Make everything so that can be changed at once; what is so already is left alone."""
+        self._set_log_level(settings.value("log_level"))
+        if (on_stop := settings.value("on_stop")) != self._on_stop:
+            self._set_on_stop(on_stop)
+            self._on_stop = on_stop
+        self._sessions.rules = session_rules(settings)
+        reserve = self._limits.host_reserve_mb  # of the engine, which keeps it until a restart
+        wanted = within(Limits(**{**_values(settings, "limits", Limits), "host_reserve_mb": reserve}))
+        for name in Limits.class_own_traits(config=True):
+            setattr(self._limits, name, getattr(wanted, name))
+        self._executions.max_concurrent = wanted.max_concurrent_execs
+        self._executions.max_timeout_ms = settings.value("defaults", "max_exec_timeout_ms")
+        self._workspaces.min_free_mb = wanted.min_free_disk_mb
+        self._watch.limit_mb = wanted.workspace_mb
+        other = {name: value for name in _SANDBOX if (value := settings.value("defaults", name)) != self._of(name)}
+        for name, value in other.items():
+            setattr(self._defaults, name, value)
+        for name in _POOL:
+            setattr(self._pool, name, settings.value("pool", name))
+        self._pool.resize(wanted.max_sandboxes)
+        if other:
+            self._pool.renew()
+
+    def _of(self, name: str) -> Any:
+        return getattr(self._defaults, name)
+
+
+def _values(settings: Settings, section: str, owner: type[HasTraits]) -> dict[str, Any]:
+    return {name: settings.value(section, name) for name in owner.class_own_traits(config=True)}

@@ -1,0 +1,137 @@
+"""``/api``: kernels and kernelspecs, as Jupyter clients know them.
+
+Source: https://petstore.swagger.io/?url=https://raw.githubusercontent.com/jupyter-server/jupyter_server/main/jupyter_server/services/api/api.yaml
+"""
+
+from __future__ import annotations
+
+import asyncio
+import mimetypes
+from typing import Any
+
+from ... import __version__
+from ...errors import InvalidRequest
+from ...sessions.sessions import jupyter_wanted
+from ..base import Handler
+from .channels import client_of
+
+__all__ = [
+    "Kernel",
+    "KernelInterrupt",
+    "KernelRestart",
+    "Kernels",
+    "Kernelspec",
+    "KernelspecResource",
+    "Kernelspecs",
+    "Status",
+    "Version",
+]
+
+
+class Version(Handler):
+    """``GET /api``."""
+
+    def get(self) -> None:
+        self.write_json({"version": __version__})
+
+
+class Status(Handler):
+    """``GET /api/status``."""
+
+    def get(self) -> None:
+        self.write_json({**self.services.sessions.status(), "pool": self.services.pool.status()})
+
+
+class Kernelspecs(Handler):
+    """``GET /api/kernelspecs``."""
+
+    def get(self) -> None:
+        models = self.services.specs.models()
+        found = {name: _at(self, model) for name, model in models["kernelspecs"].items()}
+        self.write_json({**models, "kernelspecs": found})
+
+
+class Kernelspec(Handler):
+    """``GET /api/kernelspecs/{name}``."""
+
+    def get(self, name: str) -> None:
+        self.write_json(_at(self, self.services.specs.get(name).model()))
+
+
+class KernelspecResource(Handler):
+    """``GET /kernelspecs/{name}/{file}``: a logo, say. Open to all, because a browser's ``<img>`` sends no token."""
+
+    open_to_all = True
+
+    def get(self, name: str, file: str) -> None:
+        path = self.services.specs.resource(name, file)
+        self.set_header("Content-Type", mimetypes.guess_type(path.name)[0] or "application/octet-stream")
+        self.set_header("Cache-Control", "max-age=3600")
+        self.finish(path.read_bytes())
+
+
+class Kernels(Handler):
+    """``GET`` and ``POST /api/kernels``."""
+
+    def get(self) -> None:
+        self.write_json(self.services.sessions.models(self.owner))
+
+    async def post(self) -> None:
+        body = self.json_body()
+        name = body.get("name")
+        if not isinstance(name, str | None):
+            raise InvalidRequest("name must be a string")
+        try:
+            wanted = jupyter_wanted(name, body.get("env"), self.services.sessions.rules.env_names)
+            session = await self.unless_gone(self.services.sessions.create(wanted, self.owner))
+        except asyncio.CancelledError:
+            return  # the client left while it waited, and nothing was created
+        if self._gone:
+            self.services.sessions.end(session.id, "its client left before it had the answer", self.owner)
+            return
+        self.set_header("Location", self.url(f"/api/kernels/{session.id}"))
+        self.write_json(session.model(), status=201)
+
+
+class Kernel(Handler):
+    """``GET`` and ``DELETE /api/kernels/{id}``."""
+
+    def get(self, kernel_id: str) -> None:
+        self.write_json(self.services.sessions.get(kernel_id, self.owner).model())
+
+    def delete(self, kernel_id: str) -> None:
+        """End a kernel of ``/api``; of a session of ``/v1`` this caller's connections are closed, and it lives on.
+
+        JupyterLab deletes every kernel that it knows when it exits, also one that it only attached to.
+        """
+        session = self.services.sessions.get(kernel_id, self.owner)
+        if session.origin == "v1":
+            session.seats.close(client_of(self.request), "the client left")
+        else:
+            self.services.sessions.end(kernel_id, "a client deleted it", self.owner)
+        self.set_status(204)
+
+
+class KernelRestart(Handler):
+    """``POST /api/kernels/{id}/restart``: answered when the new kernel is ready."""
+
+    async def post(self, kernel_id: str) -> None:
+        session = self.services.sessions.get(kernel_id, self.owner)
+        session.use()
+        await session.kernel.restart()
+        self.write_json(session.model())
+
+
+class KernelInterrupt(Handler):
+    """``POST /api/kernels/{id}/interrupt``."""
+
+    async def post(self, kernel_id: str) -> None:
+        session = self.services.sessions.get(kernel_id, self.owner)
+        session.use()
+        await session.kernel.interrupt()
+        self.set_status(204)
+
+
+def _at(handler: Handler, model: dict[str, Any]) -> dict[str, Any]:
+    """Return a kernelspec's model with its resources where they are served."""
+    return {**model, "resources": {name: handler.url(path) for name, path in model["resources"].items()}}

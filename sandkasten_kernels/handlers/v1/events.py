@@ -1,0 +1,78 @@
+"""``/v1/events``: what happened, as a list and as it happens."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import suppress
+
+from tornado.iostream import StreamClosedError
+
+from ...errors import InvalidRequest
+from .sessions import V1Handler
+from .sse import HEARTBEAT_SECONDS, sse_headers
+
+__all__ = ["Events"]
+
+USUAL_LIMIT, MAX_LIMIT = 100, 1000
+PAGE = 100
+UNREAD_SECONDS = 120.0
+
+
+class Events(V1Handler):
+    """``GET /v1/events``: those after ``since``, oldest first, at most ``limit``; without ``since`` the newest.
+
+    For ``Accept: text/event-stream`` the same as server-sent events, without an end; ``Last-Event-ID`` goes before
+    ``since``, and ``limit`` only says how far back it begins without either. A client that reads nothing for
+    `UNREAD_SECONDS` is cut off, and can come back.
+    """
+
+    async def get(self) -> None:
+        streamed = "text/event-stream" in self.request.headers.get("Accept", "").lower()
+        last_seen = self.request.headers.get("Last-Event-ID") if streamed else None
+        limit = _whole("limit", self.get_query_argument("limit", str(USUAL_LIMIT)), MAX_LIMIT)
+        since = _whole("since", last_seen or self.get_query_argument("since", ""), (1 << 63) - 1)
+        log = self.services.events
+        begin = max(0, log.last - (USUAL_LIMIT if limit is None else limit)) if since is None else min(since, log.last)
+        if streamed:
+            with suppress(asyncio.CancelledError, StreamClosedError):
+                await self.unless_gone(self._stream(begin))
+            return
+        found = log.since(begin, USUAL_LIMIT if limit is None else limit)
+        last = found[-1].id if found else begin
+        self.write_json({"events": [event.model() for event in found], "last": last})
+
+    async def _stream(self, last: int) -> None:
+        """Send what there is and what comes, as fast as the client reads; a comment when nothing comes for a while.
+
+        It ends when the client has signed out.
+        """
+        log = self.services.events
+        sse_headers(self)
+        await self._send(b": here is what happens\n\n")
+        while self.services.authenticator.caller(self.request):
+            for event in log.since(last, PAGE):
+                data = json.dumps(event.model())
+                await self._send(f"event: event\nid: {event.id}\ndata: {data}\n\n".encode())
+                last = event.id
+            try:
+                await asyncio.wait_for(log.wait(last), HEARTBEAT_SECONDS)
+            except TimeoutError:
+                await self._send(b": nothing new\n\n")
+
+    async def _send(self, data: bytes) -> None:
+        self.write(data)
+        try:
+            await asyncio.wait_for(self.flush(), UNREAD_SECONDS)
+        except TimeoutError:
+            self.request.connection.stream.close()  # type: ignore[union-attr]
+            raise StreamClosedError from None
+
+
+def _whole(name: str, text: str, most: int) -> int | None:
+    """Return a number of a query; None for an empty text. Raises `InvalidRequest`."""
+    if not text:
+        return None
+    if not text.isascii() or not text.isdigit() or len(text) > 19 or int(text) > most:
+        raise InvalidRequest(f"{name}: must be a whole number from 0 to {most}")
+    return int(text)

@@ -1,0 +1,44 @@
+"""``GET /v1/status``: all there is to see of the gateway, once or as it changes."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+
+from tornado.iostream import StreamClosedError
+
+from ...status.feed import StatusFeed
+from ..base import Handler
+
+__all__ = ["Status"]
+
+
+class Status(Handler):
+    """``GET /v1/status``: a JSON object; or with ``Accept: text/event-stream`` the same as the event ``status``, and
+    then, at most once a second, ``change``. With ``?session=`` what there is to see of that one, as ``session``."""
+
+    async def get(self) -> None:
+        feed = self.services.status
+        if "text/event-stream" not in self.request.headers.get("Accept", ""):
+            self.write_text(await feed.now(self.get_query_argument("session", "")))
+            return
+        self.set_header("Content-Type", "text/event-stream")
+        self.set_header("Cache-Control", "no-cache")
+        self.set_header("X-Accel-Buffering", "no")
+        try:
+            await self.unless_gone(self._send(feed))
+        except (asyncio.CancelledError, StreamClosedError):
+            return
+
+    async def _send(self, feed: StatusFeed) -> None:
+        """Send updates until the viewer is gone, reads no more, or has signed out."""
+        async with aclosing(feed.updates(self.get_query_argument("session", ""))) as updates:
+            async for update in updates:
+                if not self.services.authenticator.caller(self.request):
+                    return
+                self.write(f"event: {update.event}\ndata: {update.data}\n\n")
+                try:
+                    await asyncio.wait_for(self.flush(), self.settings["idle_seconds"])
+                except TimeoutError:
+                    self.request.connection.stream.close()  # type: ignore[union-attr]
+                    return

@@ -1,0 +1,44 @@
+"""``/v1/workspaces``: which there are and who uses them; deleting one."""
+
+from __future__ import annotations
+
+from . import downloads as v1_downloads
+from . import files as v1_files
+from .sessions import V1Handler
+
+__all__ = ["FILE_ROUTES", "Workspace", "Workspaces"]
+
+
+class Workspaces(V1Handler):
+    """``GET /v1/workspaces``."""
+
+    async def get(self) -> None:
+        self.write_json({"workspaces": await self.services.workspaces.models()})
+
+
+class Workspace(V1Handler):
+    """``DELETE /v1/workspaces/{id}``: answered when its files are gone."""
+
+    async def delete(self, name: str) -> None:
+        await self.services.workspace_files.delete(name)
+        self.write_json({"ok": True})
+
+
+def _of_workspace(handler: type[V1Handler]) -> type[V1Handler]:
+    """Return a handler of a session's files for those of a workspace, path by path the same."""
+    return type(handler.__name__, (handler,), {"of_workspace": True, "__doc__": handler.__doc__})
+
+
+FILE_ROUTES = {
+    path: _of_workspace(handler)
+    for path, handler in {
+        "fs": v1_files.Directory,
+        "fs/write": v1_files.Write,
+        "fs/mkdir": v1_files.MakeDirectory,
+        "fs/read": v1_downloads.Read,
+        "fs/download": v1_downloads.Download,
+        "fs/upload": v1_files.Upload,
+        "fs/unpack": v1_files.Unpack,
+    }.items()
+}
+"""``/v1/workspaces/{id}/fs...``: the files of a workspace, without a session."""

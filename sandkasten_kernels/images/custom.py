@@ -1,0 +1,201 @@
+"""Images of one's own: what the configuration says of them, checked, and the kernelspecs they bring."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from jupyter_client.kernelspec import KernelSpec
+from packaging.requirements import InvalidRequirement, Requirement
+from traitlets import Dict, TraitError
+
+from ..config.keys import KeyPath, MakeError, nearest
+from ..config.validation import Fault, in_words
+from ..errors import ConfigError
+from ..kernelspecs.kernelspec import Kernelspec, Kernelspecs
+from .names import STANDARD
+
+__all__ = ["OwnImage", "OwnImages", "find_fault", "own_images", "own_kernelspecs", "standing_order"]
+
+_KEYS = ("from", "pip", "apt", "display_name")
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+_DEB = re.compile(r"[a-z0-9][a-z0-9.+-]*[a-z0-9+]")
+_SUFFIX = re.compile(r"\s*\([^()]*\)$")
+
+
+@dataclass(frozen=True)
+class OwnImage:
+    """One image of the setting `images`.
+
+    Attributes
+    ----------
+    stands_on: short name of the image it is made from (`from`).
+    pip: requirements, each a name with extras and versions and nothing else.
+    apt: names of packages.
+    display_name: of its kernelspec; empty: made from the kernelspec of the image it stands on.
+    """
+
+    name: str
+    stands_on: str
+    pip: tuple[str, ...] = ()
+    apt: tuple[str, ...] = ()
+    display_name: str = ""
+
+
+def _error(path: KeyPath, problem: str) -> ConfigError:
+    return ConfigError(f"{'.'.join(path)}: {problem}")
+
+
+class OwnImages(Dict):
+    """The setting `images`: a mapping of names to `{from, pip, apt, display_name}`, checked to the last word."""
+
+    def find_fault(self, value: Any) -> Fault | None:
+        """Return where inside `value` what is wrong; None if nothing is."""
+        return find_fault(value)
+
+    def validate(self, obj: Any, value: Any) -> Any:
+        value = super().validate(obj, value)
+        if found := find_fault(value):
+            raise TraitError(f"{'.'.join((self.name or 'images', *found[0]))}: {found[1]}")
+        return value
+
+
+def own_images(setting: Mapping[str, Any]) -> dict[str, OwnImage]:
+    """Return the images of a checked setting, by name."""
+    return {
+        name: OwnImage(
+            name,
+            image["from"],
+            tuple(str(Requirement(text)) for text in image.get("pip", ())),
+            tuple(image.get("apt", ())),
+            image.get("display_name", ""),
+        )
+        for name, image in setting.items()
+    }
+
+
+def standing_order(names: Iterable[str], own: Mapping[str, OwnImage]) -> list[str]:
+    """Return `names` and all they stand on, each after what it stands on."""
+    order: dict[str, None] = {}
+
+    def add(name: str) -> None:
+        if name in own:
+            add(own[name].stands_on)
+        elif name == "python":
+            add("base")
+        order[name] = None
+
+    for name in sorted(names, key=lambda name: (name in own, name)):
+        add(name)
+    return list(order)
+
+
+def own_kernelspecs(
+    own: Mapping[str, OwnImage], found: Kernelspecs, make_error: MakeError = _error
+) -> list[Kernelspec]:
+    """Return a kernelspec for each image of one's own that has none among `found`.
+
+    It has the image's name and is otherwise the first kernelspec of the image it stands on. Raises `ConfigError`
+    where that name is another image's kernelspec, and where there is no kernelspec to make it from.
+    """
+    made: dict[str, Kernelspec] = {}
+    taken = {spec.name: spec.image for spec in found}
+    for name in standing_order(own, own):
+        if name not in own or found.for_image(name):
+            continue
+        if name in taken:
+            problem = f"a kernelspec of this name runs in the image {taken[name]}; choose another name"
+            raise make_error(("images", name), problem)
+        image = own[name]
+        origin = made.get(image.stands_on) or found.for_image(image.stands_on)
+        if origin is None:
+            problem = f"no kernelspec runs in the image {image.stands_on}"
+            raise make_error(("images", name, "from"), problem)
+        made[name] = _copied(origin, image)
+    return list(made.values())
+
+
+def _copied(origin: Kernelspec, image: OwnImage) -> Kernelspec:
+    model = copy.deepcopy(origin.spec.to_dict())
+    model["display_name"] = image.display_name or f"{_SUFFIX.sub('', model['display_name'])} ({image.name})"
+    model["metadata"]["sandkasten"]["image"] = image.name
+    spec = KernelSpec(**model, resource_dir=str(origin.resource_dir))
+    return replace(origin, name=image.name, image=image.name, spec=spec)
+
+
+def find_fault(setting: Any) -> Fault | None:
+    """Return where inside the setting `images` something is wrong, and a sentence on it; None if nothing is."""
+    if not isinstance(setting, dict):
+        return (), f"expected a mapping of names to images, got {in_words(setting)}"
+    for name, image in setting.items():
+        problem = _name_problem(name)
+        found: Fault | None = ((), problem) if problem else _image_fault(image, {*STANDARD, *setting}, name)
+        if found:
+            return (str(name), *found[0]), found[1]
+    for name in setting:
+        chain = [name]
+        while (below := setting[chain[-1]]["from"]) in setting:
+            if below in chain:
+                return (name, "from"), f"stands on itself: {' from '.join((*chain, below))}"
+            chain.append(below)
+    return None
+
+
+def _name_problem(name: Any) -> str:
+    if name in STANDARD:
+        return "an image of ours has this name; choose another"
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        return "an image's name has small letters, digits and . _ - only, and begins with a letter or a digit"
+    return ""
+
+
+def _image_fault(image: Any, names: Collection[str], name: str) -> Fault | None:
+    if not isinstance(image, dict):
+        return (), f"expected a mapping with from, pip and apt, got {in_words(image)}"
+    for key in image:
+        if key not in _KEYS:
+            return (str(key),), f"unknown key{_hint(str(key), _KEYS)}"
+    origin = image.get("from")
+    known = sorted(set(names) - {name})
+    if "from" not in image:
+        return (), f"from is missing: the image it stands on, one of {', '.join(known)}"
+    if not isinstance(origin, str) or origin not in names:
+        return ("from",), f"expected an image's name, got {in_words(origin)}{_hint(str(origin), known)}"
+    shown = image.get("display_name", "")
+    if not isinstance(shown, str) or not shown.isprintable() or len(shown) > 200:
+        return ("display_name",), f"expected text in one line, got {in_words(shown)}"
+    checks: tuple[tuple[str, Callable[[str], str]], ...] = (("pip", _pip_problem), ("apt", _apt_problem))
+    for key, check in checks:
+        entries = image.get(key, [])
+        if not isinstance(entries, list):
+            return (key,), f"expected a list of packages, as in [{'polars' if key == 'pip' else 'ffmpeg'}]"
+        for index, entry in enumerate(entries):
+            problem = check(entry) if isinstance(entry, str) else f"expected text, got {in_words(entry)}"
+            if problem:
+                return (key, str(index)), problem
+    return None
+
+
+def _pip_problem(text: str) -> str:
+    """Return what keeps `text` from being a requirement by name: an option, a path, a URL and a marker are none."""
+    try:
+        requirement = Requirement(text)
+    except InvalidRequirement:
+        return f"expected a package with its versions, as in polars or polars[numpy]>=1,<2, got {in_words(text)}"
+    if requirement.url or requirement.marker or not text.isprintable() or "===" in text:
+        return f"expected a name and versions only, no address, no condition and no ===, got {in_words(text)}"
+    return ""
+
+
+def _apt_problem(text: str) -> str:
+    if _DEB.fullmatch(text):
+        return ""
+    return f"expected the name of a Debian package, as in ffmpeg or libxml2-utils, got {in_words(text)}"
+
+
+def _hint(name: str, known: Collection[str]) -> str:
+    match = nearest(name, known)
+    return f"; did you mean {match}?" if match else f"; known: {', '.join(known)}"

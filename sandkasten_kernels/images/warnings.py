@@ -1,0 +1,40 @@
+"""What settings say of images that are not built: told when they are saved, not found out at the next start."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+from ..config.settings import Settings
+from ..errors import EngineError
+from .names import build_command, full_name
+
+__all__ = ["ImageProblem", "image_warnings"]
+
+ASK_SECONDS = 3.0
+
+ImageProblem: TypeAlias = Callable[[str], Awaitable[str]]
+"""Says of an image why no sandbox can be made of it; empty where one can. Raises `EngineError`."""
+
+
+async def image_warnings(settings: Settings, problem_of: ImageProblem, option: str) -> list[dict[str, str]]:
+    """Return ``name message`` for each image of `images` and `pool.images` that cannot be used before it is built.
+
+    ``name`` is the setting; the message has the command, in which ``option`` names the configuration. An engine that
+    does not answer soon is a warning, never an error: what is wanted may be saved all the same.
+    """
+    pool = settings.value("pool", "images") if settings.value("pool", "enabled") else {}
+    wanted = {image: "pool.images" for image, count in pool.items() if count}
+    wanted |= dict.fromkeys(settings.value("images"), "images")
+    warnings = []
+    try:
+        async with asyncio.timeout(ASK_SECONDS):
+            for image, name in wanted.items():
+                if problem := await problem_of(image):
+                    command = build_command(full_name(image), option)
+                    message = f"{problem}: run '{command}' before the gateway is started again"
+                    warnings.append({"name": name, "message": message})
+    except (EngineError, TimeoutError):
+        warnings.append({"name": "images", "message": "the engine does not answer, so nobody knows which are built"})
+    return warnings

@@ -1,0 +1,156 @@
+"""KernelProcess: how a kernel's process, or the guest's bash, is started and reached."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from ..engines import Sandbox
+from ..kernelspecs.kernelspec import Kernelspec
+from ..relay.backlog import relieved
+from ..relay.calls import LinkError
+from ..relay.guest_link import GuestLink
+from ..relay.link import MAX_MESSAGE_BYTES, KernelLink
+from .record import KernelRecord, Note, Recalled, left_sandbox, recall
+from .setup_code import READ_AT_START, set_up, silent, user_base
+from .shell import guest_sockets, socket_names
+
+__all__ = ["WORKSPACE", "KernelProcess"]
+
+START_SECONDS, GUEST_SECONDS = 60.0, 1.0
+RESUME_SECONDS = 10.0
+AFTER_CLAIM_SECONDS, MAX_WORDS = 30.0, 300
+WORKSPACE = "/workspace"
+
+
+class KernelProcess:
+    """Starts the process behind a kernel's link, again and again, each time with what its owner has asked for.
+
+    Attributes
+    ----------
+    env, cwd: of its owner.
+    owned: whether it has an owner; without one there is no `after_claim`.
+    pid: as the guest calls the process; None where the guest itself is the kernel, and while one is replaced.
+    record: what it takes to reach it; None while there is none yet.
+    on_connected: called whenever `record` has changed.
+    """
+
+    def __init__(self, kernel_id: str, sandbox: Sandbox, spec: Kernelspec, guest: GuestLink, link: KernelLink) -> None:
+        self._id = kernel_id
+        self._sandbox = sandbox
+        self._spec = spec
+        self._guest = guest
+        self._link = link
+        self.env: dict[str, str] = {}
+        self.cwd: str | None = None
+        self.owned = False
+        self.pid: object = None
+        self.record: KernelRecord | None = None
+        self.on_connected: Callable[[], None] = lambda: None
+
+    def belong(self, env: Mapping[str, str], cwd: str | None, *, in_workspace: bool) -> bool:
+        """Take an owner's environment and directory; return whether only a new process can have them.
+
+        That is so of variables that a process reads only at its start, and of languages that we cannot speak.
+        """
+        at_start_alone = any(map(READ_AT_START.match, env))
+        if in_workspace:
+            env, cwd = {**user_base(WORKSPACE), **env}, cwd or WORKSPACE
+        self.owned, self.env, self.cwd = True, dict(env), cwd
+        language = self._spec.spec.language
+        known = set_up(language, env, cwd) is not None
+        return bool(env) and (not known or (language == "python" and at_start_alone))
+
+    async def run(self, request: str, extra: Mapping[str, Any]) -> None:
+        """Return when a new process, or the guest's new bash, has answered over new connections. Raises `LinkError`."""
+        self.pid = None
+        if self._spec.in_guest:
+            await self._guest.call("shell_restart_request", {}, GUEST_SECONDS)
+            names, key = await guest_sockets(self._guest), self._sandbox.guest_key
+        else:
+            names, key = await self._start(request, extra)
+        await self._link.open(self._sandbox.sockets, names, key, START_SECONDS)
+        self.record = KernelRecord(
+            id=self._id,
+            kernelspec=self._spec.name,
+            sandbox=left_sandbox(self._sandbox),
+            key="" if self._spec.in_guest else key.decode(),
+            sockets=dict(names),
+            identity=self._link.identity.decode(),
+            session=self._link.session,
+            pid=self.pid if isinstance(self.pid, int) else 0,
+        )
+        self.leave_note()
+        self.on_connected()
+        await self._run_own_code("warm_up", self._spec.warm_up, START_SECONDS)
+        if self.cwd or (self._spec.in_guest and self.env):
+            self.set_up(self.env)
+        if self.owned:
+            await self.after_claim()
+
+    async def resume(self, record: KernelRecord) -> tuple[Recalled, str]:
+        """Return what the guest says of a process that an earlier gateway left, and why it cannot be reached.
+
+        Empty words: it is reached, and nothing that it has said since is missed. Raises `LinkError` when the guest does
+        not answer.
+        """
+        self.record, self.pid = record, None if self._spec.in_guest else record.pid
+        recalled = await recall(self._guest)
+        if note := recalled.note:
+            self.owned, self.env, self.cwd = note.owned, dict(note.env), note.cwd
+        problem = ""
+        if not self._spec.in_guest and recalled.pid not in (None, record.pid):
+            problem = "it ended while the gateway was away"
+        try:
+            if not problem:
+                names = await guest_sockets(self._guest) if self._spec.in_guest else record.sockets
+                key = self._sandbox.guest_key if self._spec.in_guest else record.key.encode()
+                relief = partial(relieved, self._guest, max_message_bytes=MAX_MESSAGE_BYTES)
+                await self._link.resume(self._sandbox.sockets, names, key, relief, RESUME_SECONDS)
+        except LinkError as error:
+            problem = f"it could not be reached when the gateway was back: {error}"
+        if problem:
+            async for _ in relieved(self._guest, "", MAX_MESSAGE_BYTES):
+                pass
+        return recalled, problem
+
+    def leave_note(self) -> None:
+        """Let the guest remember what a later process of the gateway has to know. Raises `LinkError`."""
+        note = Note(self._link.identity.decode(), self.owned, self.env, self.cwd)
+        self._guest.tell("remember_request", {"note": vars(note)})
+
+    def set_up(self, env: Mapping[str, str]) -> None:
+        """Give the process an environment and its directory, ahead of what is asked next. Raises `LinkError`."""
+        if request := set_up(self._spec.spec.language, env, self.cwd):
+            self._link.post("shell", "execute_request", request)
+
+    async def after_claim(self) -> None:
+        """Run the kernelspec's `after_claim`. Raises `LinkError`, also when that fails."""
+        await self._run_own_code("after_claim", self._spec.after_claim, AFTER_CLAIM_SECONDS)
+
+    async def _start(self, request: str, extra: Mapping[str, Any]) -> tuple[Mapping[str, str], bytes]:
+        """Return the names of the sockets of a new kernel process, and the key of its connection."""
+        key = secrets.token_hex(32)
+        content = {
+            "argv": self._spec.spec.argv,
+            "env": {**self._spec.spec.env, **self.env},
+            "cwd": self._sandbox.workspace,
+            "key": key,
+            "deadline": START_SECONDS,
+            **extra,
+        }
+        answer = await self._guest.call(request, content, START_SECONDS + 5)
+        self.pid = answer.get("pid")
+        return socket_names(answer), key.encode()
+
+    async def _run_own_code(self, name: str, code: str, timeout: float) -> None:
+        """Run code of the kernelspec's, unseen by clients. Raises `LinkError`, also when the code itself fails."""
+        if not code:
+            return
+        reply = (await self._link.call("shell", "execute_request", silent(code), timeout)).content
+        if reply.get("status") != "ok":
+            words = f"{reply.get('ename')}: {reply.get('evalue')}"[:MAX_WORDS]
+            printable = "".join(c if c.isprintable() else " " for c in words)
+            raise LinkError(f"its {name} failed: {printable}")

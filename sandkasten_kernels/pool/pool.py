@@ -1,0 +1,308 @@
+"""The pool of warm kernels."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+from traitlets import Bool, Dict, Float, Integer, Unicode
+from traitlets.config import LoggingConfigurable
+
+from ..errors import NoCapacity, SandboxFailed, SandkastenError
+from ..kernels.kernel import Kernel
+from ..kernelspecs.kernelspec import Kernelspec, Kernelspecs
+from .launcher import BACKOFF_SECONDS, Launcher
+from .ledger import Evict, Ledger, Start
+from .register import NO_REGISTER, Register
+
+__all__ = ["Acquired", "Pool"]
+
+STOP_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Acquired:
+    """A claimed kernel: ``pool`` when it was warm already, ``cold`` when the claim waited for its start."""
+
+    kernel: Kernel
+    source: Literal["pool", "cold"]
+
+
+class Pool(LoggingConfigurable):
+    """Keeps warm kernels and hands them out; a used one never returns.
+
+    Parameters
+    ----------
+    launcher: starts and ends kernels.
+    specs: the kernelspecs on offer.
+    max_sandboxes: how many there may be, whatever their state.
+    register: is told which kernels are warm, so that a later process finds them.
+    """
+
+    enabled = Bool(True, help="Whether warm kernels are kept. Without them each kernel is started when asked for.").tag(
+        config=True
+    )
+    images = Dict(
+        key_trait=Unicode(),
+        value_trait=Integer(min=0),
+        default_value={"python": 2},
+        help="How many warm kernels to keep, by image. Where an image has several kernelspecs they are of the first by "
+        "name, of those that do not say `pool: false`. The default keeps as many as there is room for.",
+    ).tag(config=True)
+    max_starting = Integer(2, min=1, help="How many sandboxes start at the same time.").tag(config=True)
+    refill_delay_seconds = Float(
+        0.3,
+        min=0,
+        help="Seconds after a claim in which the pool is not refilled, so that the claimed kernel has the CPU.",
+    ).tag(config=True)
+
+    def __init__(
+        self,
+        launcher: Launcher,
+        specs: Kernelspecs,
+        max_sandboxes: int,
+        register: Register = NO_REGISTER,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self._launcher = launcher
+        self._register = register
+        self._offered = specs
+        self._specs = {spec.name: spec for spec in specs}
+        self._ledger: Ledger[Kernel] = Ledger(self._targets(), max_sandboxes, self.max_starting)
+        self._generation = 0
+        self._waiting: dict[str, deque[asyncio.Future[Kernel]]] = {name: deque() for name in self._specs}
+        self._starts: set[asyncio.Task[None]] = set()
+        self._removals: set[asyncio.Task[None]] = set()
+        self._failures = 0
+        self._no_refill_before = 0.0
+        self._wakeup: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    def setup(self) -> None:
+        """Begin to fill."""
+        self._work()
+
+    async def cleanup(self) -> None:
+        """End the warm kernels and every start under way; no-op when done."""
+        self._closed = True
+        if self._wakeup:
+            self._wakeup.cancel()
+        for task in self._starts:
+            task.cancel()
+        await asyncio.gather(*self._starts, return_exceptions=True)
+        for name, futures in self._waiting.items():
+            while futures:
+                self._ledger.give_up(name)
+                _settle(futures.popleft(), SandboxFailed("the gateway is stopping", retry_after=5))
+        for kernel in self._ledger.drain():
+            self._spawn(self._remove(kernel), self._removals)
+        if self._removals:
+            _, late = await asyncio.wait(self._removals, timeout=STOP_SECONDS)
+            for task in late:
+                task.cancel()
+
+    async def leave(self) -> None:
+        """Leave the warm kernels to the next process, and end every start under way; no-op when done."""
+        for kernel in self._ledger.drain():
+            self._ledger.removed()
+            kernel.leave()
+        await self.cleanup()
+
+    def adopt(self, kernel: Kernel) -> bool:
+        """Take a warm kernel that an earlier process left; False where it is not wanted (any more)."""
+        name = kernel.spec.name
+        if not kernel.alive or self._ledger.counts(name)["target"] <= self._ledger.counts(name)["warm"]:
+            return False
+        if kernel.sandbox.outdated or kernel.sandbox.spec != self._launcher.sandbox_spec(kernel.spec):
+            return False
+        self._ledger.adopted(name, kernel)
+        self._is_warm(kernel)
+        return True
+
+    def reject(self, kernel: Kernel) -> None:
+        """End a kernel that an earlier process left and nobody wants; returns at once."""
+        self._ledger.ending += 1
+        self._spawn(self._remove(kernel), self._removals)
+
+    def adopt_claimed(self, kernel: Kernel) -> None:
+        """Count a kernel that has an owner since an earlier process; it is given back by `release`."""
+        self._ledger.adopted_claimed(kernel.spec.name)
+
+    def resize(self, max_sandboxes: int) -> None:
+        """Take over this bound and what ``enabled``, ``images`` and ``max_starting`` are now.
+
+        Warm kernels that are too many are destroyed, those that are missing started. Kernels in use stay; a claim that
+        waits and could not be served within the new bound is told `NoCapacity`.
+        """
+        before = {name: self._ledger.counts(name)["target"] for name in self._specs}
+        for kernel in self._ledger.retarget(self._targets(), max_sandboxes, self.max_starting):
+            self._spawn(self._remove(kernel), self._removals)
+        if any(self._ledger.counts(name)["target"] < target for name, target in before.items()):
+            self._generation += 1
+        for name, futures in self._waiting.items():
+            while futures and self._ledger.promised > max_sandboxes:
+                self._ledger.give_up(name)
+                error = NoCapacity(f"limits.max_sandboxes is {max_sandboxes} now: try again later", retry_after=5)
+                _settle(futures.pop(), error)
+        self._work()
+
+    def renew(self) -> None:
+        """Replace the warm kernels, those that are just starting too: new ones are made of other limits, say."""
+        self._generation += 1
+        for kernel in self._ledger.drain():
+            self._spawn(self._remove(kernel), self._removals)
+        self._work()
+
+    async def claim(self, spec: Kernelspec) -> Acquired:
+        """Return a live kernel that nobody has used.
+
+        A warm one at once; else the next that becomes ready. Raises `NoCapacity` at the limit, `SandboxFailed` when
+        the start that the claim waited for failed.
+        """
+        while (kernel := self._ledger.claim(spec.name)) is not None:
+            self._register.forget(kernel)
+            if kernel.alive:
+                self._hold_refills(self.refill_delay_seconds)
+                return Acquired(kernel, "pool")
+            self._ledger.was_dead(spec.name)
+            self._spawn(self._remove(kernel), self._removals)
+        future: asyncio.Future[Kernel] = asyncio.get_running_loop().create_future()
+        self._waiting[spec.name].append(future)
+        self._work()
+        try:
+            return Acquired(await future, "cold")
+        except asyncio.CancelledError:
+            if future in self._waiting[spec.name]:
+                self._waiting[spec.name].remove(future)
+                self._ledger.give_up(spec.name)
+            elif not future.cancelled() and not future.exception():
+                self.release(future.result())
+            raise
+
+    async def exchange(self, kernel: Kernel, workspace: str) -> Acquired:
+        """Return a fresh kernel that has a workspace from its start, for a claimed one, which is destroyed.
+
+        Raises `SandboxFailed`, `EngineError`; the claim is then given back.
+        """
+        try:
+            await self._launcher.destroy(kernel)
+            return Acquired(await self._launcher.start(kernel.spec, workspace), "cold")
+        except BaseException:
+            self.release(kernel)
+            raise
+
+    def release(self, kernel: Kernel) -> None:
+        """Take a claimed kernel back, to be destroyed; returns at once."""
+        self._ledger.release(kernel.spec.name)
+        self._spawn(self._remove(kernel), self._removals)
+
+    def status(self) -> list[dict[str, Any]]:
+        """Return ``image kernelspec target warm starting claimed hits misses`` of each kernelspec."""
+        return [
+            {"image": spec.image, "kernelspec": name, **self._ledger.counts(name)} for name, spec in self._specs.items()
+        ]
+
+    def totals(self) -> dict[str, int]:
+        """Return ``ending max``: how many sandboxes are just ending, and how many there may be in all."""
+        return {"ending": self._ledger.ending, "max": self._ledger.max_sandboxes}
+
+    def _targets(self) -> dict[str, int]:
+        return {name: self._target(spec) for name, spec in self._specs.items()}
+
+    def _target(self, spec: Kernelspec) -> int:
+        kept = self.enabled and spec.pool and spec is self._offered.for_image(spec.image)
+        return self.images.get(spec.image, 0) if kept else 0
+
+    def _hold_refills(self, seconds: float) -> None:
+        self._no_refill_before = max(self._no_refill_before, time.monotonic() + seconds)
+        self._work()
+
+    def _work(self) -> None:
+        """Do all there is to do now, and come back when the pool may be refilled."""
+        if self._closed:
+            return
+        wait = self._no_refill_before - time.monotonic()
+        while action := self._ledger.next_action(refill=wait <= 0):
+            if isinstance(action, Start):
+                self._spawn(self._add(action.key), self._starts)
+            elif isinstance(action, Evict):
+                self._spawn(self._remove(action.member), self._removals)
+        if self._wakeup:
+            self._wakeup.cancel()
+            self._wakeup = None
+        if wait > 0:
+            self._wakeup = asyncio.get_running_loop().call_later(wait, self._work)
+
+    def _spawn(self, work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:
+        task = asyncio.create_task(work)
+        tasks.add(task)
+        task.add_done_callback(partial(self._finished, tasks))
+
+    def _finished(self, tasks: set[asyncio.Task[None]], task: asyncio.Task[None]) -> None:
+        tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            self.log.error("the pool failed in the background", exc_info=error)
+        self._work()
+
+    async def _add(self, name: str) -> None:
+        generation = self._generation
+        try:
+            kernel = await self._launcher.start(self._specs[name])
+        except SandkastenError as error:
+            self._start_failed(name, error)
+            return
+        except BaseException:
+            self._start_failed(name, SandboxFailed("the sandbox could not be started", retry_after=5))
+            raise
+        self._failures = 0
+        if self._ledger.arrived(name, kernel):
+            if not _settle(self._waiting[name].popleft(), kernel):
+                self.release(kernel)
+        elif generation != self._generation and self._ledger.lost(name, kernel):  # it is of no use any more
+            self._spawn(self._remove(kernel), self._removals)
+        else:
+            self._is_warm(kernel)
+
+    def _is_warm(self, kernel: Kernel) -> None:
+        kernel.on_gone(lambda: self._lost(kernel))
+        self._register.keep(kernel)
+        self.log.debug("%r is warm", kernel)
+
+    def _start_failed(self, name: str, error: SandkastenError) -> None:
+        delay = BACKOFF_SECONDS[min(self._failures, len(BACKOFF_SECONDS) - 1)]
+        self._failures += 1
+        self._no_refill_before = max(self._no_refill_before, time.monotonic() + delay)
+        if not self._closed:
+            self.log.error("a sandbox for %s could not be started: %s", name, error.message)
+        if self._ledger.failed(name):
+            _settle(self._waiting[name].popleft(), error)
+
+    def _lost(self, kernel: Kernel) -> None:
+        if self._ledger.lost(kernel.spec.name, kernel):
+            self.log.warning("%r died in the pool: %s", kernel, kernel.reason)
+            self._launcher.lost(kernel)
+            self._spawn(self._remove(kernel), self._removals)
+
+    async def _remove(self, kernel: Kernel) -> None:
+        self._register.forget(kernel)
+        try:
+            await self._launcher.destroy(kernel)
+        finally:
+            self._ledger.removed()
+
+
+def _settle(future: asyncio.Future[Kernel], outcome: Kernel | Exception) -> bool:
+    """Give a claim its outcome; False when it has gone away in the meantime."""
+    if future.done():
+        return False
+    if isinstance(outcome, Exception):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)
+    return True

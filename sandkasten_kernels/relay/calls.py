@@ -1,0 +1,47 @@
+"""The gateway's own requests that wait for their replies."""
+
+from __future__ import annotations
+
+import asyncio
+
+from ..protocol.messages import Parts, Reply, json_object, message_type
+
+__all__ = ["Calls", "LinkError"]
+
+
+MAX_REPLY_BYTES = 1024 * 1024
+
+
+class LinkError(Exception):
+    """The kernel or the guest did not answer, or is gone; the message says which."""
+
+
+class Calls:
+    """Futures of replies by the id of their request. A reply nobody waits for any more is ignored."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, asyncio.Future[Reply]] = {}
+
+    def expect(self, msg_id: str) -> asyncio.Future[Reply]:
+        """Return the future of the reply to ``msg_id``."""
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._waiting[msg_id] = future
+        future.add_done_callback(lambda _: self._waiting.pop(msg_id, None))
+        return future
+
+    def answer(self, msg_id: str, parts: Parts) -> bool:
+        """Resolve the call that a reply belongs to; False when it is none of ours."""
+        future = self._waiting.get(msg_id)
+        if future is None:
+            return False
+        if not future.done():
+            data = parts[4] if len(parts) > 4 else b""
+            future.set_result(Reply(message_type(parts) or "", json_object(parts[3], MAX_REPLY_BYTES), data))
+        return True
+
+    def fail(self, reason: str) -> None:
+        """End every call with `LinkError`."""
+        for future in list(self._waiting.values()):
+            if not future.done():
+                future.set_exception(LinkError(reason))
+                future.exception()  # a call nobody awaits any more is no news

@@ -1,0 +1,78 @@
+"""The clients of one kernel: whoever hears what it says."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from ..protocol.messages import EMPTY, Parts, build
+
+__all__ = ["Audience", "Client"]
+
+
+class Client(Protocol):
+    """Whoever is attached to a kernel: the seat of a WebSocket, a stream of results."""
+
+    @property
+    def present(self) -> bool:
+        """Whether somebody reads what is delivered now."""
+
+    def deliver(self, channel: str, parts: Parts) -> None:
+        """Take one message; must not block and must not raise."""
+
+    def end(self, reason: str) -> None:
+        """The kernel is gone for good: close."""
+
+
+class Audience:
+    """Delivers to clients. One that fails, which a sandbox may provoke, is left out: it must not end it for all.
+
+    Parameters
+    ----------
+    session: of the gateway's own messages.
+    on_left: called with each client that is not there any more.
+    """
+
+    def __init__(self, session: str, on_left: Callable[[Client], None], log: logging.Logger) -> None:
+        self.session = session
+        self.clients: set[Client] = set()
+        self._on_left = on_left
+        self._log = log
+
+    @property
+    def present(self) -> int:
+        """How many clients are present; one that is away for a moment is still a client."""
+        return sum(client.present for client in self.clients)
+
+    def attach(self, client: Client) -> None:
+        """Deliver to ``client`` from now on."""
+        self.clients.add(client)
+
+    def detach(self, client: Client) -> None:
+        """Deliver nothing more to ``client``."""
+        self.clients.discard(client)
+        self._on_left(client)
+
+    def publish(self, msg_type: str, content: Mapping[str, Any], parent_header: bytes = EMPTY) -> None:
+        """Send an iopub message of the gateway's own to every client."""
+        _, parts = build(msg_type, content, self.session, parent_header)
+        self.fan_out("iopub", parts)
+
+    def fan_out(self, channel: str, parts: Parts) -> None:
+        """Deliver a message to every client."""
+        for client in tuple(self.clients):
+            self._hand(client, channel, parts)
+
+    def deliver(self, client: Client, channel: str, parts: Parts) -> None:
+        """Deliver a message to one client, if it is still there."""
+        if client in self.clients:
+            self._hand(client, channel, parts)
+
+    def _hand(self, client: Client, channel: str, parts: Parts) -> None:
+        try:
+            client.deliver(channel, parts)
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError):
+            self._log.exception("a client could not take a message on %s, and is left out", channel)
+            self.detach(client)
+            client.end("the gateway failed to deliver a message; its log has the cause")

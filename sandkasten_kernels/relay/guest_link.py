@@ -1,0 +1,119 @@
+"""GuestLink: the gateway's end of one guest."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import uuid
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from ..protocol import zmtp
+from ..protocol.messages import Reply, Signer, build, json_object, message_type
+from ..protocol.sockets import Channel, ChannelError, SocketDirectory
+from .calls import Calls, LinkError
+
+__all__ = ["MAX_DATA_BYTES", "GuestLink"]
+
+MAX_MESSAGE_BYTES = 1024 * 1024
+MAX_DATA_BYTES = 512 * 1024
+CONNECT_SECONDS = 10.0
+USUAL_NAMES: Mapping[str, str] = MappingProxyType({"control": "guest-control", "iopub": "guest-iopub"})
+
+
+class GuestLink:
+    """Asks the guest of one sandbox, and hears its news.
+
+    What has not the guest's signature is passed over: code in the sandbox can put sockets of its own in place of the
+    guest's, before a later process of the gateway connects to them.
+
+    Parameters
+    ----------
+    on_news: called with type and content of every message on the guest's iopub.
+    on_lost: called once when the guest ends a connection.
+    """
+
+    def __init__(self, key: bytes, on_news: Callable[[str, dict[str, Any]], None], on_lost: Callable[[], None]) -> None:
+        self._session = uuid.uuid4().hex
+        self._signer = Signer(key)
+        self._calls = Calls()
+        self._on_news = on_news
+        self._on_lost = on_lost
+        identity = uuid.uuid4().hex.encode()
+        limits: dict[str, Any] = {"identity": identity, "max_bytes": MAX_MESSAGE_BYTES}
+        self._control = Channel("DEALER", self._on_control, self._on_oversized, self._lost, **limits)
+        self._iopub = Channel("SUB", self._on_iopub, self._on_oversized, self._lost, **limits)
+
+    async def open(self, directory: SocketDirectory, names: Mapping[str, str] = USUAL_NAMES) -> None:
+        """Connect to the sockets with these names. Raises `LinkError` when the guest does not answer."""
+        names = {**USUAL_NAMES, **names}
+        try:
+            await asyncio.gather(
+                self._control.connect(directory, names["control"], CONNECT_SECONDS),
+                self._iopub.connect(directory, names["iopub"], CONNECT_SECONDS),
+            )
+        except ChannelError as error:
+            self.close()
+            raise LinkError(f"the guest does not answer: {error}") from error
+
+    def close(self) -> None:
+        """End the connections and every call under way; a second call does nothing."""
+        self._control.close()
+        self._iopub.close()
+        self._calls.fail("the guest is gone")
+
+    def tell(self, msg_type: str, content: Mapping[str, Any]) -> None:
+        """Send a request whose reply nobody waits for. Raises `LinkError` when the guest is gone."""
+        try:
+            self._control.send(self._signer.frames(build(msg_type, content, self._session)[1]))
+        except ChannelError as error:
+            raise LinkError(f"the guest is gone: {error}") from error
+
+    async def call(self, msg_type: str, content: Mapping[str, Any], timeout: float) -> dict[str, Any]:
+        """Return the content of the guest's reply.
+
+        Raises `LinkError` for a refusal (with the guest's words), after ``timeout`` seconds, and when it is gone.
+        """
+        answer = (await self.ask(msg_type, content, timeout)).content
+        if answer.get("status") != "ok":
+            words = str(answer.get("evalue"))
+            if last := str(answer.get("stderr") or "").strip().rpartition("\n")[2]:
+                words += f": {''.join(c if c.isprintable() else '?' for c in last[:300])}"
+            raise LinkError(words)
+        return answer
+
+    async def signal(self, number: signal.Signals, timeout: float) -> None:
+        """Signal the kernel's process with all that it has started. Raises `LinkError`."""
+        await self.call("kernel_signal_request", {"signum": int(number)}, timeout)
+
+    async def ask(self, msg_type: str, content: Mapping[str, Any], timeout: float, data: bytes = b"") -> Reply:
+        """Return the guest's reply, a refusal too. Raises `LinkError` after ``timeout`` seconds and when it is gone.
+
+        ``data`` is sent beside the content, up to `MAX_DATA_BYTES`; so much may also come back.
+        """
+        msg_id, parts = build(msg_type, content, self._session)
+        reply = self._calls.expect(msg_id)
+        try:
+            self._control.send(self._signer.frames([*parts, data] if data else parts))
+            return await asyncio.wait_for(reply, timeout)
+        except TimeoutError as error:
+            raise LinkError(f"the guest did not answer {msg_type} within {timeout:g} s") from error
+        except ChannelError as error:
+            reply.cancel()
+            raise LinkError(f"the guest is gone: {error}") from error
+
+    def _on_control(self, frames: list[bytes]) -> None:
+        if parts := self._signer.signed(frames):
+            self._calls.answer(str(json_object(parts[1]).get("msg_id")), parts)
+
+    def _on_iopub(self, frames: list[bytes]) -> None:
+        if (parts := self._signer.signed(frames)) and (kind := message_type(parts)):
+            self._on_news(kind, json_object(parts[3]))
+
+    def _on_oversized(self, event: zmtp.Oversized) -> None:
+        self._lost()
+
+    def _lost(self) -> None:
+        self.close()
+        self._on_lost()

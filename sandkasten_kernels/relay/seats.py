@@ -1,0 +1,127 @@
+"""Seats: the places that clients have at a kernel, whatever becomes of their connections."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from ..protocol.messages import Parts
+from .link import KernelLink
+from .replay import Message, Replay
+
+__all__ = ["Connection", "Seat", "Seats"]
+
+AWAY_SECONDS = 120.0
+MAX_AWAY = 16
+
+
+class Connection(Protocol):
+    """What a seat delivers to: a WebSocket. ``client`` is what tells its client from others."""
+
+    client: str
+
+    def deliver(self, channel: str, parts: Parts) -> None:
+        """Take one message; must not block and must not raise."""
+
+    def end(self, reason: str) -> None:
+        """The kernel is gone for good: close."""
+
+    def hand_over(self) -> Sequence[Message]:
+        """Close, because the same client has a newer connection; return what this one has not delivered."""
+
+
+class Seat:
+    """A client of a kernel link. What it is sent while its connection is away waits for the next one."""
+
+    def __init__(self, session_id: str) -> None:
+        self.session_id = session_id
+        self.connection: Connection | None = None
+        self.replay = Replay()
+        self.timer: asyncio.TimerHandle | None = None
+
+    @property
+    def present(self) -> bool:
+        """Whether there is a connection."""
+        return self.connection is not None
+
+    def deliver(self, channel: str, parts: Parts) -> None:
+        """Send a message of the kernel's to the connection, or keep it for the next."""
+        if self.connection is not None:
+            self.connection.deliver(channel, parts)
+        else:
+            self.replay.keep([(channel, parts)])
+
+    def end(self, reason: str) -> None:
+        """Close: the kernel is gone for good."""
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.end(reason)
+        if self.timer is not None:
+            self.timer.cancel()
+
+
+class Seats:
+    """The seats of one kernel.
+
+    A client that names its ``session_id`` keeps its seat for `AWAY_SECONDS` after its connection is lost, and of
+    several that are away at once the last `MAX_AWAY` do. A client without a name leaves for good.
+    """
+
+    def __init__(self, link: KernelLink) -> None:
+        self._link = link
+        self._named: dict[str, Seat] = {}
+
+    @property
+    def clients(self) -> dict[str, str]:
+        """The named seats by the sessions that their clients' messages carry: what a later process `restore`s."""
+        seats = ((session, client) for session, client in self._link.sessions.items() if isinstance(client, Seat))
+        return {session: seat.session_id for session, seat in seats if seat.session_id}
+
+    def restore(self, clients: Mapping[str, str]) -> None:
+        """Keep the seats that clients had in an earlier process until they come back; what comes now waits there."""
+        for session_id in list(dict.fromkeys(clients.values()))[-MAX_AWAY:]:
+            seat = self._named[session_id] = Seat(session_id)
+            seat.timer = asyncio.get_running_loop().call_later(AWAY_SECONDS, self._forget, seat)
+            self._link.attach(seat)
+        self._link.inherit({one: self._named[name] for one, name in clients.items() if name in self._named})
+
+    def take(self, connection: Connection, session_id: str) -> Seat:
+        """Seat a connection: a newer one of the same client takes over from the older, with all it has missed."""
+        seat = self._named.get(session_id) or Seat(session_id)
+        if session_id:
+            self._named[session_id] = seat
+        if seat.timer is not None:
+            seat.timer.cancel()
+            seat.timer = None
+        older, seat.connection = seat.connection, connection
+        for message in [*(older.hand_over() if older is not None else ()), *seat.replay.take()]:
+            connection.deliver(*message)
+        self._link.attach(seat)
+        return seat
+
+    def leave(self, seat: Seat, connection: Connection, undelivered: Sequence[Message]) -> None:
+        """A connection is lost; no-op when it is not the seat's (any more)."""
+        if seat.connection is not connection:
+            return
+        seat.connection = None
+        if not seat.session_id:
+            self._link.detach(seat)
+            return
+        seat.replay.keep(undelivered)
+        seat.timer = asyncio.get_running_loop().call_later(AWAY_SECONDS, self._forget, seat)
+        away = [other for other in self._named.values() if not other.present and other.timer is not None]
+        if len(away) > MAX_AWAY:
+            self._forget(min(away, key=lambda other: other.timer.when() if other.timer else 0.0))
+
+    def close(self, client: str, reason: str) -> None:
+        """Close the connections that one client has, known by its address and program; they may come back."""
+        for seat in [seat for seat in self._link.clients if isinstance(seat, Seat)]:
+            if seat.connection is not None and seat.connection.client == client:
+                seat.connection.end(reason)
+
+    def _forget(self, seat: Seat) -> None:
+        if seat.timer is not None:
+            seat.timer.cancel()
+        del self._named[seat.session_id]
+        self._link.detach(seat)

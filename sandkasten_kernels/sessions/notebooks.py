@@ -1,0 +1,192 @@
+"""Notebook sessions: which notebook, console or editor uses which kernel, as Jupyter's ``/api/sessions`` has it.
+
+Not to be confused with `Sessions`, the claimed kernels: these are names that clients give to them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakValueDictionary
+
+from ..errors import InvalidRequest, LimitReached, StoreFailed, UnknownNotebookSession
+from ..store import Store
+from .session import OWNER, Session
+from .sessions import Sessions, jupyter_wanted
+
+__all__ = ["NotebookSession", "NotebookSessions"]
+
+MAX_TEXT = 4096
+MAX_NOTEBOOK_SESSIONS = 1024
+_FIELDS = ("path", "name", "type")
+
+
+@dataclass(eq=False)
+class NotebookSession:
+    """One client document and the kernel it uses."""
+
+    path: str
+    name: str
+    type: str
+    kernel: Session
+    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+
+    def model(self) -> dict[str, Any]:
+        """Return the session as ``/api/sessions`` shows it."""
+        model = {name: getattr(self, name) for name in ("id", *_FIELDS)} | {"kernel": self.kernel.model()}
+        return model | {"notebook": {"path": self.path, "name": self.name}} if self.type == "notebook" else model
+
+
+class NotebookSessions:
+    """Opens, changes and ends notebook sessions over the kernels of ``sessions``.
+
+    Invariants: of one path at most one kernel is started, however many ask at once; a session whose kernel has ended,
+    for whatever reason, is not there any more; changes of one session happen one after the other.
+    """
+
+    def __init__(self, sessions: Sessions, store: Store, log: logging.Logger) -> None:
+        self._sessions = sessions
+        self._store = store
+        self._log = log
+        self._known: dict[str, NotebookSession] = {}
+        self._left: list[dict[str, str]] = []
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def setup(self) -> None:
+        """Find the notebook sessions again whose kernels have outlived an earlier process, some of them a bit later."""
+        self._left = self._store.notebooks()
+        self._find_left()
+
+    def _find_left(self) -> None:
+        kernels = {kernel.id: kernel for kernel in self._sessions} if self._left else {}
+        for row in [row for row in self._left if row["kernel"] in kernels]:
+            self._left.remove(row)
+            session = NotebookSession(row["path"], row["name"], row["type"], kernels[row["kernel"]], row["id"])
+            self._known[session.id] = session
+
+    def _keep(self, session: NotebookSession) -> None:
+        texts = {name: getattr(session, name) for name in ("id", *_FIELDS)}
+        try:
+            self._store.save_notebook({**texts, "kernel": session.kernel.id})
+        except StoreFailed as error:
+            self._log.warning("notebook session %s is not stored: %s", session.id, error)
+
+    def get(self, session_id: str, owner: str = OWNER) -> NotebookSession:
+        """Return an owner's session. Raises `UnknownNotebookSession`."""
+        self._find_left()
+        found = self._known.get(session_id)
+        if found is None or not self._lives(found) or found.kernel.owner != owner:
+            raise UnknownNotebookSession(f"there is no session {session_id[:64]!r}")
+        return found
+
+    def models(self, owner: str = OWNER) -> list[dict[str, Any]]:
+        """Return the model of every session of an owner's, oldest first."""
+        return [session.model() for session in self._living() if session.kernel.owner == owner]
+
+    async def open(self, body: dict[str, Any], owner: str = OWNER) -> tuple[NotebookSession, bool]:
+        """Return the session of ``body["path"]``, and whether it is new: its kernel then is too, or the one named.
+
+        Raises `InvalidRequest`, `UnknownKernel`, and what `Sessions.create` raises.
+        """
+        texts = _texts(body)
+        for name in ("path", "type"):
+            if name not in texts:
+                raise InvalidRequest(f"{name} is missing: a session has a path and a type")
+        kernel_name, kernel_id = _kernel(body)
+        async with self._lock(f"path {owner} {texts['path']}"):
+            for session in self._living():
+                if session.path == texts["path"] and session.kernel.owner == owner:
+                    return session, False
+            if len(self._known) >= MAX_NOTEBOOK_SESSIONS:
+                raise LimitReached(f"there are {MAX_NOTEBOOK_SESSIONS} notebook sessions, the most there may be")
+            if kernel_id is not None:
+                kernel = self._sessions.get(kernel_id, owner)
+            else:
+                wanted = jupyter_wanted(kernel_name, body.get("env"), self._sessions.rules.env_names)
+                kernel = await self._sessions.create(wanted, owner)
+            session = NotebookSession(texts["path"], texts.get("name", ""), texts["type"], kernel)
+            self._known[session.id] = session
+            self._keep(session)
+            return session, True
+
+    async def change(self, session_id: str, body: dict[str, Any], owner: str = OWNER) -> NotebookSession:
+        """Change path, name, type or kernel; a kernel that is replaced is ended.
+
+        Raises `InvalidRequest`, `UnknownNotebookSession`, and what `Sessions.create` raises; then nothing is changed.
+        """
+        self.get(session_id, owner)
+        texts = _texts(body)
+        kernel_name, kernel_id = _kernel(body)
+        async with self._lock(f"session {session_id}"):
+            session = self.get(session_id, owner)
+            before = kernel = session.kernel
+            if kernel_id is not None:
+                if kernel_id not in self._sessions:
+                    raise InvalidRequest(f"there is no kernel {kernel_id[:64]!r}")
+                kernel = self._sessions.get(kernel_id, owner)
+            elif kernel_name is not None:
+                wanted = jupyter_wanted(kernel_name, body.get("env"), self._sessions.rules.env_names)
+                kernel = await self._sessions.create(wanted, owner)
+                if session_id not in self._known:
+                    self._sessions.end(kernel.id, "its notebook session was ended meanwhile", owner)
+                    self.get(session_id, owner)
+            for name, value in texts.items():
+                setattr(session, name, value)
+            session.kernel = kernel
+            self._keep(session)
+            if before is not kernel and before.id in self._sessions:
+                self._end_kernel(before, "its notebook session has another kernel")
+            return session
+
+    def end(self, session_id: str, reason: str, owner: str = OWNER) -> None:
+        """End a session and its kernel. Raises `UnknownNotebookSession`."""
+        session = self.get(session_id, owner)
+        del self._known[session_id]
+        with contextlib.suppress(StoreFailed):  # it is forgotten with its kernel
+            self._store.forget_notebook(session_id)
+        self._end_kernel(session.kernel, reason)
+
+    def _end_kernel(self, kernel: Session, reason: str) -> None:
+        """End a kernel that was made for a notebook; what was made over ``/v1`` belongs to others too and lives on."""
+        if kernel.origin == "api":
+            self._sessions.end(kernel.id, reason, kernel.owner)
+
+    def _lock(self, name: str) -> asyncio.Lock:
+        return self._locks.setdefault(name, asyncio.Lock())
+
+    def _lives(self, session: NotebookSession) -> bool:
+        return session.kernel.id in self._sessions
+
+    def _living(self) -> list[NotebookSession]:
+        self._find_left()
+        self._known = {session.id: session for session in self._known.values() if self._lives(session)}
+        return list(self._known.values())
+
+
+def _texts(body: dict[str, Any]) -> dict[str, str]:
+    """Return the fields that are texts; what an old client says of its notebook counts as its path."""
+    notebook = body.get("notebook")
+    if isinstance(notebook, dict) and "path" in notebook:
+        body = {**body, "path": notebook["path"], "type": "notebook"}
+    texts = {name: body[name] for name in _FIELDS if body.get(name) is not None}
+    for name, value in texts.items():
+        if not isinstance(value, str) or len(value) > MAX_TEXT:
+            raise InvalidRequest(f"{name} must be a text of at most {MAX_TEXT} characters")
+    return texts
+
+
+def _kernel(body: dict[str, Any]) -> tuple[str | None, str | None]:
+    """Return name and id of the kernel that is asked for; an empty text is none."""
+    kernel = body.get("kernel")
+    if kernel is None:
+        return None, None
+    if not isinstance(kernel, dict):
+        raise InvalidRequest('kernel must be an object, as in {"name": "python3"}')
+    found = [kernel.get(key) or None for key in ("name", "id")]
+    if not all(isinstance(value, str | None) for value in found):
+        raise InvalidRequest("kernel.name and kernel.id must be strings")
+    return found[0], found[1]

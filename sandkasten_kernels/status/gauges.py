@@ -1,0 +1,91 @@
+"""Gauges: what is at this moment, read when Prometheus asks."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from ..pool.pool import Pool
+from ..sessions.executions import Executions
+from ..sessions.sessions import Sessions
+from ..telemetry.metrics import Metrics
+
+__all__ = ["Gauges"]
+
+
+class Gauges(Collector):
+    """Shows the parts of a gateway as they are, and what of their own figures only grows.
+
+    Parameters
+    ----------
+    directory: is on the disk whose room is told.
+    """
+
+    def __init__(
+        self, metrics: Metrics, pool: Pool, sessions: Sessions, executions: Executions, directory: Path
+    ) -> None:
+        self._metrics = metrics
+        self._pool = pool
+        self._sessions = sessions
+        self._executions = executions
+        self._directory = directory
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every figure."""
+        yield from self._of_the_pool()
+        yield from self._of_sessions()
+        executing = self._executions.under_way
+        yield GaugeMetricFamily("sandkasten_executions_under_way", "Executions over /v1, waiting ones too.", executing)
+        disk = os.statvfs(self._directory)
+        yield GaugeMetricFamily(
+            "sandkasten_disk_free_bytes", "Room on the disk of data_dir.", disk.f_bavail * disk.f_frsize
+        )
+        messages = CounterMetricFamily(
+            "sandkasten_relayed_messages", "Messages over WebSockets, and events of streams.", labels=["direction"]
+        )
+        size = CounterMetricFamily("sandkasten_relayed_bytes", "Their size.", labels=["direction"])
+        for direction, flow in self._metrics.flows.items():
+            messages.add_metric([direction], flow.messages)
+            size.add_metric([direction], flow.bytes)
+        yield from (messages, size)
+
+    def _of_the_pool(self) -> Iterator[Metric]:
+        counts: dict[str, Counter[str]] = {}
+        for entry in self._pool.status():
+            figures = {name: number for name, number in entry.items() if isinstance(number, int)}
+            counts.setdefault(entry["image"], Counter()).update(figures)
+        states = GaugeMetricFamily(
+            "sandkasten_sandboxes", "Sandboxes: warm, starting, or claimed by a session.", labels=["image", "state"]
+        )
+        target = GaugeMetricFamily("sandkasten_pool_target", "Sandboxes that are to be warm.", labels=["image"])
+        hits = CounterMetricFamily("sandkasten_pool_hits", "Claims that found a warm sandbox.", labels=["image"])
+        misses = CounterMetricFamily("sandkasten_pool_misses", "Claims that had to wait for one.", labels=["image"])
+        for image, count in counts.items():
+            for state in ("warm", "starting", "claimed"):
+                states.add_metric([image, state], count[state])
+            for family, name in ((target, "target"), (hits, "hits"), (misses, "misses")):
+                family.add_metric([image], count[name])
+        yield from (states, target, hits, misses)
+        totals = self._pool.totals()
+        yield GaugeMetricFamily(
+            "sandkasten_sandboxes_ending", "Sandboxes whose container is not gone yet.", totals["ending"]
+        )
+        yield GaugeMetricFamily(
+            "sandkasten_sandboxes_limit", "limits.max_sandboxes: how many there may be.", totals["max"]
+        )
+
+    def _of_sessions(self) -> Iterator[Metric]:
+        states = Counter(session.kernel.link.execution_state for session in self._sessions)
+        sessions = GaugeMetricFamily("sandkasten_sessions", "Sessions, by what their kernel does.", labels=["state"])
+        for state in ("starting", "idle", "busy", "dead"):
+            sessions.add_metric([state], states.pop(state, 0))
+        sessions.add_metric(["other"], states.total())
+        yield sessions
+        connections = sum(session.kernel.link.connections for session in self._sessions)
+        yield GaugeMetricFamily("sandkasten_websockets", "Open WebSockets of kernels.", connections)

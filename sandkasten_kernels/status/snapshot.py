@@ -1,0 +1,114 @@
+"""Overview: what the status page shows, put together from the parts of the gateway."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from .. import __version__
+from ..engines import Engine
+from ..engines.host.cgroups import Usage
+from ..pool.pool import Pool
+from ..protocol.messages import timestamp
+from ..sessions.lifetime import FOR_EVER
+from ..sessions.session import Session
+from ..sessions.sessions import Sessions
+from ..telemetry.activity import Activity
+from .host import HostWatch
+
+__all__ = ["Overview"]
+
+MEMORY_GRAIN = 256 * 1024
+"""Memory is told in such pieces, so that a session that does nothing does not change."""
+
+
+class Overview:
+    """Takes a picture of the gateway. What sessions use is asked of the engine once for all of them."""
+
+    def __init__(self, sessions: Sessions, pool: Pool, engine: Engine, host: HostWatch, activity: Activity) -> None:
+        self._sessions = sessions
+        self._pool = pool
+        self._engine = engine
+        self._host = host
+        self.activity = activity
+        self._cpu_before: dict[str, tuple[float, int]] = {}
+
+    async def take(self) -> dict[str, Any]:
+        """Return ``time gateway sandboxes pool host sessions`` as they are now, and note what memory is used."""
+        sandboxes = [session.kernel.sandbox for session in self._sessions if not session.crashed]
+        usages = await self._engine.usages(sandboxes)
+        host = self._host.read()
+        self.activity.used(sum(usage.memory_bytes for usage in usages.values()), host.memory_bytes)
+        cpu = self._cpu(usages)
+        status = self._sessions.status()
+        pool = [{**counts, **self.activity.claims(counts["image"])} for counts in self._pool.status()]
+        totals = self._pool.totals()
+        return {
+            "time": timestamp(datetime.now(UTC)),
+            "gateway": {"version": __version__, "started": status["started"], "connections": status["connections"]},
+            "sandboxes": {
+                **{state: sum(counts[state] for counts in pool) for state in ("claimed", "warm", "starting")},
+                **totals,
+            },
+            "pool": pool,
+            "host": asdict(host),
+            "sessions": list(_rows(self._sessions, usages, cpu)),
+        }
+
+    def _cpu(self, usages: Mapping[str, Usage]) -> dict[str, float]:
+        """Return how many processors each sandbox has kept busy since the picture before."""
+        now = time.monotonic()
+        before, self._cpu_before = self._cpu_before, {name: (now, usage.cpu_usec) for name, usage in usages.items()}
+        return {
+            name: round(max(0, usage.cpu_usec - before[name][1]) / 1e6 / (now - before[name][0]), 2)
+            for name, usage in usages.items()
+            if name in before and now > before[name][0]
+        }
+
+
+def _rows(
+    sessions: Iterable[Session], usages: Mapping[str, Usage], cpu: Mapping[str, float]
+) -> Iterable[dict[str, Any]]:
+    for session in sessions:
+        sandbox = session.kernel.sandbox
+        usage = usages.get(sandbox.id)
+        yield {
+            "id": session.id,
+            "name": session.name,
+            "labels": dict(session.labels),
+            "image": session.kernel.spec.image,
+            "kernelspec": session.kernel.spec.name,
+            "state": _state(session),
+            "origin": session.origin,
+            "workspace_id": session.workspace_id or None,
+            "created_at": timestamp(session.created),
+            "last_activity": timestamp(session.last_activity),
+            "expires_at": _expires(session),
+            "ttl_seconds": int(session.lifetime.ttl.total_seconds()),
+            "connections": session.kernel.link.connections,
+            "memory_bytes": usage and usage.memory_bytes // MEMORY_GRAIN * MEMORY_GRAIN,
+            "memory_limit": usage and usage.memory_limit,
+            "cpu": cpu.get(sandbox.id),
+            "cpu_limit": sandbox.spec.cpu_limit,
+        }
+
+
+def _state(session: Session) -> str:
+    if session.crashed:
+        return "dead"
+    return "unresponsive" if session.unresponsive else session.kernel.link.execution_state
+
+
+def _expires(session: Session) -> str | None:
+    """Return when a session ends if nobody uses it; None for never, and where that moves on because it is in use."""
+    now = datetime.now(UTC)
+    end, later = (
+        session.lifetime.end(
+            session.created, session.last_activity, moment, busy=session.busy, connected=session.connected
+        )
+        for moment in (now, now + timedelta(seconds=1))
+    )
+    return timestamp(end) if end == later < FOR_EVER else None

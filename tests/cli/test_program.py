@@ -1,0 +1,84 @@
+"""The whole program as a person starts it: its errors, its token, and the code that it exits with."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sandkasten_kernels.app import SandkastenApp
+from sandkasten_kernels.cli.commands import main
+from sandkasten_kernels.cli.token import TokenApp
+from tests.support.command_shell import Ran
+from tests.support.gateway_process import Gateway
+
+pytestmark = pytest.mark.docker
+
+
+@pytest.fixture
+def program(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., Ran]:
+    """The whole program, with nothing said about a gateway."""
+    for name in [name for name in os.environ if name.startswith("SANDKASTEN_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("SANDKASTEN_DATA_DIR", str(tmp_path / "state"))
+
+    def run(*arguments: str) -> Ran:
+        code: object = 0
+        try:
+            main([*arguments])
+        except SystemExit as ended:
+            code = ended.code
+        finally:
+            for app in (TokenApp, SandkastenApp):
+                app.clear_instance()
+        return Ran(code, *capfd.readouterr())
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["ps"], "no gateway of this user runs here"),
+        (["run"], "the following arguments are required: FILE; see sandkasten-kernels run --help"),
+        (["exec", "x"], "no gateway"),
+        (["cp", "--nonsense", "a", "b"], "unrecognized arguments: --nonsense"),
+        (["ps", "--url=nonsense"], "'nonsense' is no URL of a gateway"),
+    ],
+)
+def test_an_error_is_one_line_and_a_code(program: Callable[..., Ran], arguments: list[str], words: str) -> None:
+    ran = program(*arguments)
+    assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
+    assert words in ran.err
+
+
+def test_token_prints_the_token_and_makes_a_new_one(program: Callable[..., Ran], tmp_path: Path) -> None:
+    first = program("token").out
+    assert len(first) == 49
+    assert program("token", f"--data-dir={tmp_path}/state").out == first
+    second, told = program("token", "--new")[1:]
+    assert (len(second), second != first, told) == (49, True, "it counts from the gateway's next start\n")
+    file = tmp_path / "state" / "token"
+    assert (file.read_text(), file.stat().st_mode & 0o777) == (second, 0o600)
+    refused = program("token", "--new", "--api-key=configured-secret")
+    assert (refused.code, "configured-secret" in refused.err) == (2, False)
+    assert program("token", "--api-key=configured-secret").out == "configured-secret\n"
+
+
+def test_the_program_exits_as_its_command_does(gateway: Gateway, tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "sandkasten_kernels",
+        "run",
+        "--image=base",
+        f"--url={gateway.url}/?token={gateway.token}",
+    ]
+    ran = subprocess.run(
+        [*command, "-"], input="echo hi; exit 5", capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (5, "hi\n", "")

@@ -1,0 +1,33 @@
+"""Commands of the program, run in this process."""
+
+from __future__ import annotations
+
+import signal
+from typing import NamedTuple
+
+import pytest
+
+from sandkasten_kernels.cli.base import ClientApp
+
+
+class Ran(NamedTuple):
+    """What a command gave."""
+
+    code: object
+    out: str
+    err: str
+
+
+class Shell:
+    """Runs commands in this process, in a directory of the test's own, with the shared gateway as the user's."""
+
+    def __init__(self, capfd: pytest.CaptureFixture[str]) -> None:
+        self._capfd = capfd
+
+    def __call__(self, app: type[ClientApp], *arguments: str) -> Ran:
+        command = app()
+        command.initialize([*arguments])
+        with pytest.raises(SystemExit) as ended:
+            command.start()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        return Ran(ended.value.code, *self._capfd.readouterr())
