@@ -31,7 +31,7 @@ from .errors import ConfigError
 from .gateway.checks import find_kernelspecs
 from .gateway.data_dir import DataDir, default_data_dir
 from .gateway.gateway import Gateway
-from .images.custom import OwnImages
+from .images.custom import CustomImages
 from .kernelspecs.kernelspec import Kernelspecs
 from .pool.launcher import sandbox_spec
 from .pool.pool import Pool
@@ -61,7 +61,7 @@ class SandkastenApp(Application):
     allowed_images = List(Unicode(), help="Images that may be used, by name. Empty: those that have a kernelspec.").tag(
         config=True
     )
-    images = OwnImages(
+    images = CustomImages(
         help="Images of one's own, by name: `{science: {from: python, pip: [polars], apt: [ffmpeg]}}`, made by "
         "`images build science` (docs/images.md)."
     ).tag(config=True)

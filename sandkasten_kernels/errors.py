@@ -209,7 +209,7 @@ class WorkspaceInUse(SandkastenError):
     code = "WORKSPACE_IN_USE"
 
 
-class _Passing(SandkastenError):
+class _Transient(SandkastenError):
     """A 503: the same request may succeed after `retry_after` seconds, which is always set."""
 
     status = 503
@@ -219,25 +219,25 @@ class _Passing(SandkastenError):
         super().__init__(message, retry_after=retry_after)
 
 
-class NoCapacity(_Passing):
+class NoCapacity(_Transient):
     """All sandboxes that may run at once are in use."""
 
     code = "NO_CAPACITY"
 
 
-class EngineError(_Passing):
+class EngineError(_Transient):
     """The engine does not answer, or an image is missing; the message says what to do."""
 
     code = "ENGINE_UNAVAILABLE"
 
 
-class StoreFailed(_Passing):
+class StoreFailed(_Transient):
     """What is known of the sessions cannot be written; the message says why."""
 
     code = "STORE_UNAVAILABLE"
 
 
-class SandboxFailed(_Passing):
+class SandboxFailed(_Transient):
     """A sandbox or its kernel did not start."""
 
     code = "SANDBOX_FAILED"

@@ -17,7 +17,7 @@ from ..engines.docker.builder.state import ImageState, image_states
 from ..engines.docker.engine import connect
 from ..errors import ConfigError, SandkastenError
 from ..images.bootstrap import ImageBuildError
-from ..images.custom import OwnImage, own_images
+from ..images.custom import CustomImage, custom_images
 from ..images.names import ENGINE_ERRORS, STANDARD
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class ImagesApp(Application):
     def start(self) -> None:
         """Do what the arguments say; exit with 1 when an image cannot be built. Raises `ConfigError`."""
         gateway = cast("SandkastenApp", self.parent)
-        own = own_images(gateway.settings_of(self._options).value("images"))
+        own = custom_images(gateway.settings_of(self._options).value("images"))
         verb, *names = self._words or [""]
         _check_arguments(verb, names, (*STANDARD, *own))
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what is half made is cleaned up
@@ -69,7 +69,7 @@ class ImagesApp(Application):
             print(f"{self.name}: {error}", file=sys.stderr)
             sys.exit(1)
 
-    def _build(self, names: Sequence[str], own: Mapping[str, OwnImage]) -> None:
+    def _build(self, names: Sequence[str], own: Mapping[str, CustomImage]) -> None:
         began = time.monotonic()
         client = connect(BUILD_TIMEOUT_SECONDS)
         build_images(client, names or (*STANDARD, *own), base=self.base or None, report=_print, own=own)

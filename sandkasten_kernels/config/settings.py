@@ -15,10 +15,10 @@ from .document import Document, shown
 from .keys import Key, KeyPath, Keys, Sections
 from .validation import fault
 
-__all__ = ["Origin", "Settings", "command_line_settings", "document_settings", "file_settings"]
+__all__ = ["Settings", "ValueOrigin", "command_line_settings", "document_settings", "file_settings"]
 
 
-class Origin(Protocol):
+class ValueOrigin(Protocol):
     """Where values are given: a file, a variable, the command line."""
 
     @property
@@ -38,9 +38,9 @@ class Settings:
     def __init__(self, sections: Sections) -> None:
         self.keys = Keys(sections)
         self.config = Config()
-        self.origins: dict[KeyPath, Origin] = {}
+        self.origins: dict[KeyPath, ValueOrigin] = {}
 
-    def set(self, key: Key, value: Any, origin: Origin) -> None:
+    def set(self, key: Key, value: Any, origin: ValueOrigin) -> None:
         """Give ``key`` a value that has been checked."""
         self.config[key.owner.__name__][key.path[-1]] = value
         self.origins[key.path] = origin

@@ -17,7 +17,7 @@ from ..config.address import parse_listen
 from ..config.settings import Settings
 from ..config.traits import Defaults, Limits
 from ..engines import SandboxSpec
-from ..engines.docker.builder.state import ImageState, Standing, image_states
+from ..engines.docker.builder.state import ImageState, ImageStatus, image_states
 from ..engines.docker.doctor import (
     check_cgroups,
     check_confinement,
@@ -33,7 +33,7 @@ from ..engines.registry import engine_names, find_engine
 from ..errors import ConfigError, SandkastenError
 from ..gateway.checks import check_settings
 from ..guest import PROTOCOL
-from ..images.custom import own_images
+from ..images.custom import custom_images
 from ..images.names import ENGINE_ERRORS, PROTOCOL_LABEL, full_name, image_record
 from ..kernelspecs.kernelspec import Kernelspec, Kernelspecs
 from ..pool.launcher import Launcher
@@ -116,7 +116,7 @@ def _check_engine(gateway: SandkastenApp, client: docker.DockerClient, specs: Ke
     yield check_storage(info)
     yield check_engine_disk(info)
     yield _check_memory(gateway, info["MemTotal"] >> 20, specs)
-    known = {state.name: state for state in image_states(client, own_images(gateway.images))}
+    known = {state.name: state for state in image_states(client, custom_images(gateway.images))}
     for image in specs.images() if specs else ():
         yield check_image(known.get(image) or _foreign_state(client, image))
 
@@ -140,7 +140,7 @@ def _setting(gateway: SandkastenApp, owner: type[HasTraits], name: str) -> Any:
 
 
 def _is_usable(client: docker.DockerClient, image: str) -> bool:
-    return _foreign_state(client, image).standing is Standing.CURRENT
+    return _foreign_state(client, image).standing is ImageStatus.CURRENT
 
 
 def _foreign_state(client: docker.DockerClient, image: str) -> ImageState:
@@ -148,9 +148,9 @@ def _foreign_state(client: docker.DockerClient, image: str) -> ImageState:
     reference = full_name(image)
     record = image_record(client, reference)
     if not record:
-        return ImageState(image, reference, Standing.MISSING)
+        return ImageState(image, reference, ImageStatus.MISSING)
     foreign = record["Config"]["Labels"].get(PROTOCOL_LABEL) != str(PROTOCOL)
-    return ImageState(image, reference, Standing.FOREIGN if foreign else Standing.CURRENT, record["Size"])
+    return ImageState(image, reference, ImageStatus.FOREIGN if foreign else ImageStatus.CURRENT, record["Size"])
 
 
 async def _check_sandbox(gateway: SandkastenApp, specs: Sequence[Kernelspec], place: Path) -> Finding:

@@ -22,7 +22,7 @@ from traitlets.config import LoggingConfigurable
 
 from ..errors import InvalidRequest, InvalidWorkspace, SandboxFailed
 from ..protocol.sockets import SocketDirectory
-from ..protocol.zmtp import Room
+from ..protocol.zmtp import MemoryBudget
 from .host.cgroups import CgroupReader, Usage
 from .host.door import Arrival
 
@@ -92,7 +92,7 @@ class Sandbox:
     arrival: Arrival
     workspace: str = "/workspace"
     outdated: bool = False
-    room: Room | None = None
+    room: MemoryBudget | None = None
     _on_exit: list[Callable[[], None]] = field(default_factory=list)
     _watched: bool = False
 

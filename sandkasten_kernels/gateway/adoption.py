@@ -14,7 +14,7 @@ from ..pool.launcher import Launcher
 from ..pool.pool import Pool
 from ..sessions.sessions import Sessions
 from ..store import Record, Store
-from ..workspaces.workspaces import Use, Workspaces
+from ..workspaces.workspaces import Lease, Workspaces
 
 __all__ = ["Adoption"]
 
@@ -128,7 +128,7 @@ class Adoption:
             self._pool.reject(adopted)
             self._forget(kernel)
 
-    async def _give_up(self, kernel: KernelRecord, record: Record | None, use: Use | None, reason: str) -> None:
+    async def _give_up(self, kernel: KernelRecord, record: Record | None, use: Lease | None, reason: str) -> None:
         """End what cannot be adopted."""
         if record:
             self._lost(record, reason)

@@ -16,12 +16,12 @@ from ..config.settings import Settings
 from ..config.traits import Limits
 from ..engines.registry import engine_names, find_engine
 from ..errors import ConfigError
-from ..handlers.origins import Web
-from ..images.custom import own_images, own_kernelspecs
+from ..handlers.origins import OriginPolicy
+from ..images.custom import custom_images, custom_kernelspecs
 from ..kernelspecs.kernelspec import Kernelspec, Kernelspecs
 from ..paths import asset_dir
 
-__all__ = ["Machine", "check_settings", "find_kernelspecs", "find_web", "within"]
+__all__ = ["Machine", "check_settings", "find_kernelspecs", "find_origin_policy", "within"]
 
 LEAST_CPUS = 0.01
 """The least that Linux can share out: 1 ms in 100."""
@@ -47,8 +47,8 @@ def check_settings(settings: Settings, machine: Machine | None = None) -> Kernel
     Nothing is started, made or locked: neither the engine nor `data_dir` nor the port is touched.
     """
     _check_listen(settings)
-    _check_web(settings)
-    find_web(settings)
+    _check_origin_policy(settings)
+    find_origin_policy(settings)
     _check_engine(settings)
     specs = find_kernelspecs(settings)
     _check_images(settings, specs)
@@ -81,20 +81,20 @@ def find_kernelspecs(settings: Settings) -> Kernelspecs:
             what = "not a directory" if directory.exists() else "there is no such directory"
             raise settings.error(("kernelspec_dirs", str(number)), f"{directory.absolute()}: {what}")
     directories.append(asset_dir("kernelspecs"))
-    own = own_images(settings.value("images"))
+    own = custom_images(settings.value("images"))
     return Kernelspecs(
         directories,
-        extra=own_kernelspecs(own, Kernelspecs(directories), settings.error),
+        extra=custom_kernelspecs(own, Kernelspecs(directories), settings.error),
         allowed_images=settings.value("allowed_images"),
         default_image=settings.value("default_image"),
     )
 
 
-def find_web(settings: Settings) -> Web:
+def find_origin_policy(settings: Settings) -> OriginPolicy:
     """Return the address and the manners of the HTTP side. Raises `ConfigError`."""
     names = ("base_url", "trust_proxy", "allow_origin", "allow_credentials")
     try:
-        return Web(**{name: settings.value(name) for name in names})
+        return OriginPolicy(**{name: settings.value(name) for name in names})
     except ConfigError as error:
         name, _, problem = str(error).partition(": ")
         raise settings.error((name,), problem) from error
@@ -110,10 +110,10 @@ def _check_listen(settings: Settings) -> None:
         raise settings.error(("listen",), problem)
 
 
-def _check_web(settings: Settings) -> None:
+def _check_origin_policy(settings: Settings) -> None:
     names = ("base_url", "trust_proxy", "allow_origin", "allow_credentials")
     try:
-        Web(**{name: settings.value(name) for name in names})
+        OriginPolicy(**{name: settings.value(name) for name in names})
     except ConfigError as error:
         name, _, problem = str(error).partition(": ")
         raise settings.error((name,), problem) from error

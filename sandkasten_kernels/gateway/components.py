@@ -17,20 +17,20 @@ from ..pool.pool import Pool
 from ..pool.register import StoredRegister
 from ..sessions.executions import Executions
 from ..sessions.notebooks import NotebookSessions
-from ..sessions.quota import DiskWatch
+from ..sessions.quota import QuotaMonitor
 from ..sessions.sessions import Sessions
 from ..sessions.workspace_files import WorkspaceFiles
 from ..status.feed import StatusFeed
 from ..status.gauges import Gauges
-from ..status.host import HostWatch
-from ..status.snapshot import Overview
+from ..status.host import HostMonitor
+from ..status.snapshot import StatusSnapshot
 from ..store import Store
 from ..telemetry.events import EventLog
 from ..telemetry.metrics import Metrics
 from ..workspaces.workspaces import Workspaces
 from .adoption import Adoption
 from .checks import within
-from .live_settings import session_rules
+from .live_settings import session_policy
 
 __all__ = ["Components", "wired"]
 
@@ -53,7 +53,7 @@ class Components:
     executions: Executions
     adoption: Adoption
     notebooks: NotebookSessions
-    watch: DiskWatch
+    watch: QuotaMonitor
     status: StatusFeed
 
 
@@ -77,7 +77,7 @@ def wired(
     workspaces = Workspaces(engine, directory, limits.min_free_disk_mb, log)
     claims = Claims(pool, launcher, workspaces)
     files = WorkspaceFiles(claims, workspaces, specs)
-    rules = session_rules(settings)
+    rules = session_policy(settings)
     sessions = Sessions(pool, launcher, specs, store, claims, rules, events, log, metrics)
     executions = Executions(
         max_concurrent=limits.max_concurrent_execs,
@@ -86,7 +86,7 @@ def wired(
         metrics=metrics,
     )
     metrics.registry.register(Gauges(metrics, pool, sessions, executions, directory))
-    overview = Overview(sessions, pool, engine, HostWatch(directory), metrics.activity)
+    overview = StatusSnapshot(sessions, pool, engine, HostMonitor(directory), metrics.activity)
     return Components(
         specs=specs,
         engine=engine,
@@ -102,6 +102,6 @@ def wired(
         executions=executions,
         adoption=Adoption(store, engine, launcher, pool, sessions, workspaces, specs, log),
         notebooks=NotebookSessions(sessions, store, log),
-        watch=DiskWatch(sessions, engine, limits.workspace_mb, log),
+        watch=QuotaMonitor(sessions, engine, limits.workspace_mb, log),
         status=StatusFeed(overview.take, metrics.activity, log),
     )

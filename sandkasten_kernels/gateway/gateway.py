@@ -19,7 +19,7 @@ from ..handlers.server import http_server
 from ..pool.pool import Pool
 from ..sessions.sessions import Sessions
 from ..store import Store
-from .checks import check_settings, find_web
+from .checks import check_settings, find_origin_policy
 from .components import Components, wired
 from .data_dir import DataDir
 from .live_settings import LiveSettings
@@ -52,7 +52,7 @@ class Gateway:
         for file in specs.foreign:
             app.log.warning("%s: passed over, its metadata has no 'sandkasten' (docs/kernelspecs.md)", file)
         host, port = parse_listen(app.listen)
-        web = find_web(app.settings)
+        web = find_origin_policy(app.settings)
         _raise_file_limit()
         data = DataDir(Path(app.data_dir))
         stack.callback(data.close)

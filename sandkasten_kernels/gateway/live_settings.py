@@ -11,13 +11,13 @@ from ..config.settings import Settings
 from ..config.traits import Defaults, Limits
 from ..pool.pool import Pool
 from ..sessions.executions import Executions
-from ..sessions.policy import Rules
-from ..sessions.quota import DiskWatch
+from ..sessions.policy import SessionPolicy
+from ..sessions.quota import QuotaMonitor
 from ..sessions.sessions import Sessions
 from ..workspaces.workspaces import Workspaces
 from .checks import within
 
-__all__ = ["APPLIES", "LiveSettings", "session_rules"]
+__all__ = ["APPLIES", "LiveSettings", "session_policy"]
 
 AT_ONCE, NEW_SESSIONS = "at once", "for new sessions"
 NEW_SANDBOXES = "for new sandboxes; warm ones are replaced"
@@ -50,10 +50,10 @@ APPLIES: dict[str, str] = {
 """To what a setting applies as soon as it is saved; those that are not here apply after a restart."""
 
 
-def session_rules(settings: Settings) -> Rules:
+def session_policy(settings: Settings) -> SessionPolicy:
     """Return what the settings say of sessions."""
     values: dict[str, Any] = {name: settings.value(*key.split(".")) for name, key in _RULES.items()}
-    return Rules(**{**values, "env_names": frozenset(values["env_names"])})
+    return SessionPolicy(**{**values, "env_names": frozenset(values["env_names"])})
 
 
 class LiveSettings:
@@ -71,7 +71,7 @@ class LiveSettings:
         sessions: Sessions,
         executions: Executions,
         workspaces: Workspaces,
-        watch: DiskWatch,
+        watch: QuotaMonitor,
         defaults: Defaults,
         limits: Limits,
         set_log_level: Callable[[int | str], None],
@@ -95,7 +95,7 @@ class LiveSettings:
         if (on_stop := settings.value("on_stop")) != self._on_stop:
             self._set_on_stop(on_stop)
             self._on_stop = on_stop
-        self._sessions.rules = session_rules(settings)
+        self._sessions.rules = session_policy(settings)
         reserve = self._limits.host_reserve_mb  # of the engine, which keeps it until a restart
         wanted = within(Limits(**{**_values(settings, "limits", Limits), "host_reserve_mb": reserve}))
         for name in Limits.class_own_traits(config=True):

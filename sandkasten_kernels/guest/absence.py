@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from .placeholder import Placeholder
 from .sockets import Sockets
-from .stand_in import StandIn
 
 MAX_PIECE_BYTES = 512 * 1024
 
 
-class Absence:
+class GatewayAbsence:
     """Begins when the gateway has gone, and ends when one has taken all that waited for it.
 
     ``note`` is what the gateway wants the next one to know; its ``identity`` is that of the gateway's own sockets.
@@ -20,7 +20,7 @@ class Absence:
         self.away = False
         self.note: dict[str, Any] = {}
         self._sockets = sockets
-        self._stand_in: StandIn | None = None
+        self._stand_in: Placeholder | None = None
 
     def begin(self, kernel: str) -> None:
         """The gateway has gone; ``kernel`` is the first word of the files of the one that runs, empty for none."""

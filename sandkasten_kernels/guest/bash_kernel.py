@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from .command import Command, Outcome
+from .command import Command, CommandResult
 from .shell import Shell
 from .wire import Request
 
@@ -127,7 +127,7 @@ class BashKernel:
         def output(name: str, text: str) -> None:
             self._publish("stream", {"name": name, "text": text}, request.header)
 
-        def done(outcome: Outcome) -> None:
+        def done(outcome: CommandResult) -> None:
             self._running = ""
             reply: Content = {"status": "ok", "execution_count": self._count, "user_expressions": {}, "payload": []}
             if outcome.error:

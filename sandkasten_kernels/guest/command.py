@@ -14,7 +14,7 @@ DRAIN_READS = 32
 _Decoder = getincrementaldecoder("utf-8")
 
 
-class Outcome(NamedTuple):
+class CommandResult(NamedTuple):
     """How a command ended.
 
     ``restarted``: bash itself ended and was started again in the same directory. ``error``: why the command could not
@@ -45,7 +45,7 @@ class Command:
         self,
         text: str,
         on_output: Callable[[str, str], None],
-        on_done: Callable[[Outcome], None],
+        on_done: Callable[[CommandResult], None],
         *,
         stdin: bytes = b"",
         timeout: float | None = None,

@@ -31,15 +31,15 @@ from typing import Any
 
 from .handles import Handle, Handles
 from .listing import Listing, about
-from .refused import Refused
-from .tree import Tree, check_path
+from .refusal import FileRefusal
+from .tree import WorkspaceTree, check_path
 
 MAX_READ_BYTES = 512 * 1024
 
 Answer = tuple[dict[str, Any], bytes]
 
 
-class Files:
+class FileService:
     """Answers requests about the files below ``root``.
 
     A FIFO is opened without waiting for its other end. A file is written without a name (``O_TMPFILE``) and takes its
@@ -47,7 +47,7 @@ class Files:
     """
 
     def __init__(self, root: str) -> None:
-        self._tree = Tree(root)
+        self._tree = WorkspaceTree(root)
         self._handles = Handles()
         self._requests: dict[str, Callable[[dict[str, Any], bytes], Answer]] = {
             "file_stat": self._stat,
@@ -72,10 +72,10 @@ class Files:
         try:
             check_path(content.get("path", ""))
             return serve(content, data)
-        except Refused as refused:
+        except FileRefusal as refused:
             return refused.content(), b""
         except OSError as error:
-            return Refused.by_system(error).content(), b""
+            return FileRefusal.by_system(error).content(), b""
 
     def _stat(self, content: dict[str, Any], data: bytes) -> Answer:
         fd = self._tree.open(content["path"], os.O_PATH)
@@ -100,7 +100,7 @@ class Files:
     def _more(self, content: dict[str, Any], data: bytes) -> Answer:
         listing = self._handles.find(_handle(content))
         if not isinstance(listing, Listing):
-            raise Refused("NOT_A_DIRECTORY", "it is no listing")
+            raise FileRefusal("NOT_A_DIRECTORY", "it is no listing")
         entries, more = listing.page()
         return {"status": "ok", "entries": entries, "more": more}, b""
 
@@ -173,6 +173,6 @@ def _write_all(fd: int, data: bytes) -> None:
 
 def _must_be_file(found: os.stat_result) -> None:
     if stat.S_ISDIR(found.st_mode):
-        raise Refused("IS_DIRECTORY", "it is a directory")
+        raise FileRefusal("IS_DIRECTORY", "it is a directory")
     if not stat.S_ISREG(found.st_mode):
-        raise Refused("NOT_A_FILE", "it is no regular file")
+        raise FileRefusal("NOT_A_FILE", "it is no regular file")

@@ -25,8 +25,8 @@ The shell socket is that of a Jupyter kernel whose language is bash.
 News goes out on iopub: ``kernel_died`` with the content of a `Death`, unless a restart was asked for.
 
 When the last subscriber of iopub is gone, the gateway is away. Until it sends a ``relief_request`` what the guest has
-to say waits, and a `StandIn` with the ``identity`` of the note holds its place at the kernel. SIGHUP means: say hello
-again at the door.
+to say waits, and a `Placeholder` with the ``identity`` of the note holds its place at the kernel. SIGHUP means: say
+hello again at the door.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ from typing import Any
 import zmq
 
 from . import PROTOCOL
-from .absence import Absence
+from .absence import GatewayAbsence
 from .bash_kernel import BashKernel
+from .child_process import directory_of
 from .door import announce_again
-from .files import Files
-from .kernel_life import KernelLife, State
-from .outbox import Outbox
+from .files import FileService
+from .publisher import Publisher
 from .shell import Shell
 from .signals import Signals
 from .sockets import Sockets
-from .supervisor import directory_of
+from .supervisor import KernelPhase, KernelSupervisor
 from .wire import Request, Wire
 
 
@@ -66,12 +66,12 @@ class Guest:
         self._sockets = sockets
         self._signals = signals
         self._wire = wire
-        self._absence = Absence(sockets)
-        self._outbox = Outbox(sockets, self._absence, wire)
-        self._kernel_life = KernelLife(directory, sockets.tidy, self._outbox.reply, self._outbox.publish)
+        self._absence = GatewayAbsence(sockets)
+        self._outbox = Publisher(sockets, self._absence, wire)
+        self._kernel_life = KernelSupervisor(directory, sockets.tidy, self._outbox.reply, self._outbox.publish)
         shell = Shell("/workspace", dict(os.environ))
         self._bash = BashKernel(shell, self._outbox.publish, self._outbox.reply_on_shell)
-        self._files = Files("/workspace")
+        self._files = FileService("/workspace")
 
     def run(self) -> None:
         """Serve for ever."""
@@ -103,7 +103,7 @@ class Guest:
             if control in readable:
                 self._serve(control.recv_multipart())
             if iopub in readable and iopub.recv_multipart()[0] == b"\0":
-                self._absence.begin(life.name if life.state is State.RUNNING else "")
+                self._absence.begin(life.name if life.state is KernelPhase.RUNNING else "")
             if stdin in readable:
                 stdin.recv_multipart()
             if shell_channel in readable:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from .refused import Refused
+from .refusal import FileRefusal
 
 MAX_HANDLES = 512
 IDLE_SECONDS = 900.0
@@ -30,21 +30,21 @@ class Handles:
         self._open: dict[str, Handle] = {}
 
     def keep(self, name: str, handle: Handle) -> None:
-        """Take a handle; it stays the caller's to close where there is no room, which raises `Refused`."""
+        """Take a handle; it stays the caller's to close where there is no room, which raises `FileRefusal`."""
         now = time.monotonic()
         for key, other in list(self._open.items()):
             if now - other.used > IDLE_SECONDS:
                 del self._open[key]
                 other.close()
         if len(self._open) >= MAX_HANDLES:
-            raise Refused("TOO_MANY", f"{MAX_HANDLES} files are open already")
+            raise FileRefusal("TOO_MANY", f"{MAX_HANDLES} files are open already")
         self._open[name] = handle
 
     def find(self, name: str) -> Handle:
-        """Return what is open under a name, used just now. Raises `Refused` when nothing is."""
+        """Return what is open under a name, used just now. Raises `FileRefusal` when nothing is."""
         handle = self._open.get(name)
         if handle is None:
-            raise Refused("FAILED", "it was closed: nothing came for too long")
+            raise FileRefusal("FAILED", "it was closed: nothing came for too long")
         handle.used = time.monotonic()
         return handle
 

@@ -11,9 +11,9 @@ import signal
 import time
 
 from .bash import Bash
-from .command import Command, Outcome
-from .late import Late
-from .supervisor import directory_of, raise_oom_score
+from .child_process import directory_of, raise_oom_score
+from .command import Command, CommandResult
+from .late_output import LateOutput
 
 AT_ONCE_SECONDS = 0.001
 STEP_SECONDS = 1.0
@@ -35,7 +35,7 @@ class Shell:
         self._bash: Bash | None = None
         self._command: Command | None = None
         self._next: Command | None = None
-        self._late = Late()
+        self._late = LateOutput()
         self._up = False
         self._up_by = 0.0
 
@@ -219,9 +219,11 @@ class Shell:
         command.drain()
         self._cwd = self.cwd
         self._late.add(command)
-        command.on_done(Outcome(-1 if command.timed_out else code, self._cwd, command.timed_out, command.restarted))
+        command.on_done(
+            CommandResult(-1 if command.timed_out else code, self._cwd, command.timed_out, command.restarted)
+        )
 
     def _refuse(self, words: str) -> None:
         command, self._next = self._next, None
         assert command
-        command.on_done(Outcome(-1, self._cwd, False, command.restarted, words))
+        command.on_done(CommandResult(-1, self._cwd, False, command.restarted, words))

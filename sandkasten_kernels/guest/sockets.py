@@ -8,7 +8,7 @@ from typing import Any
 
 import zmq
 
-from .stand_in import StandIn
+from .placeholder import Placeholder
 
 MAX_REQUEST_BYTES = 64 * 1024 * 1024
 MAX_REPAIRS = 100
@@ -27,9 +27,9 @@ class Sockets:
         self.stdin = self._make("stdin", zmq.ROUTER)
         self.iopub = self._make("iopub", zmq.XPUB)
 
-    def stand_in(self, kernel: str) -> StandIn:
+    def stand_in(self, kernel: str) -> Placeholder:
         """Return what can hold the gateway's place at ``kernel``, the first word of its files."""
-        return StandIn(self._context, self._directory, kernel)
+        return Placeholder(self._context, self._directory, kernel)
 
     def names(self, kernel: str) -> dict[str, str]:
         """Return under which name each socket can be connected to; one that was removed or replaced gets another.

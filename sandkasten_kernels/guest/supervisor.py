@@ -1,196 +1,140 @@
-"""Starts, watches, signals and ends the kernel's process; knows nothing of sockets that carry messages."""
+"""The sandbox's one kernel: started, replaced by another, and told of when it dies."""
 
 from __future__ import annotations
 
-import json
+import enum
 import os
 import signal
-import stat
-from typing import Any, NamedTuple
+import time
+from collections.abc import Callable
+from typing import Any
 
-CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
-OOM_SCORE_ADJ = 500
-STDERR_KEPT = 4096
-IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
+from .child_process import ChildProcess, Death, StartFailed
+from .wire import Request
 
-
-class Death(NamedTuple):
-    """How a kernel ended: an exit code, or a signal's number; ``out_of_memory`` when the limit was the cause."""
-
-    pid: int
-    exit_code: int | None
-    signal: int | None
-    out_of_memory: bool
-    stderr: str
-
-    def content(self) -> dict[str, Any]:
-        """Return the death as a message's content."""
-        return {**self._asdict(), "memory_limit": memory_limit()}
+#: Sockets are waited for by looking: an inotify instance could be denied by another sandbox, which shares our host uid.
+READY_POLL_SECONDS = 0.005
+STARTS = ("kernel_start_request", "kernel_restart_request")
 
 
-class StartFailed(Exception):
-    """The kernel's program cannot be run; the message says why."""
+class KernelPhase(enum.Enum):
+    """Of the one kernel; changed by `KernelSupervisor._enter` alone."""
+
+    NONE = enum.auto()
+    STARTING = enum.auto()
+    RUNNING = enum.auto()
+    STOPPING = enum.auto()
 
 
-class Kernel:
-    """One kernel process, the leader of its own session and process group.
+class KernelSupervisor:
+    """Holds one `ChildProcess` at a time.
+
+    The caller calls `tick` at the time `patience` says, and `ended` for each child.
 
     Parameters
     ----------
-    directory: where its sockets and its connection file are made.
-    generation: counts the kernels of this sandbox; with it the names of their files begin.
+    directory: where a kernel's sockets are made.
+    tidy: makes room there for a new one.
+    reply: answers a request; ``kernel_start_request`` and ``kernel_restart_request`` when the sockets exist.
+    publish: says that a kernel has died, unless a restart was asked for.
     """
 
-    def __init__(self, directory: str, generation: int) -> None:
+    def __init__(
+        self,
+        directory: str,
+        tidy: Callable[[], None],
+        reply: Callable[[Request, dict[str, Any]], None],
+        publish: Callable[[str, dict[str, Any]], None],
+    ) -> None:
+        self.kernel: ChildProcess | None = None
+        self.state = KernelPhase.NONE
         self._directory = directory
-        self.name = f"k{generation}"
-        self._prefix = f"{directory}/{self.name}"
-        self.generation = generation
-        self.pid = 0
-        self.stderr_fd = -1
-        self._stderr = b""
-        self._oom_kills = 0
+        self._tidy = tidy
+        self._reply = reply
+        self._publish = publish
+        self._generation = 0
+        self._asked: Request | None = None
+        self._deadline = 0.0
 
-    def spawn(self, argv: list[str], env: dict[str, str], cwd: str, key: str) -> None:
-        """Start the program; ``{connection_file}`` in ``argv`` is replaced. Raises `StartFailed`."""
-        connection_file = f"{self._prefix}.json"
-        ports = {f"{name}_port": number for number, name in enumerate(CHANNELS, 1)}
-        connection = {
-            "transport": "ipc", "ip": self._prefix, **ports, "key": key, "signature_scheme": "hmac-sha256",
-        }  # fmt: skip
-        self._write(connection_file, json.dumps(connection))
-        argv = [word.replace("{connection_file}", connection_file) for word in argv]
-        self._oom_kills = oom_kills()
-        self.stderr_fd, write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        os.set_blocking(write_end, True)
-        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        actions = [(os.POSIX_SPAWN_DUP2, null, 0)]
-        actions += [(os.POSIX_SPAWN_DUP2, write_end, number) for number in (1, 2)]
-        try:
-            os.chdir(cwd)
-            self.pid = os.posix_spawnp(
-                argv[0],
-                argv,
-                env,
-                file_actions=actions,
-                setsid=True,
-                setsigmask=(),
-                setsigdef=IGNORED_BY_PYTHON,
-            )
-        except OSError as error:
-            os.close(self.stderr_fd)
-            self.stderr_fd = -1
-            raise StartFailed(f"{argv[0]}: {error.strerror}") from error
-        finally:
-            os.close(write_end)
-            os.close(null)
-            os.chdir("/")
-        raise_oom_score(self.pid)
+    @property
+    def name(self) -> str:
+        """The first word of the names of the kernel's files, empty while there is none."""
+        return self.kernel.name if self.kernel else ""
 
-    def sockets(self) -> dict[str, str] | None:
-        """Return the names of the kernel's sockets by channel, opened for the gateway; None while one is missing."""
-        names = {channel: f"{self._prefix}-{number}" for number, channel in enumerate(CHANNELS, 1)}
-        try:
-            for path in names.values():
-                if not stat.S_ISSOCK(os.lstat(path).st_mode):
-                    return None
-            for path in names.values():
-                os.chmod(path, 0o777)
-        except OSError:
-            return None
-        raise_oom_score(self.pid)  # just after the start the kernel may have refused it: the program was not exchanged
-        return {channel: os.path.basename(path) for channel, path in names.items()}
+    @property
+    def pid(self) -> int:
+        """The process id of the kernel, 0 while there is none."""
+        return self.kernel.pid if self.kernel else 0
 
-    def read_stderr(self) -> None:
-        """Take what the process wrote to its own stderr, and keep the end of it."""
-        try:
-            data = os.read(self.stderr_fd, 65536)
-        except BlockingIOError:
-            return
-        if data:
-            self._stderr = (self._stderr + data)[-STDERR_KEPT:]
+    def take(self, request: Request) -> bool:
+        """Do what a request asks, which is answered in time; False where it is not possible, or not for a kernel."""
+        if request.msg_type in STARTS and self.state is KernelPhase.NONE:
+            self._start(request)
+        elif request.msg_type == "kernel_restart_request":
+            self._asked = request
+            self._enter(KernelPhase.STOPPING, request.content["grace"])
         else:
-            os.close(self.stderr_fd)
-            self.stderr_fd = -1
+            return False
+        return True
 
-    def signal(self, number: int) -> None:
-        """Signal the kernel's process group; one that is gone already is fine."""
+    def patience(self) -> float | None:
+        """Return seconds until `tick` is due, None for never."""
+        if self.state is KernelPhase.STARTING:
+            return READY_POLL_SECONDS
+        if self.state is KernelPhase.STOPPING:
+            return max(0.001, self._deadline - time.monotonic())
+        return None
+
+    def tick(self) -> None:
+        """Act on a kernel that has become ready, or that is late."""
+        if self.kernel is None:
+            return
+        late = time.monotonic() >= self._deadline
+        if self.state is KernelPhase.STARTING and (sockets := self.kernel.sockets()):
+            self._enter(KernelPhase.RUNNING)
+            content = {"pid": self.kernel.pid, "generation": self._generation, "sockets": sockets}
+            self._answer({"status": "ok", **content})
+        elif self.state in (KernelPhase.STARTING, KernelPhase.STOPPING) and late:
+            self.kernel.signal(signal.SIGKILL)
+
+    def ended(self, pid: int, status: int) -> bool:
+        """Take the wait status of a child that has ended; False when it is not the kernel."""
+        if not self.kernel or pid != self.kernel.pid:
+            return False
+        self._mourn(self.kernel.ended(status))
+        return True
+
+    def _enter(self, state: KernelPhase, seconds: float = 0.0) -> None:
+        self.state = state
+        self._deadline = time.monotonic() + seconds
+
+    def _start(self, request: Request) -> None:
+        self._asked = request
+        self._generation += 1
+        self._tidy()
+        kernel = ChildProcess(self._directory, self._generation)
+        content = request.content
         try:
-            os.killpg(self.pid, number)
-        except (ProcessLookupError, PermissionError):
-            pass
+            kernel.spawn(content["argv"], {**os.environ, **content["env"]}, content["cwd"], content["key"])
+        except (StartFailed, OSError, ValueError) as error:
+            self._enter(KernelPhase.NONE)
+            self._answer({"status": "error", "evalue": f"the kernel cannot be started: {error}"})
+            return
+        self.kernel = kernel
+        self._enter(KernelPhase.STARTING, content["deadline"])
 
-    def ended(self, status: int) -> Death:
-        """Return how the kernel ended from its wait status, its group killed and its sockets removed."""
-        out_of_memory = os.WIFSIGNALED(status) and oom_kills() > self._oom_kills
-        self.signal(signal.SIGKILL)
-        if self.stderr_fd >= 0:
-            self.read_stderr()
-        if self.stderr_fd >= 0:
-            os.close(self.stderr_fd)
-            self.stderr_fd = -1
-        for suffix in (".json", *(f"-{number}" for number in range(1, len(CHANNELS) + 1))):
-            try:
-                os.unlink(self._prefix + suffix)
-            except OSError:
-                pass
-        return Death(
-            self.pid,
-            os.WEXITSTATUS(status) if os.WIFEXITED(status) else None,
-            os.WTERMSIG(status) if os.WIFSIGNALED(status) else None,
-            out_of_memory,
-            self._stderr.decode("utf-8", "replace"),
-        )
+    def _mourn(self, death: Death) -> None:
+        state = self.state
+        self.kernel = None
+        self._enter(KernelPhase.NONE)
+        if state is KernelPhase.STARTING:
+            self._answer({"status": "error", "evalue": "the kernel ended while it started", **death.content()})
+        elif state is KernelPhase.STOPPING and self._asked:
+            self._start(self._asked)
+        else:
+            self._publish("kernel_died", death.content())
 
-    @staticmethod
-    def _write(path: str, text: str) -> None:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        with open(fd, "w") as file:
-            file.write(text)
-
-
-def raise_oom_score(pid: int) -> None:
-    """Make the kernel prefer ``pid`` to the guest when memory runs out."""
-    try:
-        with open(f"/proc/{pid}/oom_score_adj", "w") as file:
-            file.write(str(OOM_SCORE_ADJ))
-    except OSError:
-        pass
-
-
-def directory_of(pid: int) -> str:
-    """Return the working directory of a process; empty where it cannot be seen, and for no process."""
-    try:
-        return os.readlink(f"/proc/{pid}/cwd") if pid else ""
-    except OSError:
-        return ""
-
-
-def oom_kills() -> int:
-    """Return how many processes of this sandbox were killed for memory so far (cgroup v1 and v2)."""
-    return _counter(("/sys/fs/cgroup/memory/memory.oom_control", "/sys/fs/cgroup/memory.events"), "oom_kill")
-
-
-def memory_limit() -> int | None:
-    """Return the sandbox's memory limit in bytes, or None where there is none."""
-    for path in ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory.max"):
-        try:
-            with open(path) as file:
-                text = file.read().strip()
-        except OSError:
-            continue
-        return int(text) if text.isdigit() and int(text) < 1 << 60 else None
-    return None
-
-
-def _counter(paths: tuple[str, ...], name: str) -> int:
-    for path in paths:
-        try:
-            with open(path) as file:
-                for line in file:
-                    key, _, value = line.partition(" ")
-                    if key == name:
-                        return int(value)
-        except OSError:
-            continue
-    return 0
+    def _answer(self, content: dict[str, Any]) -> None:
+        request, self._asked = self._asked, None
+        if request:
+            self._reply(request, content)

@@ -11,14 +11,14 @@ import os
 import stat
 import struct
 
-from .refused import Refused
+from .refusal import FileRefusal
 
 OPENAT2 = 437
 RESOLVE_NO_MAGICLINKS, RESOLVE_BENEATH = 2, 8
 USUAL_MODE = 0o644
 
 
-class Tree:
+class WorkspaceTree:
     """Paths below ``root``, as descriptors that the caller closes. What the system refuses is an `OSError`."""
 
     def __init__(self, root: str) -> None:
@@ -99,19 +99,19 @@ class Tree:
 
 
 def check_path(path: str) -> None:
-    """Raise `Refused` for what no file can be called."""
+    """Raise `FileRefusal` for what no file can be called."""
     try:
         whole = os.fsencode(path)
     except UnicodeEncodeError:
-        raise Refused("FILE_NOT_FOUND", "no file can be called so") from None
+        raise FileRefusal("FILE_NOT_FOUND", "no file can be called so") from None
     if b"\0" in whole:
-        raise Refused("FILE_NOT_FOUND", "no file can be called so")
+        raise FileRefusal("FILE_NOT_FOUND", "no file can be called so")
 
 
 def _split(path: str) -> tuple[str, str]:
     folder, _, name = path.rpartition("/")
     if name in ("", ".", ".."):
-        raise Refused("IS_DIRECTORY", "it is a directory")
+        raise FileRefusal("IS_DIRECTORY", "it is a directory")
     return folder, name
 
 

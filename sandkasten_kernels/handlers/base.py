@@ -30,9 +30,9 @@ from ..telemetry.metrics import Metrics
 from ..workspaces.workspaces import Workspaces
 from .auth import OWNER, XSRF_HEADER, Authenticator
 from .bodies import MAX_BODY_BYTES, is_oversized
-from .origins import Web
+from .origins import OriginPolicy
 
-__all__ = ["Handler", "Health", "NotFound", "Services", "log_request"]
+__all__ = ["Handler", "HealthHandler", "NotFoundHandler", "Services", "log_request"]
 
 T = TypeVar("T")
 log = logging.getLogger("sandkasten_kernels.http")
@@ -49,7 +49,7 @@ class Services:
     notebooks: NotebookSessions
     specs: Kernelspecs
     pool: Pool
-    web: Web
+    web: OriginPolicy
     executions: Executions
     limits: Limits
     workspaces: Workspaces
@@ -248,7 +248,7 @@ class Handler(RequestHandler):
         super().send_error(self.status_of(error) if isinstance(error, SandkastenError) else status_code, **kwargs)
 
 
-class NotFound(Handler):
+class NotFoundHandler(Handler):
     """Any path there is not: JSON, for everybody, so that a client without a key is told nothing by the difference."""
 
     open_to_all = True
@@ -261,7 +261,7 @@ class NotFound(Handler):
         return ""
 
 
-class Health(Handler):
+class HealthHandler(Handler):
     """``GET /healthz``: the gateway serves."""
 
     open_to_all = True

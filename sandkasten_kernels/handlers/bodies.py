@@ -19,7 +19,7 @@ MAX_STRANGERS_BYTES = 64 * 1024
 """Of who has no key: more than the form that signs in ever has, and little enough for many at once."""
 
 
-class _Bounded(HTTPMessageDelegate):
+class _BoundedDelegate(HTTPMessageDelegate):
     """Passes a request on, without a body above `MAX_BODY_BYTES`, or a stranger's above `MAX_STRANGERS_BYTES`.
 
     ``is_known`` says whether whoever sends a request has a key.
@@ -67,7 +67,7 @@ class BoundedApplication(Application):
         handler = super().find_handler(request, **kwargs)
         if getattr(handler, "stream_request_body", False):
             return handler
-        return _Bounded(handler, request, self.settings.get("is_known", bool))
+        return _BoundedDelegate(handler, request, self.settings.get("is_known", bool))
 
 
 def is_oversized(request: HTTPServerRequest) -> bool:

@@ -6,10 +6,10 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
 from .base import Handler
 
-__all__ = ["Metrics"]
+__all__ = ["MetricsHandler"]
 
 
-class Metrics(Handler):
+class MetricsHandler(Handler):
     """``GET /metrics``, in the text format that every Prometheus knows."""
 
     def get(self) -> None:

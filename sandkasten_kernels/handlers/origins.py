@@ -8,7 +8,7 @@ from tornado.httputil import HTTPHeaders
 
 from ..errors import ConfigError
 
-__all__ = ["Web"]
+__all__ = ["OriginPolicy"]
 
 _BASE_URL = re.compile(r"(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._~-]+)*")
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@\s]+", re.IGNORECASE)
@@ -20,7 +20,7 @@ _EXPOSED_HEADERS = "Location, Retry-After, X-Request-Id"
 _PREFLIGHT_SECONDS = 600
 
 
-class Web:
+class OriginPolicy:
     """The address and the manners of the HTTP side. Raises `ConfigError` for settings that cannot be meant.
 
     Parameters

@@ -13,7 +13,15 @@ from ..paths import asset_dir
 from .auth import SIGNED_IN_SECONDS
 from .base import Handler
 
-__all__ = ["Page", "SessionPage", "SettingsPage", "SignIn", "SignOut", "StaticFile", "StatusPage"]
+__all__ = [
+    "PageHandler",
+    "SessionPageHandler",
+    "SettingsPageHandler",
+    "SignInHandler",
+    "SignOutHandler",
+    "StaticFileHandler",
+    "StatusPageHandler",
+]
 
 log = logging.getLogger("sandkasten_kernels.pages")
 _TYPES = {
@@ -31,7 +39,7 @@ _PAGES = re.compile(r"(?:settings|sessions/[0-9A-Za-z-]{1,64})?")
 """Where one may be led after signing in, below the base URL: to a page, not to another site."""
 
 
-class _Asset(Handler):
+class _AssetHandler(Handler):
     def set_default_headers(self) -> None:
         super().set_default_headers()
         self.set_header("Content-Security-Policy", _POLICY)
@@ -39,7 +47,7 @@ class _Asset(Handler):
         self.set_header("Cross-Origin-Opener-Policy", "same-origin")
 
 
-class StaticFile(_Asset):
+class StaticFileHandler(_AssetHandler):
     """``GET /static/{file}``: what the pages are made of; open to all, it is in the package anyway."""
 
     open_to_all = True
@@ -53,7 +61,7 @@ class StaticFile(_Asset):
         self.finish(path.read_bytes())
 
 
-class Page(_Asset):
+class PageHandler(_AssetHandler):
     """A page; ``file`` is its file in ``static/``. Who has not signed in gets the form for it.
 
     A token in the URL becomes a cookie and goes out of the address line. In a file, ``{{root}}`` is the way up to the
@@ -115,7 +123,7 @@ class Page(_Asset):
             super().write_error(status_code, **kwargs)
 
 
-class StatusPage(Page):
+class StatusPageHandler(PageHandler):
     """``GET /``: the status page; without the slash of the base URL one is led there."""
 
     file = "index.html"
@@ -132,7 +140,7 @@ class StatusPage(Page):
         super().get()
 
 
-class SessionPage(Page):
+class SessionPageHandler(PageHandler):
     """``GET /sessions/{id}``: the page of one session, running or lately ended."""
 
     file = "session.html"
@@ -150,13 +158,13 @@ class SessionPage(Page):
             super().write_error(status_code, **kwargs)
 
 
-class SettingsPage(Page):
+class SettingsPageHandler(PageHandler):
     """``GET /settings``: the page on which the configuration is changed."""
 
     file = "settings.html"
 
 
-class SignIn(Page):
+class SignInHandler(PageHandler):
     """``GET`` and ``POST /signin``: the form that takes the token, as ``token``, and leads to ``page``."""
 
     def authenticate(self) -> None:
@@ -186,7 +194,7 @@ class SignIn(Page):
             super().write_error(status_code, **kwargs)
 
 
-class SignOut(Handler):
+class SignOutHandler(Handler):
     """``POST /signout``: the browser's cookie is taken away, and worth nothing from now on."""
 
     def post(self) -> None:

@@ -7,24 +7,31 @@ from typing import Any
 
 from tornado.web import Application
 
-from .api.channels import Channels
+from .api.channels import ChannelsHandler
 from .api.kernels import (
-    Kernel,
-    KernelInterrupt,
-    KernelRestart,
-    Kernels,
-    Kernelspec,
-    KernelspecResource,
-    Kernelspecs,
-    Status,
-    Version,
+    KernelHandler,
+    KernelInterruptHandler,
+    KernelRestartHandler,
+    KernelsHandler,
+    KernelspecHandler,
+    KernelspecResourceHandler,
+    KernelspecsHandler,
+    StatusHandler,
+    VersionHandler,
 )
-from .api.me import Me
-from .api.sessions import NotebookSession, NotebookSessions
-from .base import Handler, Health, NotFound, Services, log_request
+from .api.me import MeHandler
+from .api.sessions import NotebookSessionHandler, NotebookSessionsHandler
+from .base import Handler, HealthHandler, NotFoundHandler, Services, log_request
 from .bodies import BoundedApplication
-from .metrics import Metrics
-from .pages import SessionPage, SettingsPage, SignIn, SignOut, StaticFile, StatusPage
+from .metrics import MetricsHandler
+from .pages import (
+    SessionPageHandler,
+    SettingsPageHandler,
+    SignInHandler,
+    SignOutHandler,
+    StaticFileHandler,
+    StatusPageHandler,
+)
 from .v1 import control as v1_control
 from .v1 import downloads as v1_downloads
 from .v1 import events as v1_events
@@ -41,49 +48,49 @@ PING_SECONDS = 30
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 
 ROUTES: list[tuple[str, type[Handler]]] = [
-    (r"/", StatusPage),
-    (r"/sessions/([^/]+)", SessionPage),
-    (r"/settings", SettingsPage),
-    (r"/signin", SignIn),
-    (r"/signout", SignOut),
-    (r"/static/((?:vendor/)?[a-z-]+\.(?:css|js|svg|woff2))", StaticFile),
-    (r"/healthz", Health),
-    (r"/metrics", Metrics),
-    (r"/api/?", Version),
-    (r"/api/status", Status),
-    (r"/api/me", Me),
-    (r"/api/kernelspecs", Kernelspecs),
-    (r"/api/kernelspecs/([^/]+)", Kernelspec),
-    (r"/kernelspecs/([^/]+)/([^/]+)", KernelspecResource),
-    (r"/api/kernels", Kernels),
-    (r"/api/kernels/([^/]+)", Kernel),
-    (r"/api/kernels/([^/]+)/restart", KernelRestart),
-    (r"/api/kernels/([^/]+)/interrupt", KernelInterrupt),
-    (r"/api/kernels/([^/]+)/channels", Channels),
-    (r"/v1/sessions", v1.Sessions),
-    (r"/v1/sessions/([^/]+)", v1.Session),
-    (r"/v1/sessions/([^/]+)/stats", v1.SessionStats),
-    (r"/v1/sessions/([^/]+)/interrupt", v1_control.Interrupt),
-    (r"/v1/sessions/([^/]+)/restart", v1_control.Restart),
-    (r"/v1/sessions/([^/]+)/extend", v1_control.Extend),
-    (r"/v1/sessions/([^/]+)/exec", v1.Exec),
-    (r"/v1/sessions/([^/]+)/exec/stream", v1.ExecStream),
-    (r"/v1/sessions/([^/]+)/watch", v1_watch.Watch),
-    (r"/v1/sessions/([^/]+)/fs", v1_files.Directory),
-    (r"/v1/sessions/([^/]+)/fs/write", v1_files.Write),
-    (r"/v1/sessions/([^/]+)/fs/mkdir", v1_files.MakeDirectory),
-    (r"/v1/sessions/([^/]+)/fs/read", v1_downloads.Read),
-    (r"/v1/sessions/([^/]+)/fs/download", v1_downloads.Download),
-    (r"/v1/sessions/([^/]+)/fs/upload", v1_files.Upload),
-    (r"/v1/sessions/([^/]+)/fs/unpack", v1_files.Unpack),
-    (r"/v1/events", v1_events.Events),
-    (r"/v1/settings", v1_settings.Settings),
-    (r"/v1/status", v1_status.Status),
-    (r"/v1/workspaces", v1_workspaces.Workspaces),
-    (r"/v1/workspaces/([^/]+)", v1_workspaces.Workspace),
+    (r"/", StatusPageHandler),
+    (r"/sessions/([^/]+)", SessionPageHandler),
+    (r"/settings", SettingsPageHandler),
+    (r"/signin", SignInHandler),
+    (r"/signout", SignOutHandler),
+    (r"/static/((?:vendor/)?[a-z-]+\.(?:css|js|svg|woff2))", StaticFileHandler),
+    (r"/healthz", HealthHandler),
+    (r"/metrics", MetricsHandler),
+    (r"/api/?", VersionHandler),
+    (r"/api/status", StatusHandler),
+    (r"/api/me", MeHandler),
+    (r"/api/kernelspecs", KernelspecsHandler),
+    (r"/api/kernelspecs/([^/]+)", KernelspecHandler),
+    (r"/kernelspecs/([^/]+)/([^/]+)", KernelspecResourceHandler),
+    (r"/api/kernels", KernelsHandler),
+    (r"/api/kernels/([^/]+)", KernelHandler),
+    (r"/api/kernels/([^/]+)/restart", KernelRestartHandler),
+    (r"/api/kernels/([^/]+)/interrupt", KernelInterruptHandler),
+    (r"/api/kernels/([^/]+)/channels", ChannelsHandler),
+    (r"/v1/sessions", v1.SessionsHandler),
+    (r"/v1/sessions/([^/]+)", v1.SessionHandler),
+    (r"/v1/sessions/([^/]+)/stats", v1.SessionStatsHandler),
+    (r"/v1/sessions/([^/]+)/interrupt", v1_control.InterruptHandler),
+    (r"/v1/sessions/([^/]+)/restart", v1_control.RestartHandler),
+    (r"/v1/sessions/([^/]+)/extend", v1_control.ExtendHandler),
+    (r"/v1/sessions/([^/]+)/exec", v1.ExecHandler),
+    (r"/v1/sessions/([^/]+)/exec/stream", v1.ExecStreamHandler),
+    (r"/v1/sessions/([^/]+)/watch", v1_watch.WatchHandler),
+    (r"/v1/sessions/([^/]+)/fs", v1_files.DirectoryHandler),
+    (r"/v1/sessions/([^/]+)/fs/write", v1_files.WriteHandler),
+    (r"/v1/sessions/([^/]+)/fs/mkdir", v1_files.MakeDirectoryHandler),
+    (r"/v1/sessions/([^/]+)/fs/read", v1_downloads.ReadHandler),
+    (r"/v1/sessions/([^/]+)/fs/download", v1_downloads.DownloadHandler),
+    (r"/v1/sessions/([^/]+)/fs/upload", v1_files.UploadHandler),
+    (r"/v1/sessions/([^/]+)/fs/unpack", v1_files.UnpackHandler),
+    (r"/v1/events", v1_events.EventsHandler),
+    (r"/v1/settings", v1_settings.SettingsHandler),
+    (r"/v1/status", v1_status.StatusHandler),
+    (r"/v1/workspaces", v1_workspaces.WorkspacesHandler),
+    (r"/v1/workspaces/([^/]+)", v1_workspaces.WorkspaceHandler),
     *((rf"/v1/workspaces/([^/]+)/{path}", handler) for path, handler in v1_workspaces.FILE_ROUTES.items()),
-    (r"/api/sessions", NotebookSessions),
-    (r"/api/sessions/([^/]+)", NotebookSession),
+    (r"/api/sessions", NotebookSessionsHandler),
+    (r"/api/sessions/([^/]+)", NotebookSessionHandler),
 ]
 
 
@@ -96,13 +103,13 @@ def application(services: Services, *, idle_seconds: float) -> Application:
     prefix = re.escape(services.web.prefix)
     routes = [(prefix + path, handler, arguments) for path, handler in ROUTES]
     if prefix:
-        routes.append((prefix, StatusPage, arguments))
+        routes.append((prefix, StatusPageHandler, arguments))
     return BoundedApplication(
         routes,
         web=services.web,
         idle_seconds=idle_seconds,
         is_known=services.authenticator.caller,
-        default_handler_class=NotFound,
+        default_handler_class=NotFoundHandler,
         default_handler_args=arguments,
         log_function=log_request,
         route_names={handler: _in_words(path) for path, handler in ROUTES},

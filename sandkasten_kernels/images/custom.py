@@ -18,7 +18,7 @@ from ..errors import ConfigError
 from ..kernelspecs.kernelspec import Kernelspec, Kernelspecs
 from .names import STANDARD
 
-__all__ = ["OwnImage", "OwnImages", "find_fault", "own_images", "own_kernelspecs", "standing_order"]
+__all__ = ["CustomImage", "CustomImages", "custom_images", "custom_kernelspecs", "find_fault", "standing_order"]
 
 _KEYS = ("from", "pip", "apt", "display_name")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
@@ -27,7 +27,7 @@ _SUFFIX = re.compile(r"\s*\([^()]*\)$")
 
 
 @dataclass(frozen=True)
-class OwnImage:
+class CustomImage:
     """One image of the setting `images`.
 
     Attributes
@@ -49,7 +49,7 @@ def _error(path: KeyPath, problem: str) -> ConfigError:
     return ConfigError(f"{'.'.join(path)}: {problem}")
 
 
-class OwnImages(Dict):
+class CustomImages(Dict):
     """The setting `images`: a mapping of names to `{from, pip, apt, display_name}`, checked to the last word."""
 
     def find_fault(self, value: Any) -> Fault | None:
@@ -63,10 +63,10 @@ class OwnImages(Dict):
         return value
 
 
-def own_images(setting: Mapping[str, Any]) -> dict[str, OwnImage]:
+def custom_images(setting: Mapping[str, Any]) -> dict[str, CustomImage]:
     """Return the images of a checked setting, by name."""
     return {
-        name: OwnImage(
+        name: CustomImage(
             name,
             image["from"],
             tuple(str(Requirement(text)) for text in image.get("pip", ())),
@@ -77,7 +77,7 @@ def own_images(setting: Mapping[str, Any]) -> dict[str, OwnImage]:
     }
 
 
-def standing_order(names: Iterable[str], own: Mapping[str, OwnImage]) -> list[str]:
+def standing_order(names: Iterable[str], own: Mapping[str, CustomImage]) -> list[str]:
     """Return `names` and all they stand on, each after what it stands on."""
     order: dict[str, None] = {}
 
@@ -93,8 +93,8 @@ def standing_order(names: Iterable[str], own: Mapping[str, OwnImage]) -> list[st
     return list(order)
 
 
-def own_kernelspecs(
-    own: Mapping[str, OwnImage], found: Kernelspecs, make_error: MakeError = _error
+def custom_kernelspecs(
+    own: Mapping[str, CustomImage], found: Kernelspecs, make_error: MakeError = _error
 ) -> list[Kernelspec]:
     """Return a kernelspec for each image of one's own that has none among `found`.
 
@@ -118,7 +118,7 @@ def own_kernelspecs(
     return list(made.values())
 
 
-def _copied(origin: Kernelspec, image: OwnImage) -> Kernelspec:
+def _copied(origin: Kernelspec, image: CustomImage) -> Kernelspec:
     model = copy.deepcopy(origin.spec.to_dict())
     model["display_name"] = image.display_name or f"{_SUFFIX.sub('', model['display_name'])} ({image.name})"
     model["metadata"]["sandkasten"]["image"] = image.name

@@ -7,12 +7,12 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["MAX_DEATHS", "Deaths", "death_in_words", "signal_name"]
+__all__ = ["MAX_DEATHS", "RestartLimiter", "death_in_words", "signal_name"]
 
 MAX_DEATHS, DEATHS_WITHIN_SECONDS = 5, 60.0
 
 
-class Deaths:
+class RestartLimiter:
     """Counts the deaths of a kernel: of one that dies again and again no other process is started."""
 
     def __init__(self) -> None:

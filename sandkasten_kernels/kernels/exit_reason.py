@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from ..engines import Sandbox
 from ..errors import SandkastenError
 
-__all__ = ["HowEnded", "Verdict", "unknown"]
+__all__ = ["ExitReason", "HowEnded", "unknown"]
 
 SECONDS = 1.0
 
@@ -22,7 +22,7 @@ async def unknown(sandbox: Sandbox) -> str:
     return ""
 
 
-class Verdict:
+class ExitReason:
     """Asks the engine once, whoever wants to know; of one that does not answer within a second it says so."""
 
     def __init__(self, sandbox: Sandbox, how_ended: HowEnded, log: logging.Logger) -> None:

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from ..relay.calls import LinkError
 from ..relay.link import KernelLink
 
-__all__ = ["Pulse"]
+__all__ = ["Heartbeat"]
 
 
-class Pulse:
+class Heartbeat:
     """Looks after a kernel while a request is open, and only then: of an idle kernel nobody notices what it could do.
 
     A kernel that has said nothing for ``seconds`` is asked on its control channel, which answers in some milliseconds

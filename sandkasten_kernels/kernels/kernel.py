@@ -13,11 +13,11 @@ from ..kernelspecs.kernelspec import Kernelspec
 from ..protocol.messages import Parts
 from ..relay.calls import LinkError
 from ..relay.link import Client, KernelLink
-from ..workspaces.workspaces import Use
+from ..workspaces.workspaces import Lease
 from .exit_reason import HowEnded, unknown
-from .heartbeat import Pulse
+from .heartbeat import Heartbeat
 from .interrupts import Interrupts
-from .lifecycle import Change, KernelLife, KernelState
+from .lifecycle import Change, KernelLifecycle, KernelState
 from .process import WORKSPACE
 from .record import KernelRecord, Recalled
 from .shell import ShellLink
@@ -30,7 +30,7 @@ SETTLE_SECONDS = 5.0
 class Kernel:
     """A kernel that can be asked, restarted, interrupted and ended, with the shell beside it.
 
-    What becomes of its process is `KernelLife`'s to decide.
+    What becomes of its process is `KernelLifecycle`'s to decide.
 
     Parameters
     ----------
@@ -49,14 +49,14 @@ class Kernel:
         self.id = record.id if record else str(uuid.uuid4())
         self.sandbox = sandbox
         self.spec = spec
-        self.workspace: Use | None = None
+        self.workspace: Lease | None = None
         self._log = log
-        self._life = KernelLife(self.id, sandbox, spec, log, how_ended, record)
+        self._life = KernelLifecycle(self.id, sandbox, spec, log, how_ended, record)
         self.link = self._life.link
         self.guest = self._life.guest
         self.interrupts = Interrupts(self.link, self.guest, spec, self._life.replace, log)
         self._shell = ShellLink(sandbox, self.guest, log)
-        self._pulse = Pulse(self.link, spec.heartbeat_seconds, self._on_pulse)
+        self._pulse = Heartbeat(self.link, spec.heartbeat_seconds, self._on_pulse)
         self.link.on_asked = self._pulse.asked
         self.on_gone(lambda: self._shell.close(self.reason))
 

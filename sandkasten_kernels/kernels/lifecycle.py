@@ -15,12 +15,12 @@ from ..kernelspecs.kernelspec import Kernelspec
 from ..relay.calls import LinkError
 from ..relay.guest_link import GuestLink
 from ..relay.link import KernelLink
-from .death import Deaths, death_in_words
-from .exit_reason import HowEnded, Verdict
+from .death import RestartLimiter, death_in_words
+from .exit_reason import ExitReason, HowEnded
 from .process import KernelProcess
 from .record import KernelRecord, Recalled
 
-__all__ = ["Change", "KernelLife", "KernelState"]
+__all__ = ["Change", "KernelLifecycle", "KernelState"]
 
 RESTART_GRACE_SECONDS = 2.0
 SIGNAL_SECONDS = 1.0
@@ -30,14 +30,14 @@ Change = Literal["died", "restarted", "unresponsive"]
 
 
 class KernelState(enum.Enum):
-    """Where a kernel is in its life; changed by `KernelLife._enter` alone."""
+    """Where a kernel is in its life; changed by `KernelLifecycle._enter` alone."""
 
     STARTING = "starting"
     READY = "ready"
     DEAD = "dead"
 
 
-class KernelLife:
+class KernelLifecycle:
     """The process of one kernel, from its start to its end, however often that comes.
 
     A process that ends by itself is started again, unless its kernelspec says otherwise or it happens too often, and
@@ -71,8 +71,8 @@ class KernelLife:
         self._sandbox = sandbox
         self._spec = spec
         self._log = log
-        self._verdict = Verdict(sandbox, how_ended, log)
-        self._deaths = Deaths()
+        self._verdict = ExitReason(sandbox, how_ended, log)
+        self._deaths = RestartLimiter()
         self._condemned = ""
         self._closed = False
         self._settled = asyncio.Event()

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..engines import Sandbox
 from ..kernelspecs.kernelspec import Kernelspec
-from ..relay.backlog import relieved
+from ..relay.backlog import read_backlog
 from ..relay.calls import LinkError
 from ..relay.guest_link import GuestLink
 from ..relay.link import MAX_MESSAGE_BYTES, KernelLink
@@ -107,12 +107,12 @@ class KernelProcess:
             if not problem:
                 names = await guest_sockets(self._guest) if self._spec.in_guest else record.sockets
                 key = self._sandbox.guest_key if self._spec.in_guest else record.key.encode()
-                relief = partial(relieved, self._guest, max_message_bytes=MAX_MESSAGE_BYTES)
+                relief = partial(read_backlog, self._guest, max_message_bytes=MAX_MESSAGE_BYTES)
                 await self._link.resume(self._sandbox.sockets, names, key, relief, RESUME_SECONDS)
         except LinkError as error:
             problem = f"it could not be reached when the gateway was back: {error}"
         if problem:
-            async for _ in relieved(self._guest, "", MAX_MESSAGE_BYTES):
+            async for _ in read_backlog(self._guest, "", MAX_MESSAGE_BYTES):
                 pass
         return recalled, problem
 

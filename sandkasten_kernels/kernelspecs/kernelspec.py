@@ -33,7 +33,7 @@ class Kernelspec:
     `after_claim` when it has its owner's environment, ahead of the owner's first request. `pool`: whether it may be
     kept warm. `limits` and `network_mode` are None as far as the sandbox gets what `defaults` says, `culling` as far as
     its sessions end as the settings say. `auto_restart`: whether a process that ends by itself is started again;
-    `heartbeat_seconds` and `interrupt_seconds` are those of `Pulse` and `Interrupts`.
+    `heartbeat_seconds` and `interrupt_seconds` are those of `Heartbeat` and `Interrupts`.
     """
 
     name: str

@@ -40,7 +40,7 @@ class Culling(NamedTuple):
 DEFAULT_CULLING = Culling()
 
 
-class Metadata(HasTraits):
+class SandboxMetadata(HasTraits):
     """The keys of ``metadata.sandkasten``."""
 
     image = Unicode(help="The image that the sandboxes are made from; must be there.").tag(config=True)
@@ -76,7 +76,7 @@ class Metadata(HasTraits):
     ).tag(config=True)
 
 
-class MetadataLimits(HasTraits):
+class LimitsMetadata(HasTraits):
     """The keys of ``metadata.sandkasten.limits``."""
 
     cpu_limit = PositiveFloat(1.0, help="CPU time, in cores; left out: `defaults.cpu_limit`.").tag(config=True)
@@ -84,7 +84,7 @@ class MetadataLimits(HasTraits):
     pids_limit = Int(256, min=32, help="Processes and threads; left out: `defaults.pids_limit`.").tag(config=True)
 
 
-class MetadataCulling(HasTraits):
+class CullingMetadata(HasTraits):
     """The keys of ``metadata.sandkasten.culling``; what is left out is as the gateway's settings say."""
 
     ttl_seconds = Int(0, min=0, help="A session ends so long after its last use; 0: never.").tag(config=True)
@@ -93,7 +93,7 @@ class MetadataCulling(HasTraits):
     cull_busy = Bool(False, help="Whether it ends while something runs.").tag(config=True)
 
 
-SCHEMA: Sections = {"": Metadata, "limits": MetadataLimits, "culling": MetadataCulling}
+SCHEMA: Sections = {"": SandboxMetadata, "limits": LimitsMetadata, "culling": CullingMetadata}
 
 
 def read_metadata(file: Path, data: Any) -> dict[str, Any]:

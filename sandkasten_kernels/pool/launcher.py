@@ -14,7 +14,7 @@ from ..errors import EngineError, SandkastenError
 from ..kernels.kernel import Kernel
 from ..kernels.record import KernelRecord
 from ..kernelspecs.kernelspec import Kernelspec
-from ..protocol.zmtp import Room
+from ..protocol.zmtp import MemoryBudget
 from ..telemetry.events import EventLog, Kind
 from ..telemetry.metrics import Metrics
 
@@ -42,7 +42,7 @@ class Launcher:
         self._log = log
         self._events = events
         self._metrics = metrics or Metrics()
-        self._room = Room(UNFINISHED_BYTES)
+        self._room = MemoryBudget(UNFINISHED_BYTES)
         self._discards: set[asyncio.Task[None]] = set()
 
     def sandbox_spec(self, spec: Kernelspec) -> SandboxSpec:

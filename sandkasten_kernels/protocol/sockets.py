@@ -17,14 +17,14 @@ from dataclasses import dataclass
 
 from . import zmtp
 
-__all__ = ["Channel", "ChannelError", "SocketDirectory"]
+__all__ = ["SocketDirectory", "SocketError", "ZmtpSocket"]
 
 EVENTS_PER_TURN = 200
 UNSENT_BYTES = 8 * 1024 * 1024
 _CONNECT_RETRY_SECONDS = 0.002
 
 
-class ChannelError(Exception):
+class SocketError(Exception):
     """A socket of a sandbox cannot be used; the message says which and why."""
 
 
@@ -41,27 +41,27 @@ class SocketDirectory:
 
     fd: int
     uid: int
-    room: zmtp.Room | None = None
+    room: zmtp.MemoryBudget | None = None
 
     def open(self, name: str) -> int:
         """Return an ``O_PATH`` descriptor of the socket ``name``; the caller closes it.
 
-        Raises `ChannelError` when there is no such name, or when it is a link, no socket, or somebody else's.
+        Raises `SocketError` when there is no such name, or when it is a link, no socket, or somebody else's.
         """
         if not name or "/" in name or not name.isprintable():
-            raise ChannelError(f"{name!r} is not the name of a socket")
+            raise SocketError(f"{name!r} is not the name of a socket")
         try:
             fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd)
         except OSError as error:
-            raise ChannelError(f"socket {name}: {error.strerror}") from error
+            raise SocketError(f"socket {name}: {error.strerror}") from error
         status = os.fstat(fd)
         if not stat.S_ISSOCK(status.st_mode) or status.st_uid != self.uid:
             os.close(fd)
-            raise ChannelError(f"socket {name}: not a socket of the sandbox's user")
+            raise SocketError(f"socket {name}: not a socket of the sandbox's user")
         return fd
 
 
-class Channel(asyncio.Protocol):
+class ZmtpSocket(asyncio.Protocol):
     """One ZMTP connection, made by `connect`.
 
     ``on_message`` is called with the frames of each message, ``on_oversized`` with the rest of one above the limit,
@@ -92,12 +92,12 @@ class Channel(asyncio.Protocol):
         self.heard_at = 0.0
         """When the peer last sent anything, of a long message too, by the event loop's clock."""
         self._paused = False
-        self._held: Iterator[list[bytes] | zmtp.Command | zmtp.Oversized] | None = None
+        self._held: Iterator[list[bytes] | zmtp.ZmtpCommand | zmtp.Oversized] | None = None
 
     async def connect(self, directory: SocketDirectory, name: str, timeout: float) -> None:
         """Return when the peer has answered the handshake.
 
-        Raises `ChannelError` when that does not happen within ``timeout`` seconds. A refusal in the instant between
+        Raises `SocketError` when that does not happen within ``timeout`` seconds. A refusal in the instant between
         the other side's ``bind`` and ``listen`` is tried again.
         """
         fd = directory.open(name)
@@ -114,20 +114,20 @@ class Channel(asyncio.Protocol):
                         await asyncio.sleep(_CONNECT_RETRY_SECONDS)
                     except OSError as error:
                         sock.close()
-                        raise ChannelError(f"socket {name}: {error.strerror}") from error
+                        raise SocketError(f"socket {name}: {error.strerror}") from error
                 await asyncio.get_running_loop().create_connection(lambda: self, sock=sock)
                 await self._ready
         except TimeoutError as error:
-            raise ChannelError(f"socket {name}: no answer within {timeout:g} s") from error
+            raise SocketError(f"socket {name}: no answer within {timeout:g} s") from error
         finally:
             if not self._ready.done() or self._ready.cancelled() or self._ready.exception():
                 self.close()
             os.close(fd)
 
     def send(self, frames: Sequence[bytes]) -> None:
-        """Send one message; await `drain` before the next large one. Raises `ChannelError` on a lost connection."""
+        """Send one message; await `drain` before the next large one. Raises `SocketError` on a lost connection."""
         if self._transport is None or self._closed:
-            raise ChannelError("the connection is closed")
+            raise SocketError("the connection is closed")
         self._transport.write(zmtp.encode(frames))
 
     async def drain(self) -> None:
@@ -152,7 +152,7 @@ class Channel(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
         if not self._ready.done():
-            self._ready.set_exception(ChannelError("the connection was closed"))
+            self._ready.set_exception(SocketError("the connection was closed"))
             self._ready.exception()  # nobody may be waiting
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -168,13 +168,13 @@ class Channel(asyncio.Protocol):
         self.heard_at = asyncio.get_running_loop().time()
         self._work(self._decoder.feed(data))
 
-    def _work(self, events: Iterator[list[bytes] | zmtp.Command | zmtp.Oversized]) -> None:
+    def _work(self, events: Iterator[list[bytes] | zmtp.ZmtpCommand | zmtp.Oversized]) -> None:
         """Handle what has arrived, `EVENTS_PER_TURN` at a time: a sandbox that floods us takes turns with others."""
         if self._transport is None or self._closed:
             return
         try:
             for count, event in enumerate(events, 1):
-                if self._paused and not isinstance(event, zmtp.Command):
+                if self._paused and not isinstance(event, zmtp.ZmtpCommand):
                     self._transport.pause_reading()
                     self._held = itertools.chain((event,), events)
                     return
@@ -192,10 +192,10 @@ class Channel(asyncio.Protocol):
                     return
             self._transport.resume_reading()
         except zmtp.ProtocolError as error:
-            self._lose(ChannelError(f"the sandbox does not speak ZMTP: {error}"))
+            self._lose(SocketError(f"the sandbox does not speak ZMTP: {error}"))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._lose(ChannelError("the sandbox ended the connection"))
+        self._lose(SocketError("the sandbox ended the connection"))
 
     def pause_writing(self) -> None:
         self._writable.clear()
@@ -203,7 +203,7 @@ class Channel(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._writable.set()
 
-    def _on_command(self, command: zmtp.Command) -> None:
+    def _on_command(self, command: zmtp.ZmtpCommand) -> None:
         assert self._transport is not None
         if command.name == b"READY" and not self._ready.done():
             if self._socket_type == "SUB":
@@ -214,7 +214,7 @@ class Channel(asyncio.Protocol):
         elif command.name == b"ERROR":
             raise zmtp.ProtocolError("the peer refused the handshake")
 
-    def _lose(self, error: ChannelError) -> None:
+    def _lose(self, error: SocketError) -> None:
         if not self._ready.done():
             self._ready.set_exception(error)
         if not self._closed:

@@ -16,11 +16,11 @@ from weakref import WeakKeyDictionary
 
 __all__ = [
     "GREETING",
-    "Command",
     "Decoder",
+    "MemoryBudget",
     "Oversized",
     "ProtocolError",
-    "Room",
+    "ZmtpCommand",
     "encode",
     "encode_command",
     "ready",
@@ -36,7 +36,7 @@ class ProtocolError(Exception):
 
 
 @dataclass(frozen=True)
-class Command:
+class ZmtpCommand:
     """A ZMTP command of the peer's: READY, PING, ERROR or one that is ignored."""
 
     name: bytes
@@ -82,7 +82,7 @@ def ready(socket_type: str, identity: bytes = b"") -> bytes:
     return encode_command(b"READY", body)
 
 
-class Room:
+class MemoryBudget:
     """What the unfinished messages of many connections may take together.
 
     Where they would take more than ``limit`` bytes, the one that is unfinished longest is passed over: a message that
@@ -127,7 +127,7 @@ class Decoder:
     def __init__(self, max_bytes: int, max_frames: int = 1024) -> None:
         self._max_bytes = max_bytes
         self._max_frames = max_frames
-        self.room: Room | None = None
+        self.room: MemoryBudget | None = None
         self._feeding = False
         self._buffer = bytearray()
         self._greeted = False
@@ -138,8 +138,8 @@ class Decoder:
         self._skip_flags = 0
         self._over = False
 
-    def feed(self, data: bytes) -> Iterator[list[bytes] | Command | Oversized]:
-        """Yield what ``data`` completes: a message as its list of frames, a `Command`, or an `Oversized`.
+    def feed(self, data: bytes) -> Iterator[list[bytes] | ZmtpCommand | Oversized]:
+        """Yield what ``data`` completes: a message as its list of frames, a `ZmtpCommand`, or an `Oversized`.
 
         Raises `ProtocolError` when the peer's greeting or framing is not ZMTP 3.
         """
@@ -179,7 +179,7 @@ class Decoder:
                         return
                     body = bytes(buffer[position + head : position + head + size])
                     position += head + size
-                    yield Command(body[1 : 1 + body[0]], body[1 + body[0] :])
+                    yield ZmtpCommand(body[1 : 1 + body[0]], body[1 + body[0] :])
                     continue
                 if self._over or self._size + size > self._max_bytes or self._count >= self._max_frames:
                     self._open_frame(size, over=True)

@@ -9,15 +9,15 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from .calls import LinkError
 from .guest_link import GuestLink
 
-__all__ = ["MAX_RELIEF_BYTES", "Relief", "Unpacker", "relieved"]
+__all__ = ["MAX_BACKLOG_BYTES", "Backlog", "Unpacker", "read_backlog"]
 
-MAX_RELIEF_BYTES = 256 * 1024 * 1024
+MAX_BACKLOG_BYTES = 256 * 1024 * 1024
 MAX_PARTS = 1024
 MESSAGES_PER_TURN = 200
 CALL_SECONDS = 10.0
 SILENT_SECONDS, RELIEF_SECONDS = 1.0, 30.0
 
-Relief = Callable[[str], AsyncIterator[tuple[str, list[bytes]]]]
+Backlog = Callable[[str], AsyncIterator[tuple[str, list[bytes]]]]
 """Gives what a kernel has sent while no gateway was there: channels and frames, until it spoke of the request named."""
 
 
@@ -64,7 +64,7 @@ class Unpacker:
         return int(number)
 
 
-async def relieved(guest: GuestLink, marker: str, max_message_bytes: int) -> AsyncIterator[tuple[str, list[bytes]]]:
+async def read_backlog(guest: GuestLink, marker: str, max_message_bytes: int) -> AsyncIterator[tuple[str, list[bytes]]]:
     """Yield channel and frames of what the guest kept, up to where the kernel spoke of the request ``marker``.
 
     Where the guest does not come upon that, all it has is taken. It has its own voice back at the end, in any case; a
@@ -77,7 +77,7 @@ async def relieved(guest: GuestLink, marker: str, max_message_bytes: int) -> Asy
     while more:
         if loop.time() - silent_since > SILENT_SECONDS:
             marker = ""
-        end = taken > MAX_RELIEF_BYTES or loop.time() > give_up
+        end = taken > MAX_BACKLOG_BYTES or loop.time() > give_up
         try:
             reply = await guest.ask("relief_request", {"marker": marker, "end": end}, CALL_SECONDS)
             for number, message in enumerate(unpacker.feed(reply.data), 1):

@@ -8,7 +8,7 @@ from functools import partial
 
 from ..protocol import zmtp
 from ..protocol.messages import Parts, Signer
-from ..protocol.sockets import Channel, ChannelError, SocketDirectory
+from ..protocol.sockets import SocketDirectory, SocketError, ZmtpSocket
 
 __all__ = ["KernelChannels"]
 
@@ -45,7 +45,7 @@ class KernelChannels:
         self._on_oversized = on_oversized
         self._on_lost = on_lost
         self._signer = Signer(b"")
-        self._open: dict[str, Channel] = {}
+        self._open: dict[str, ZmtpSocket] = {}
 
     def __contains__(self, name: str) -> bool:
         return name in self._open
@@ -60,11 +60,11 @@ class KernelChannels:
     ) -> None:
         """Return when all are connected; those in ``paused`` take no message until `resume`.
 
-        Raises `ChannelError` when that does not happen within ``timeout`` seconds.
+        Raises `SocketError` when that does not happen within ``timeout`` seconds.
         """
         self._signer = Signer(key)
         for name, socket_type in _SOCKET_TYPES.items():
-            self._open[name] = Channel(
+            self._open[name] = ZmtpSocket(
                 socket_type,
                 self._on_iopub if name == "iopub" else partial(self._on_reply, name),
                 partial(self._on_oversized, name),
@@ -83,9 +83,9 @@ class KernelChannels:
         self._open.clear()
 
     def send(self, name: str, parts: Parts) -> None:
-        """Sign and send a message. Raises `ChannelError` when the kernel is gone."""
+        """Sign and send a message. Raises `SocketError` when the kernel is gone."""
         if name not in self._open:
-            raise ChannelError("the kernel is gone")
+            raise SocketError("the kernel is gone")
         self._open[name].send(self._signer.frames(parts))
 
     async def drain(self, name: str) -> None:

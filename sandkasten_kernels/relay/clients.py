@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from ..protocol.messages import EMPTY, Parts, build
 
-__all__ = ["Audience", "Client"]
+__all__ = ["Client", "Clients"]
 
 
 class Client(Protocol):
@@ -25,7 +25,7 @@ class Client(Protocol):
         """The kernel is gone for good: close."""
 
 
-class Audience:
+class Clients:
     """Delivers to clients. One that fails, which a sandbox may provoke, is left out: it must not end it for all.
 
     Parameters

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..protocol import zmtp
 from ..protocol.messages import Reply, Signer, build, json_object, message_type
-from ..protocol.sockets import Channel, ChannelError, SocketDirectory
+from ..protocol.sockets import SocketDirectory, SocketError, ZmtpSocket
 from .calls import Calls, LinkError
 
 __all__ = ["MAX_DATA_BYTES", "GuestLink"]
@@ -42,8 +42,8 @@ class GuestLink:
         self._on_lost = on_lost
         identity = uuid.uuid4().hex.encode()
         limits: dict[str, Any] = {"identity": identity, "max_bytes": MAX_MESSAGE_BYTES}
-        self._control = Channel("DEALER", self._on_control, self._on_oversized, self._lost, **limits)
-        self._iopub = Channel("SUB", self._on_iopub, self._on_oversized, self._lost, **limits)
+        self._control = ZmtpSocket("DEALER", self._on_control, self._on_oversized, self._lost, **limits)
+        self._iopub = ZmtpSocket("SUB", self._on_iopub, self._on_oversized, self._lost, **limits)
 
     async def open(self, directory: SocketDirectory, names: Mapping[str, str] = USUAL_NAMES) -> None:
         """Connect to the sockets with these names. Raises `LinkError` when the guest does not answer."""
@@ -53,7 +53,7 @@ class GuestLink:
                 self._control.connect(directory, names["control"], CONNECT_SECONDS),
                 self._iopub.connect(directory, names["iopub"], CONNECT_SECONDS),
             )
-        except ChannelError as error:
+        except SocketError as error:
             self.close()
             raise LinkError(f"the guest does not answer: {error}") from error
 
@@ -67,7 +67,7 @@ class GuestLink:
         """Send a request whose reply nobody waits for. Raises `LinkError` when the guest is gone."""
         try:
             self._control.send(self._signer.frames(build(msg_type, content, self._session)[1]))
-        except ChannelError as error:
+        except SocketError as error:
             raise LinkError(f"the guest is gone: {error}") from error
 
     async def call(self, msg_type: str, content: Mapping[str, Any], timeout: float) -> dict[str, Any]:
@@ -99,7 +99,7 @@ class GuestLink:
             return await asyncio.wait_for(reply, timeout)
         except TimeoutError as error:
             raise LinkError(f"the guest did not answer {msg_type} within {timeout:g} s") from error
-        except ChannelError as error:
+        except SocketError as error:
             reply.cancel()
             raise LinkError(f"the guest is gone: {error}") from error
 

@@ -17,12 +17,12 @@ from typing import Any
 from ..protocol import zmtp
 from ..protocol.frames import split_stream
 from ..protocol.messages import EMPTY, Parts, Reply, build, json_object, message_type, parts_of, told_state
-from ..protocol.sockets import ChannelError, SocketDirectory
-from .backlog import Relief
+from ..protocol.sockets import SocketDirectory, SocketError
+from .backlog import Backlog
 from .calls import Calls, LinkError
 from .channels import KernelChannels
-from .clients import Audience, Client
-from .oversized import OversizedNews
+from .clients import Client, Clients
+from .oversized import OversizedNotices
 from .replies import Replies
 from .requests import OpenRequests
 
@@ -58,12 +58,12 @@ class KernelLink:
         self._log = log
         self._calls = Calls()
         self._requests: OpenRequests[Client] = OpenRequests()
-        self._audience = Audience(self.session, self._requests.forget, log)
+        self._audience = Clients(self.session, self._requests.forget, log)
         self._replies = Replies(self._requests, self._audience, lambda: self.heard_at)
         self._channels = KernelChannels(
             self.identity, MAX_MESSAGE_BYTES, self._on_iopub, self._on_reply, self._on_oversized, self._lost
         )
-        self._oversized = OversizedNews(MAX_MESSAGE_BYTES)
+        self._oversized = OversizedNotices(MAX_MESSAGE_BYTES)
         self._iopub_proven = asyncio.Event()
         self._marker = b""
         self._heard_at = 0.0
@@ -84,13 +84,13 @@ class KernelLink:
                         await asyncio.wait_for(self._iopub_proven.wait(), IOPUB_PROOF_SECONDS)
                     except TimeoutError:
                         self._log.debug("no iopub message yet; asking the kernel again")
-        except (TimeoutError, ChannelError) as error:
+        except (TimeoutError, SocketError) as error:
             self.close("the kernel does not answer")
             raise LinkError(f"the kernel did not become ready within {timeout:g} s ({error})") from error
         self.execution_state = "idle"
 
     async def resume(
-        self, directory: SocketDirectory, names: Mapping[str, str], key: bytes, relief: Relief, timeout: float
+        self, directory: SocketDirectory, names: Mapping[str, str], key: bytes, relief: Backlog, timeout: float
     ) -> None:
         """Connect to a kernel that an earlier process left, and return when nothing can be missed any more.
 
@@ -109,7 +109,7 @@ class KernelLink:
                     self._on_reply(channel, frames)
             self._channels.resume()
             probe = self.post("shell", "kernel_info_request", {})
-        except ChannelError as error:
+        except SocketError as error:
             self.close("the kernel does not answer")
             raise LinkError(f"the kernel cannot be reached: {error}") from error
         probe.add_done_callback(self._caught_up)
@@ -183,7 +183,7 @@ class KernelLink:
         self.last_activity = datetime.now(UTC)
         try:
             self._channels.send(channel, parts)
-        except ChannelError as error:
+        except SocketError as error:
             raise LinkError(str(error)) from error
         self.on_asked()
         await self._channels.drain(channel)
@@ -196,7 +196,7 @@ class KernelLink:
         future = self._calls.expect(msg_id)
         try:
             self._channels.send(channel, parts)
-        except ChannelError as error:
+        except SocketError as error:
             future.cancel()
             raise LinkError(str(error)) from error
         return future

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from ..protocol import zmtp
 
-__all__ = ["OversizedNews"]
+__all__ = ["OversizedNotices"]
 
 OVERSIZED_SECONDS = 1.0
 
 
-class OversizedNews:
+class OversizedNotices:
     """Puts into words that a message above ``max_bytes`` was passed over; of many, once a second with their number."""
 
     def __init__(self, max_bytes: int) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from ..protocol.messages import EMPTY, Parts, build, json_object
 
-__all__ = ["MAX_OUTPUT_BYTES", "MAX_VITAL_BYTES", "Message", "Replay", "size_of"]
+__all__ = ["MAX_OUTPUT_BYTES", "MAX_VITAL_BYTES", "Message", "ReplayBuffer", "size_of"]
 
 MAX_OUTPUT_BYTES = 16 * 1024 * 1024
 MAX_VITAL_BYTES = 4 * 1024 * 1024
@@ -20,7 +20,7 @@ MESSAGE_BYTES = 512
 Message = tuple[str, Parts]
 
 
-class _Bounded:
+class _BoundedQueue:
     """Numbered messages of one kind; above ``limit`` bytes the oldest go."""
 
     def __init__(self, limit: int) -> None:
@@ -42,7 +42,7 @@ class _Bounded:
         return lost
 
 
-class Replay:
+class ReplayBuffer:
     """Messages for one client, to be given to its next connection.
 
     Invariants: what is taken is in the order in which it was kept, and is taken once. At most `MAX_OUTPUT_BYTES` of
@@ -60,7 +60,7 @@ class Replay:
         self._clear()
 
     def _clear(self) -> None:
-        self._output, self._vital = map(_Bounded, self._limits)
+        self._output, self._vital = map(_BoundedQueue, self._limits)
         self._lost: dict[bytes, tuple[int, int]] = {}
 
     def keep(self, messages: Iterable[Message]) -> None:

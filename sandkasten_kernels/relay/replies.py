@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..protocol.messages import Parts, build
-from .clients import Audience, Client
+from .clients import Client, Clients
 from .requests import OpenRequest, OpenRequests
 
 __all__ = ["Replies"]
@@ -25,7 +25,7 @@ class Replies:
     heard_at: gives when the kernel last sent anything on iopub, by the event loop's clock.
     """
 
-    def __init__(self, requests: OpenRequests[Client], audience: Audience, heard_at: Callable[[], float]) -> None:
+    def __init__(self, requests: OpenRequests[Client], audience: Clients, heard_at: Callable[[], float]) -> None:
         self._heard_at = heard_at
         self._requests = requests
         self._audience = audience

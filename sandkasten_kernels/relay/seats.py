@@ -8,7 +8,7 @@ from typing import Protocol
 
 from ..protocol.messages import Parts
 from .link import KernelLink
-from .replay import Message, Replay
+from .replay import Message, ReplayBuffer
 
 __all__ = ["Connection", "Seat", "Seats"]
 
@@ -37,7 +37,7 @@ class Seat:
     def __init__(self, session_id: str) -> None:
         self.session_id = session_id
         self.connection: Connection | None = None
-        self.replay = Replay()
+        self.replay = ReplayBuffer()
         self.timer: asyncio.TimerHandle | None = None
 
     @property

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 from .lifetime import FOR_EVER
 from .session import Session
 
-__all__ = ["Culler", "Deadlines"]
+__all__ = ["Deadlines", "SessionCuller"]
 
 T = TypeVar("T")
 LEAST_WAIT_SECONDS, MOST_WAIT_SECONDS = 0.05, 3600.0
@@ -68,7 +68,7 @@ class Deadlines(Generic[T]):
         return found
 
 
-class Culler:
+class SessionCuller:
     """Ends sessions when their time is over.
 
     Using a session only makes its time later, which is found out when the time comes that was thought of before; so a

@@ -13,13 +13,13 @@ from ..store import Record, Store
 from ..telemetry.events import EventLog, Kind
 from .session import Session
 
-__all__ = ["Chronicle"]
+__all__ = ["SessionJournal"]
 
 FORGET_SECONDS = 60.0
 REFUSED_SECONDS = 1.0
 
 
-class Chronicle:
+class SessionJournal:
     """Writes down what has happened to sessions. What cannot be stored has happened all the same, and is logged."""
 
     def __init__(self, store: Store, events: EventLog, log: logging.Logger) -> None:

@@ -10,9 +10,9 @@ from ..errors import LimitReached
 from ..kernelspecs.kernelspec import Kernelspec
 from ..pool.claims import Claims
 from ..pool.launcher import Launcher
-from .journal import Chronicle
-from .policy import Rules
-from .request import Wanted, directory
+from .journal import SessionJournal
+from .policy import SessionPolicy
+from .request import SessionRequest, directory
 from .session import Session
 
 __all__ = ["SessionMaker"]
@@ -24,13 +24,15 @@ class SessionMaker:
     Invariant: an owner never has more than the rules allow, those that are just being made counted.
     """
 
-    def __init__(self, claims: Claims, launcher: Launcher, chronicle: Chronicle) -> None:
+    def __init__(self, claims: Claims, launcher: Launcher, chronicle: SessionJournal) -> None:
         self._claims = claims
         self._launcher = launcher
         self._chronicle = chronicle
         self._making: Counter[str] = Counter()
 
-    async def make(self, spec: Kernelspec, wanted: Wanted, owner: str, living: int, rules: Rules) -> Session:
+    async def make(
+        self, spec: Kernelspec, wanted: SessionRequest, owner: str, living: int, rules: SessionPolicy
+    ) -> Session:
         """Return a new session whose kernel has its environment, and which is written down.
 
         ``living``: how many its owner has. Raises `LimitReached`, `NoCapacity`, `InvalidWorkspace`, `SandboxFailed`,
@@ -49,7 +51,7 @@ class SessionMaker:
         finally:
             self._making[owner] -= 1
 
-    async def _make(self, spec: Kernelspec, wanted: Wanted, owner: str, rules: Rules) -> Session:
+    async def _make(self, spec: Kernelspec, wanted: SessionRequest, owner: str, rules: SessionPolicy) -> Session:
         acquired, attached = await self._claims.acquire(spec, wanted.workspace_id)
         kernel = acquired.kernel
         try:

@@ -15,8 +15,9 @@ from weakref import WeakValueDictionary
 
 from ..errors import InvalidRequest, LimitReached, StoreFailed, UnknownNotebookSession
 from ..store import Store
+from .request import jupyter_request
 from .session import OWNER, Session
-from .sessions import Sessions, jupyter_wanted
+from .sessions import Sessions
 
 __all__ = ["NotebookSession", "NotebookSessions"]
 
@@ -106,7 +107,7 @@ class NotebookSessions:
             if kernel_id is not None:
                 kernel = self._sessions.get(kernel_id, owner)
             else:
-                wanted = jupyter_wanted(kernel_name, body.get("env"), self._sessions.rules.env_names)
+                wanted = jupyter_request(kernel_name, body.get("env"), self._sessions.rules.env_names)
                 kernel = await self._sessions.create(wanted, owner)
             session = NotebookSession(texts["path"], texts.get("name", ""), texts["type"], kernel)
             self._known[session.id] = session
@@ -129,7 +130,7 @@ class NotebookSessions:
                     raise InvalidRequest(f"there is no kernel {kernel_id[:64]!r}")
                 kernel = self._sessions.get(kernel_id, owner)
             elif kernel_name is not None:
-                wanted = jupyter_wanted(kernel_name, body.get("env"), self._sessions.rules.env_names)
+                wanted = jupyter_request(kernel_name, body.get("env"), self._sessions.rules.env_names)
                 kernel = await self._sessions.create(wanted, owner)
                 if session_id not in self._known:
                     self._sessions.end(kernel.id, "its notebook session was ended meanwhile", owner)

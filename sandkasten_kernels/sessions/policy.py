@@ -7,14 +7,14 @@ from datetime import timedelta
 
 from ..kernelspecs.kernelspec import Kernelspec
 from .lifetime import Lifetime
-from .request import Wanted
+from .request import SessionRequest
 from .session import Origin
 
-__all__ = ["Rules"]
+__all__ = ["SessionPolicy"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rules:
+class SessionPolicy:
     """What the operator has decided about sessions; times are in seconds, 0 means never.
 
     Attributes
@@ -46,7 +46,7 @@ class Rules:
             return spec.culling.ttl_seconds
         return self.ttl_seconds if origin == "v1" else self.kernel_ttl_seconds
 
-    def lifetime(self, wanted: Wanted, spec: Kernelspec) -> Lifetime:
+    def lifetime(self, wanted: SessionRequest, spec: Kernelspec) -> Lifetime:
         """Return how long a session lives: what its kernelspec says goes before the rules.
 
         Its caller may choose another ttl, and besides only what makes its life shorter.

@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 
 from ..errors import TooMany
 
-__all__ = ["Turns"]
+__all__ = ["BoundedLock"]
 
 
-class Turns:
+class BoundedLock:
     """Lets one after the other pass, in the order in which they came, with at most ``bound`` waiting."""
 
     def __init__(self, bound: int) -> None:

@@ -12,13 +12,13 @@ from ..errors import SandkastenError
 from .session import Session
 from .sessions import Sessions
 
-__all__ = ["DiskWatch"]
+__all__ = ["QuotaMonitor"]
 
 LEAST_SECONDS, REST, MAX_TIMES = 2.0, 10, 5
 """Between two rounds, and how many times longer than a round itself: counting files is work for the disk too."""
 
 
-class DiskWatch:
+class QuotaMonitor:
     """Measures the workspaces in use, again and again. There is no event for it that a sandbox could not drown.
 
     In one that is above the limit and grows, what runs is stopped with the reason in its output. Where it grows on with

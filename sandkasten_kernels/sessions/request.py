@@ -14,13 +14,13 @@ from ..kernels.kernel import WORKSPACE
 from ..kernelspecs.metadata import DEFAULT_CULLING, Culling
 from .session import Origin
 
-__all__ = ["Wanted", "directory", "jupyter_wanted"]
+__all__ = ["SessionRequest", "directory", "jupyter_request"]
 
 WORKSPACE_VARIABLE = "KERNEL_WORKSPACE"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class SessionRequest:
     """A session that is asked for: a kernelspec's name, and what its kernel, its shell and the lists get to know.
 
     ``env`` is checked already; ``workspace_id`` is empty for a workspace that goes with the session;
@@ -38,18 +38,18 @@ class Wanted:
     workspace_id: str = ""
 
 
-def jupyter_wanted(kernelspec: str | None, env: Any, allowed: Collection[str]) -> Wanted:
+def jupyter_request(kernelspec: str | None, env: Any, allowed: Collection[str]) -> SessionRequest:
     """Return what a Jupyter client asks for: of its ``env`` a kernel gets ``KERNEL_*`` and the names ``allowed``.
 
     ``KERNEL_WORKSPACE`` names its workspace. Raises `InvalidRequest`, `InvalidWorkspace`.
     """
     if env is None:
-        return Wanted(kernelspec=kernelspec)
+        return SessionRequest(kernelspec=kernelspec)
     if not isinstance(env, Mapping):
         raise InvalidRequest("env must be an object of strings")
     taken = environment({name: value for name, value in env.items() if name.startswith("KERNEL_") or name in allowed})
     workspace = taken.get(WORKSPACE_VARIABLE, "")
-    return Wanted(
+    return SessionRequest(
         kernelspec=kernelspec,
         env=taken,
         workspace_id=workspace and workspace_name(workspace, WORKSPACE_VARIABLE),

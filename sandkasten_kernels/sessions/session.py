@@ -19,7 +19,7 @@ from ..relay.seats import Seats
 from ..store import Record
 from ..workspaces.files import Files
 from .lifetime import Lifetime
-from .queue import Turns
+from .queue import BoundedLock
 
 __all__ = ["OWNER", "Origin", "Session", "expected_model", "info", "restored"]
 
@@ -55,7 +55,7 @@ class Session:
     first_result: FirstResult = field(default_factory=FirstResult)
     seats: Seats = field(init=False)
     files: Files = field(init=False)
-    turns: dict[str, Turns] = field(init=False)
+    turns: dict[str, BoundedLock] = field(init=False)
     _used: datetime = field(init=False)
     _kernel_cwd: str = field(init=False)
 
@@ -64,7 +64,7 @@ class Session:
         self.cwd = self._kernel_cwd = self.kernel.sandbox.workspace
         self.seats = Seats(self.kernel.link)
         self.files = Files(self.kernel.guest)
-        self.turns = {"cmd": Turns(MAX_WAITING_EXECS), "code": Turns(MAX_WAITING_EXECS)}
+        self.turns = {"cmd": BoundedLock(MAX_WAITING_EXECS), "code": BoundedLock(MAX_WAITING_EXECS)}
         if self.kernel.spec.in_guest:
             self.turns["code"] = self.turns["cmd"]
 

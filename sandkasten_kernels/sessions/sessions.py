@@ -29,14 +29,14 @@ from ..relay.seats import Connection, Seat
 from ..store import Record, Store
 from ..telemetry.events import EventLog
 from ..telemetry.metrics import Metrics
-from .culling import Culler
-from .journal import Chronicle
+from .culling import SessionCuller
+from .journal import SessionJournal
 from .maker import SessionMaker
-from .policy import Rules
-from .request import Wanted, jupyter_wanted
+from .policy import SessionPolicy
+from .request import SessionRequest
 from .session import OWNER, Session, expected_model, info, restored
 
-__all__ = ["Rules", "Sessions", "Wanted", "jupyter_wanted"]
+__all__ = ["Sessions"]
 
 
 class Sessions:
@@ -52,7 +52,7 @@ class Sessions:
         specs: Kernelspecs,
         store: Store,
         claims: Claims,
-        rules: Rules,
+        rules: SessionPolicy,
         events: EventLog,
         log: logging.Logger,
         metrics: Metrics | None = None,
@@ -64,8 +64,8 @@ class Sessions:
         self._launcher = launcher
         self._specs = specs
         self._store = store
-        self._chronicle = Chronicle(store, events, log)
-        self._culler = Culler(lambda session, reason: self._end(session, "expired", reason))
+        self._chronicle = SessionJournal(store, events, log)
+        self._culler = SessionCuller(lambda session, reason: self._end(session, "expired", reason))
         self._log = log
         self._maker = SessionMaker(claims, launcher, self._chronicle)
         self._metrics = metrics or Metrics()
@@ -99,7 +99,7 @@ class Sessions:
             if not session.released:
                 session.kernel.leave()
 
-    async def create(self, wanted: Wanted, owner: str = OWNER) -> Session:
+    async def create(self, wanted: SessionRequest, owner: str = OWNER) -> Session:
         """Return a new session on a live kernel that has its environment.
 
         Raises `UnknownKernelspec`, `LimitReached`, `NoCapacity`, `InvalidWorkspace`, `SandboxFailed`, `EngineError`.

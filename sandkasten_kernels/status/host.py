@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["HostUsage", "HostWatch"]
+__all__ = ["HostMonitor", "HostUsage"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class HostUsage:
     disk_total: int
 
 
-class HostWatch:
+class HostMonitor:
     """Asks the system, which takes a fraction of a millisecond."""
 
     def __init__(self, directory: Path) -> None:

@@ -17,18 +17,18 @@ from ..sessions.lifetime import FOR_EVER
 from ..sessions.session import Session
 from ..sessions.sessions import Sessions
 from ..telemetry.activity import Activity
-from .host import HostWatch
+from .host import HostMonitor
 
-__all__ = ["Overview"]
+__all__ = ["StatusSnapshot"]
 
 MEMORY_GRAIN = 256 * 1024
 """Memory is told in such pieces, so that a session that does nothing does not change."""
 
 
-class Overview:
+class StatusSnapshot:
     """Takes a picture of the gateway. What sessions use is asked of the engine once for all of them."""
 
-    def __init__(self, sessions: Sessions, pool: Pool, engine: Engine, host: HostWatch, activity: Activity) -> None:
+    def __init__(self, sessions: Sessions, pool: Pool, engine: Engine, host: HostMonitor, activity: Activity) -> None:
         self._sessions = sessions
         self._pool = pool
         self._engine = engine

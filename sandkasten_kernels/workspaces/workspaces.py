@@ -16,13 +16,13 @@ from ..engines.workspace_name import is_workspace_name, workspace_name
 from ..errors import NoCapacity, UnknownWorkspace, WorkspaceInUse
 from ..protocol.messages import timestamp
 
-__all__ = ["Use", "Workspaces"]
+__all__ = ["Lease", "Workspaces"]
 
 ENDING_SECONDS = 15.0
 
 
 @dataclass(eq=False)
-class Use:
+class Lease:
     """One sandbox's use of a workspace: from before it is attached until the sandbox's container has exited.
 
     ``ending`` is set when the session has ended, and only its container is waited for.
@@ -45,7 +45,7 @@ class Workspaces:
     ----------
     directory: is on the disk that must have ``min_free_mb`` MiB free for a session to be made.
 
-    Invariants: a workspace that has a `Use` is there and is not deleted; what happens to one name happens in turn.
+    Invariants: a workspace that has a `Lease` is there and is not deleted; what happens to one name happens in turn.
     """
 
     def __init__(self, engine: Engine, directory: Path, min_free_mb: int, log: logging.Logger) -> None:
@@ -53,7 +53,7 @@ class Workspaces:
         self._directory = directory
         self.min_free_mb = min_free_mb
         self._log = log
-        self._uses: dict[str, list[Use]] = {}
+        self._uses: dict[str, list[Lease]] = {}
         self._known: set[str] = set()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -71,7 +71,7 @@ class Workspaces:
                 retry_after=60,
             )
 
-    async def hold(self, name: str) -> Use:
+    async def hold(self, name: str) -> Lease:
         """Return a use of a workspace, which is made when there is none of the name.
 
         Raises `InvalidWorkspace`, `EngineError`.
@@ -82,13 +82,13 @@ class Workspaces:
                 await self._engine.make_workspace(name)
                 self._known.add(name)
                 self._log.info("workspace %s created", name)
-            use = Use(name)
+            use = Lease(name)
             self._uses.setdefault(name, []).append(use)
             return use
 
-    def adopt(self, name: str, session_id: str) -> Use:
+    def adopt(self, name: str, session_id: str) -> Lease:
         """Return the use of a workspace by a session that an earlier process left."""
-        use = Use(name, session_id)
+        use = Lease(name, session_id)
         self._uses.setdefault(name, []).append(use)
         return use
 
@@ -147,7 +147,7 @@ class Workspaces:
                 retry_after=5,
             ) from error
 
-    def _users(self, name: str) -> list[Use]:
+    def _users(self, name: str) -> list[Lease]:
         users = [use for use in self._uses.get(name, ()) if not use.closed.is_set()]
         if users:
             self._uses[name] = users

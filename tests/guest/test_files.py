@@ -12,15 +12,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sandkasten_kernels.guest.files import MAX_READ_BYTES, Files
+from sandkasten_kernels.guest.files import MAX_READ_BYTES, FileService
 from sandkasten_kernels.guest.handles import MAX_HANDLES
 
 
 class Asked:
-    """Asks `Files` as the gateway does."""
+    """Asks `FileService` as the gateway does."""
 
     def __init__(self, root: Path) -> None:
-        self.files = Files(str(root))
+        self.files = FileService(str(root))
 
     def __call__(self, request: str, data: bytes = b"", **content: Any) -> tuple[dict[str, Any], bytes]:
         answer = self.files.answer(f"file_{request}", content, data)

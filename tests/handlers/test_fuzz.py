@@ -15,7 +15,7 @@ from tornado.testing import bind_unused_port
 
 from sandkasten_kernels.handlers.auth import Authenticator
 from sandkasten_kernels.handlers.base import Services
-from sandkasten_kernels.handlers.origins import Web
+from sandkasten_kernels.handlers.origins import OriginPolicy
 from sandkasten_kernels.handlers.server import http_server
 from sandkasten_kernels.handlers.v1.uploads import StreamedHandler
 from tests.support.kernel_client import PATIENCE_SECONDS
@@ -199,7 +199,7 @@ def test_what_is_no_request_of_ours_is_refused_or_cut_off(wire: Wire, data: byte
 )
 async def test_a_client_that_sends_its_request_drop_by_drop_is_cut_off(begin: bytes) -> None:
     nothing = cast(Any, None)
-    services = Services(Authenticator("t"), *[nothing] * 4, Web(), *[nothing] * 6, settings=nothing)
+    services = Services(Authenticator("t"), *[nothing] * 4, OriginPolicy(), *[nothing] * 6, settings=nothing)
     server = http_server(services, header_seconds=0.2, body_seconds=0.2)
     sock, port = bind_unused_port()
     server.add_socket(sock)

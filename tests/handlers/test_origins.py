@@ -14,7 +14,7 @@ from tornado.httputil import HTTPHeaders
 from tornado.websocket import websocket_connect
 
 from sandkasten_kernels.errors import ConfigError
-from sandkasten_kernels.handlers.origins import Web
+from sandkasten_kernels.handlers.origins import OriginPolicy
 from tests.support.gateway_process import Gateway
 from tests.support.kernel_client import Api
 from tests.support.route_list import ALL
@@ -185,12 +185,12 @@ async def test_an_untrusted_proxy_and_a_foreign_page_are_told_nothing(api: Api, 
 )
 def test_settings_that_cannot_be_meant_are_refused(settings: dict[str, str], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        Web(**settings)  # type: ignore[arg-type]
+        OriginPolicy(**settings)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("base_url", ["/", "", "x", "/x", "x/", "/x/y.z/~u/"])
 def test_a_base_url_may_be_written_with_or_without_slashes(base_url: str) -> None:
-    web = Web(base_url=base_url)
+    web = OriginPolicy(base_url=base_url)
     assert web.base_url == ("/" + base_url.strip("/") + "/").replace("//", "/")
     assert web.path("/api") == web.base_url + "api"
 
@@ -212,7 +212,7 @@ def test_a_base_url_may_be_written_with_or_without_slashes(base_url: str) -> Non
     ],
 )
 def test_which_pages_may_open_a_websocket(allow: str, origin: str, host: str, accepted: bool) -> None:
-    assert Web(allow_origin=allow).accepts(HTTPHeaders({"Origin": origin, "Host": host})) is accepted
+    assert OriginPolicy(allow_origin=allow).accepts(HTTPHeaders({"Origin": origin, "Host": host})) is accepted
 
 
 def test_a_configuration_file_that_opens_the_door_is_refused_before_anything_starts(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from sandkasten_kernels.errors import ConfigError
 from sandkasten_kernels.gateway.checks import check_settings
 from sandkasten_kernels.images.apt import host_apt_config, parse_apt_options
 from sandkasten_kernels.images.bootstrap import ImageBuildError
-from sandkasten_kernels.images.custom import OwnImage, find_fault, own_images, own_kernelspecs, standing_order
+from sandkasten_kernels.images.custom import CustomImage, custom_images, custom_kernelspecs, find_fault, standing_order
 from sandkasten_kernels.images.progress import BuildProgress
 from sandkasten_kernels.kernelspecs.kernelspec import Kernelspecs
 
@@ -23,8 +23,8 @@ def test_the_images_of_a_file_are_read(tmp_path: Path) -> None:
     file = tmp_path / "sandkasten.yaml"
     file.write_text("images:\n  science: {from: python, pip: ['polars[numpy] >=1', tabulate], apt: [ffmpeg]}\n")
     setting = file_settings(file, {"": SandkastenApp}).value("images")
-    assert own_images(setting) == {
-        "science": OwnImage("science", "python", ("polars[numpy]>=1", "tabulate"), ("ffmpeg",))
+    assert custom_images(setting) == {
+        "science": CustomImage("science", "python", ("polars[numpy]>=1", "tabulate"), ("ffmpeg",))
     }
 
 
@@ -101,7 +101,7 @@ def test_a_configuration_is_checked_with_the_kernelspecs_of_its_images(tmp_path:
 
 
 def test_each_image_comes_after_what_it_stands_on() -> None:
-    own = {"z": OwnImage("z", "python"), "a": OwnImage("a", "z"), "m": OwnImage("m", "base")}
+    own = {"z": CustomImage("z", "python"), "a": CustomImage("a", "z"), "m": CustomImage("m", "base")}
     assert standing_order({"a"}, own) == ["base", "python", "z", "a"]
     assert standing_order({"base", "python", *own}, own) == ["base", "python", "z", "a", "m"]
     assert standing_order({"m"}, own) == ["base", "m"]
@@ -112,11 +112,11 @@ def test_each_image_comes_after_what_it_stands_on() -> None:
 
 def test_an_image_brings_a_kernelspec_like_that_of_the_image_it_stands_on() -> None:
     own = {
-        "science": OwnImage("science", "python"),
-        "deep": OwnImage("deep", "science", display_name="Deep things"),
-        "tools": OwnImage("tools", "base"),
+        "science": CustomImage("science", "python"),
+        "deep": CustomImage("deep", "science", display_name="Deep things"),
+        "tools": CustomImage("tools", "base"),
     }
-    specs = Kernelspecs(extra=own_kernelspecs(own, Kernelspecs()), default_image="science")
+    specs = Kernelspecs(extra=custom_kernelspecs(own, Kernelspecs()), default_image="science")
     python = specs.get("python3")
     science = specs.get("science")
     assert specs.default is science
@@ -132,14 +132,14 @@ def test_an_image_brings_a_kernelspec_like_that_of_the_image_it_stands_on() -> N
 
 
 def test_an_image_may_be_the_only_one_that_is_allowed() -> None:
-    extra = own_kernelspecs({"science": OwnImage("science", "python")}, Kernelspecs())
+    extra = custom_kernelspecs({"science": CustomImage("science", "python")}, Kernelspecs())
     specs = Kernelspecs(extra=extra, default_image="science", allowed_images=["science"])
     assert [spec.name for spec in specs] == ["science"]
 
 
 def test_an_image_with_the_name_of_anothers_kernelspec_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"images\.bash: a kernelspec of this name runs in the image base"):
-        own_kernelspecs({"bash": OwnImage("bash", "python")}, Kernelspecs())
+        custom_kernelspecs({"bash": CustomImage("bash", "python")}, Kernelspecs())
 
 
 # -- apt's configuration

@@ -14,7 +14,7 @@ from tornado.testing import bind_unused_port
 from sandkasten_kernels.config.traits import Limits
 from sandkasten_kernels.handlers.auth import Authenticator
 from sandkasten_kernels.handlers.base import Services
-from sandkasten_kernels.handlers.origins import Web
+from sandkasten_kernels.handlers.origins import OriginPolicy
 from sandkasten_kernels.handlers.server import http_server
 from sandkasten_kernels.status.feed import StatusFeed
 from sandkasten_kernels.telemetry.activity import Activity
@@ -76,7 +76,7 @@ async def test_two_hundred_sessions_stay_smooth() -> None:
     feed = StatusFeed(crowd.take, Activity(), logging.getLogger(__name__))
     nothing = cast(Any, None)
     services = Services(
-        Authenticator("t"), *[nothing] * 4, Web(), nothing, Limits(), *[nothing] * 3, feed, settings=nothing
+        Authenticator("t"), *[nothing] * 4, OriginPolicy(), nothing, Limits(), *[nothing] * 3, feed, settings=nothing
     )
     server = http_server(services)
     sock, port = bind_unused_port()

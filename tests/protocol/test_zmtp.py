@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sandkasten_kernels.protocol import zmtp
-from sandkasten_kernels.protocol.sockets import Channel, ChannelError, SocketDirectory
+from sandkasten_kernels.protocol.sockets import SocketDirectory, SocketError, ZmtpSocket
 
 frames = st.lists(st.binary(max_size=600), min_size=1, max_size=6)
 
@@ -36,7 +36,7 @@ def fed(decoder: zmtp.Decoder, data: bytes, cuts: list[int]) -> list[object]:
 def test_messages_come_back_whole_however_the_bytes_are_cut(messages: list[list[bytes]], cuts: list[int]) -> None:
     data = zmtp.GREETING + zmtp.ready("ROUTER") + b"".join(map(zmtp.encode, messages))
     ready, *rest = fed(zmtp.Decoder(1 << 20), data, cuts)
-    assert isinstance(ready, zmtp.Command)
+    assert isinstance(ready, zmtp.ZmtpCommand)
     assert ready.name == b"READY"
     assert rest == messages
 
@@ -70,11 +70,11 @@ def test_a_message_that_never_ends_holds_no_memory() -> None:
     assert list(decoder.feed(zmtp.encode([b"next"]))) == [[b"next"]]
 
 
-class TinyRoom(zmtp.Room):
+class TinyRoom(zmtp.MemoryBudget):
     SMALL_BYTES = 0
 
 
-def decoder_in(room: zmtp.Room, max_bytes: int) -> zmtp.Decoder:
+def decoder_in(room: zmtp.MemoryBudget, max_bytes: int) -> zmtp.Decoder:
     decoder = zmtp.Decoder(max_bytes)
     decoder.room = room
     return decoder
@@ -105,7 +105,7 @@ def test_unfinished_messages_of_all_connections_share_their_room(
 
 
 def test_a_message_that_is_kept_unfinished_does_not_take_the_room_of_one_that_is_sent() -> None:
-    room, mebibyte = zmtp.Room(20 << 20), bytes(1 << 20)
+    room, mebibyte = zmtp.MemoryBudget(20 << 20), bytes(1 << 20)
     stalled, others = decoder_in(room, 16 << 20), decoder_in(room, 16 << 20)
     parts = [b"topic", b"<IDS|MSG>", b"", b"{}", b"parent", mebibyte * 10]
     for decoder in (stalled, others):
@@ -141,7 +141,7 @@ class Inbox:
 
     def __init__(self, kind: str, **options: object) -> None:
         self.events: asyncio.Queue[object] = asyncio.Queue()
-        self.channel = Channel(
+        self.channel = ZmtpSocket(
             kind, self.events.put_nowait, self.events.put_nowait, lambda: self.events.put_nowait("lost"),
             max_bytes=1 << 20, **options,  # type: ignore[arg-type]
         )  # fmt: skip
@@ -187,13 +187,13 @@ async def test_a_socket_replaced_by_a_link_is_not_connected_to(tmp_path: Path, d
     with zmq.asyncio.Context() as context, context.socket(zmq.ROUTER) as router:
         router.bind(f"ipc://{victim}/shell")
         (tmp_path / "shell").symlink_to(victim / "shell")
-        with pytest.raises(ChannelError, match="not a socket"):
+        with pytest.raises(SocketError, match="not a socket"):
             await Inbox("DEALER").channel.connect(directory, "shell", 1)
 
 
 @pytest.mark.parametrize("name", ["../x", "", "a/b", "missing", "a\0b", "\ud800"])
 async def test_only_names_in_the_directory_are_opened(directory: SocketDirectory, name: str) -> None:
-    with pytest.raises(ChannelError):
+    with pytest.raises(SocketError):
         await Inbox("DEALER").channel.connect(directory, name, 1)
 
 
@@ -201,7 +201,7 @@ async def test_a_socket_of_another_user_is_refused(tmp_path: Path, directory: So
     with zmq.asyncio.Context() as context, context.socket(zmq.ROUTER) as router:
         router.bind(f"ipc://{tmp_path}/shell")
         foreign = SocketDirectory(directory.fd, os.getuid() + 1)
-        with pytest.raises(ChannelError, match="user"):
+        with pytest.raises(SocketError, match="user"):
             foreign.open("shell")
 
 
@@ -210,13 +210,13 @@ async def test_a_fifo_or_a_file_in_a_sockets_place_blocks_nobody(tmp_path: Path,
     (tmp_path / "control").write_text("")
     assert stat.S_ISFIFO((tmp_path / "shell").stat().st_mode)
     for name in ("shell", "control"):
-        with pytest.raises(ChannelError, match="not a socket"):
+        with pytest.raises(SocketError, match="not a socket"):
             await Inbox("DEALER").channel.connect(directory, name, 1)
 
 
 async def test_a_peer_that_says_nothing_is_given_up_in_time(tmp_path: Path, directory: SocketDirectory) -> None:
     server = await asyncio.start_unix_server(lambda r, w: None, tmp_path / "mute")
-    with pytest.raises(ChannelError, match=r"no answer within 0\.2 s"):
+    with pytest.raises(SocketError, match=r"no answer within 0\.2 s"):
         await Inbox("DEALER").channel.connect(directory, "mute", 0.2)
     server.close()
 
@@ -226,6 +226,6 @@ async def test_a_peer_that_talks_nonsense_is_refused(tmp_path: Path, directory: 
         writer.write(b"HTTP/1.1 200 OK\r\n\r\n" + uuid.uuid4().bytes * 10)
 
     server = await asyncio.start_unix_server(nonsense, tmp_path / "http")
-    with pytest.raises(ChannelError, match="ZMTP"):
+    with pytest.raises(SocketError, match="ZMTP"):
         await Inbox("DEALER").channel.connect(directory, "http", 60)
     server.close()

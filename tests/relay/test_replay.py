@@ -17,7 +17,7 @@ from sandkasten_kernels.handlers.api.outbox import Outbox
 from sandkasten_kernels.protocol.messages import Parts
 from sandkasten_kernels.relay import seats as seats_module
 from sandkasten_kernels.relay.link import KernelLink
-from sandkasten_kernels.relay.replay import MAX_PARENTS, MESSAGE_BYTES, Message, Replay, size_of
+from sandkasten_kernels.relay.replay import MAX_PARENTS, MESSAGE_BYTES, Message, ReplayBuffer, size_of
 from sandkasten_kernels.relay.seats import MAX_AWAY, Seats
 
 LIMIT = 5000
@@ -56,7 +56,7 @@ def words_in(messages: Sequence[Message]) -> dict[str, int]:
 def test_what_is_kept_is_bounded_and_taken_once_in_order_and_what_is_lost_is_told(
     steps: list[tuple[str, int, str]],
 ) -> None:
-    replay = Replay(LIMIT, LIMIT)
+    replay = ReplayBuffer(LIMIT, LIMIT)
     kept: list[Message] = []
     for number, (kind, size, parent) in enumerate([*steps, ("take", 0, "a")]):
         if kind != "take":
@@ -79,7 +79,7 @@ def test_what_is_kept_is_bounded_and_taken_once_in_order_and_what_is_lost_is_tol
 
 
 def test_a_flood_of_output_takes_no_reply_away() -> None:
-    replay = Replay(LIMIT, LIMIT)
+    replay = ReplayBuffer(LIMIT, LIMIT)
     replay.keep([message(0, kind="reply"), message(1, kind="status")])
     replay.keep(message(number) for number in range(2, 1000))
     taken = replay.take()
@@ -89,7 +89,7 @@ def test_a_flood_of_output_takes_no_reply_away() -> None:
 
 
 def test_a_message_larger_than_the_bound_is_lost_alone() -> None:
-    replay = Replay(LIMIT, LIMIT)
+    replay = ReplayBuffer(LIMIT, LIMIT)
     replay.keep([message(0), message(1, LIMIT), message(2)])
     words, *rest = replay.take()
     assert words_in([words]) == {"p": 1}
@@ -97,7 +97,7 @@ def test_a_message_larger_than_the_bound_is_lost_alone() -> None:
 
 
 def test_the_losses_of_many_requests_are_told_in_few_words() -> None:
-    replay = Replay(MESSAGE_BYTES, LIMIT)
+    replay = ReplayBuffer(MESSAGE_BYTES, LIMIT)
     replay.keep(message(number, parent=str(number)) for number in range(1000))
     told = words_in(replay.take())
     assert len(told) <= MAX_PARENTS

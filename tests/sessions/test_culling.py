@@ -16,8 +16,8 @@ from sandkasten_kernels.kernelspecs.kernelspec import Kernelspecs
 from sandkasten_kernels.kernelspecs.metadata import Culling
 from sandkasten_kernels.sessions.culling import SLACK, Deadlines
 from sandkasten_kernels.sessions.lifetime import FOR_EVER, Lifetime
-from sandkasten_kernels.sessions.policy import Rules
-from sandkasten_kernels.sessions.request import Wanted
+from sandkasten_kernels.sessions.policy import SessionPolicy
+from sandkasten_kernels.sessions.request import SessionRequest
 from tests.kernelspecs.test_metadata import PYTHON
 from tests.support.gateway_process import Gateway
 from tests.support.kernel_client import Api, KernelSocket, execute_content
@@ -90,15 +90,17 @@ def test_the_end_of_a_session_follows_from_its_lifetime(
 
 def test_a_caller_may_choose_a_ttl_and_otherwise_only_a_shorter_life() -> None:
     spec = next(iter(Kernelspecs()))
-    rules = Rules(ttl_seconds=5, max_lifetime_seconds=50, cull_busy=True)
-    assert rules.lifetime(Wanted(origin="v1"), spec) == Lifetime(**seconds(ttl=5, longest=50), cull_busy=True)
-    assert rules.lifetime(Wanted(), spec).ttl == timedelta(seconds=43200)
-    longer = Wanted(origin="v1", culling=Culling(100, 100, None, False))
+    rules = SessionPolicy(ttl_seconds=5, max_lifetime_seconds=50, cull_busy=True)
+    assert rules.lifetime(SessionRequest(origin="v1"), spec) == Lifetime(**seconds(ttl=5, longest=50), cull_busy=True)
+    assert rules.lifetime(SessionRequest(), spec).ttl == timedelta(seconds=43200)
+    longer = SessionRequest(origin="v1", culling=Culling(100, 100, None, False))
     assert rules.lifetime(longer, spec) == Lifetime(**seconds(ttl=100, longest=50), cull_busy=True)
-    shorter = Wanted(origin="v1", culling=Culling(None, 10, True, None))
+    shorter = SessionRequest(origin="v1", culling=Culling(None, 10, True, None))
     assert rules.lifetime(shorter, spec) == Lifetime(**seconds(ttl=5, longest=10), cull_connected=True, cull_busy=True)
-    unlimited = Rules(ttl_seconds=5)
-    assert unlimited.lifetime(Wanted(origin="v1", culling=Culling(None, 10)), spec).longest == timedelta(seconds=10)
+    unlimited = SessionPolicy(ttl_seconds=5)
+    assert unlimited.lifetime(SessionRequest(origin="v1", culling=Culling(None, 10)), spec).longest == timedelta(
+        seconds=10
+    )
 
 
 @pytest.fixture(scope="module")

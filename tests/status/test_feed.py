@@ -19,11 +19,11 @@ from sandkasten_kernels.engines.base import Sandbox
 from sandkasten_kernels.engines.host import cgroups as usage
 from sandkasten_kernels.handlers.auth import Authenticator
 from sandkasten_kernels.handlers.base import Services
-from sandkasten_kernels.handlers.origins import Web
+from sandkasten_kernels.handlers.origins import OriginPolicy
 from sandkasten_kernels.handlers.server import http_server
 from sandkasten_kernels.status import feed as status_feed
 from sandkasten_kernels.status.feed import StatusFeed, Update
-from sandkasten_kernels.status.host import HostWatch
+from sandkasten_kernels.status.host import HostMonitor
 from sandkasten_kernels.telemetry.activity import Activity
 from tests.support.gateway_process import Gateway
 from tests.support.kernel_client import Api
@@ -142,7 +142,7 @@ async def test_viewers_that_go_or_read_nothing_leave_nothing_behind(
     async with fed(monkeypatch) as (source, feed):
         source.sessions = {str(number): "idle" * 1000 for number in range(2000)}
         nothing = cast(Any, None)
-        services = Services(Authenticator("t"), *[nothing] * 4, Web(), *[nothing] * 5, feed, settings=nothing)
+        services = Services(Authenticator("t"), *[nothing] * 4, OriginPolicy(), *[nothing] * 5, feed, settings=nothing)
         server = http_server(services, body_seconds=PATIENCE_SECONDS if reads else 0.2)
         sock, port = bind_unused_port()
         server.add_socket(sock)
@@ -213,7 +213,7 @@ def test_usage_is_read_from_either_kind_of_cgroups(
 
 
 def test_the_host_has_numbers_that_can_be() -> None:
-    watch = HostWatch(Path("/"))
+    watch = HostMonitor(Path("/"))
     for _ in range(2):
         host = watch.read()
         assert 0 <= host.cpu <= 1

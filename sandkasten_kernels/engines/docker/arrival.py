@@ -8,14 +8,14 @@ import os
 
 from ...errors import SandboxFailed
 from ..host.door import Arrival, Door
-from .connection import Connection
+from .connection import EngineConnection
 
 __all__ = ["arrived"]
 
 HELLO_SECONDS = 30
 
 
-async def arrived(connection: Connection, container: str, door: Door, log: logging.Logger) -> Arrival:
+async def arrived(connection: EngineConnection, container: str, door: Door, log: logging.Logger) -> Arrival:
     """Return the guest's arrival. Raises `SandboxFailed` as soon as the container ends without one; `EngineError`."""
     pid = (await connection.run(connection.api.inspect_container, container))["State"]["Pid"]
     exited = asyncio.Event()
@@ -43,7 +43,7 @@ async def arrived(connection: Connection, container: str, door: Door, log: loggi
             task.cancel()
 
 
-async def _failure(connection: Connection, container: str, log: logging.Logger) -> SandboxFailed:
+async def _failure(connection: EngineConnection, container: str, log: logging.Logger) -> SandboxFailed:
     """Return what is wrong with a container whose guest did not arrive; its last words are in the log."""
     state = (await connection.run(connection.api.inspect_container, container))["State"]
     logs: bytes = await connection.run(connection.api.logs, container, tail=20)

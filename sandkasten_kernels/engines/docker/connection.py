@@ -15,13 +15,13 @@ from docker.errors import DockerException
 from ...errors import EngineError
 from .client import CALL_SECONDS, connect, words
 
-__all__ = ["Connection"]
+__all__ = ["EngineConnection"]
 
 T = TypeVar("T")
 THREADS = 8
 
 
-class Connection:
+class EngineConnection:
     """A client of the engine, and the threads on which it is asked; the wait for a free one counts as its time."""
 
     def __init__(self) -> None:

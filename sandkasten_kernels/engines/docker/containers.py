@@ -11,7 +11,7 @@ from docker.errors import APIError, NotFound
 from ...errors import InvalidRequest
 from .autopsy import LOOK_BACK_SECONDS, how_it_ended, how_it_was_killed
 from .client import CALL_SECONDS, words
-from .connection import Connection
+from .connection import EngineConnection
 from .spec import INSTANCE_LABEL
 
 __all__ = ["Containers", "container_name"]
@@ -30,7 +30,7 @@ class Containers:
     instance: id of the gateway, which its containers carry in a label.
     """
 
-    def __init__(self, connection: Connection, instance: str, log: logging.Logger) -> None:
+    def __init__(self, connection: EngineConnection, instance: str, log: logging.Logger) -> None:
         self._connection = connection
         self._instance = instance
         self._log = log

@@ -9,7 +9,7 @@ from typing import Any
 
 from ...images.names import build_command
 from ..finding import Finding, ok, problem, warning
-from .builder.state import ImageState, Standing
+from .builder.state import ImageState, ImageStatus
 from .escapes import Escape, is_packaged, known_escapes
 
 __all__ = [
@@ -150,8 +150,8 @@ def check_image(state: ImageState) -> Finding:
     subject = f"image {state.name}"
     command = f"run `{build_command(state.reference)}`"
     said = f"{state.reference} is {state.standing.value}"
-    if state.standing in (Standing.MISSING, Standing.FOREIGN):
+    if state.standing in (ImageStatus.MISSING, ImageStatus.FOREIGN):
         return problem(subject, said, command)
-    if state.standing is Standing.OUTDATED:
+    if state.standing is ImageStatus.OUTDATED:
         return warning(subject, f"{said}: what it is made from has changed since", command)
     return ok(subject, f"{said}, {state.size / 1e6:.0f} MB")

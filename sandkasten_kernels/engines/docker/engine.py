@@ -19,11 +19,11 @@ from ..host.door import Door
 from ..host.firewall import network_name
 from .arrival import arrived
 from .client import CALL_SECONDS, connect
-from .connection import Connection
+from .connection import EngineConnection
 from .containers import Containers, container_name
-from .host import Host
+from .host import DockerHost
 from .returning import returned
-from .rules_keeper import RulesKeeper
+from .rules_keeper import FirewallKeeper
 from .spec import HELPER_LABEL, container_config
 from .sweeper import Sweeper
 from .volumes import Volumes, private_name
@@ -40,12 +40,12 @@ class DockerEngine(Engine):
         super().__init__(**kwargs)
         self.instance = instance
         self.run_dir = run_dir
-        self._connection = Connection()
+        self._connection = EngineConnection()
         self._containers = Containers(self._connection, instance, self.log)
         self._sweeper = Sweeper(self._containers, run_dir, self.log)
         self._seccomp = (asset_dir("images") / "seccomp.json").read_text()
-        self._host: Host | None = None
-        self._rules: RulesKeeper | None = None
+        self._host: DockerHost | None = None
+        self._rules: FirewallKeeper | None = None
         self._volumes: Volumes | None = None
         self._private = WorkspaceSettings(parent=self.parent)
         self._image_mb = Limits(parent=self.parent).workspace_mb if self._private.disk == "image" else 0
@@ -58,7 +58,7 @@ class DockerEngine(Engine):
         await self._sweep()
         if specs:
             self._host = host = await self._connection.run(self._make_host, specs)
-            self._rules = RulesKeeper(self._connection, host, self.log)
+            self._rules = FirewallKeeper(self._connection, host, self.log)
             await self._connection.run(host.setup)
             await self._probe(specs[0])
             self._rules.setup()
@@ -177,8 +177,8 @@ class DockerEngine(Engine):
     async def workspace_size(self, name: str) -> tuple[int, bool]:
         return await self._storage.size(name)
 
-    def _make_host(self, specs: list[SandboxSpec]) -> Host:
-        return Host(
+    def _make_host(self, specs: list[SandboxSpec]) -> DockerHost:
+        return DockerHost(
             self._connection.api,
             self.instance,
             reserve_mb=Limits(parent=self.parent).host_reserve_mb,
@@ -218,7 +218,7 @@ class DockerEngine(Engine):
         finally:
             await self.destroy(sandbox)
 
-    async def _give_host_back(self, host: Host) -> None:
+    async def _give_host_back(self, host: DockerHost) -> None:
         try:
             await self._connection.run(host.cleanup)
         except EngineError as error:

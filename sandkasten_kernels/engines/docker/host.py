@@ -18,13 +18,13 @@ from ...images.names import STANDARD, build_command, full_name
 from ..host.firewall import firewall, network_config, no_firewall, resolvers, table_name
 from .spec import INSTANCE_LABEL
 
-__all__ = ["Host"]
+__all__ = ["DockerHost"]
 
 LEAST_MEMORY_MB = 256
 PYTHON = "/opt/sandkasten/bin/python"
 
 
-class Host:
+class DockerHost:
     """The parent cgroup and the bridge network of a gateway's sandboxes.
 
     What has to be run on the host is run as root by the Python of an image of ours: never by that of an image of

@@ -7,18 +7,18 @@ import contextlib
 import logging
 
 from ...errors import EngineError
-from .connection import Connection
-from .host import Host
+from .connection import EngineConnection
+from .host import DockerHost
 
-__all__ = ["RulesKeeper"]
+__all__ = ["FirewallKeeper"]
 
 RULES_SECONDS = 60.0
 
 
-class RulesKeeper:
+class FirewallKeeper:
     """Looks after the rules from `setup` to `cleanup`, and tells when they were missing."""
 
-    def __init__(self, connection: Connection, host: Host, log: logging.Logger) -> None:
+    def __init__(self, connection: EngineConnection, host: DockerHost, log: logging.Logger) -> None:
         self._connection = connection
         self._host = host
         self._log = log

@@ -27,7 +27,7 @@ from ...sessions.session import Session
 from ..base import Handler, Services
 from .outbox import ENDS_SECONDS, Outbox
 
-__all__ = ["Channels", "client_of"]
+__all__ = ["ChannelsHandler", "client_of"]
 
 log = logging.getLogger("sandkasten_kernels.channels")
 MAX_UNREAD_BYTES = MAX_MESSAGE_BYTES + 64 * 1024 * 1024
@@ -44,7 +44,7 @@ def client_of(request: HTTPServerRequest) -> str:
     return f"{request.remote_ip} {request.headers.get('User-Agent', '')}"
 
 
-class Channels(Handler, WebSocketHandler):
+class ChannelsHandler(Handler, WebSocketHandler):
     """One client of one kernel.
 
     What the client has not read yet waits here, up to `MAX_UNREAD_BYTES`; a client above that is told so and cut off,

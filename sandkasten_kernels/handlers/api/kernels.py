@@ -11,38 +11,38 @@ from typing import Any
 
 from ... import __version__
 from ...errors import InvalidRequest
-from ...sessions.sessions import jupyter_wanted
+from ...sessions.request import jupyter_request
 from ..base import Handler
 from .channels import client_of
 
 __all__ = [
-    "Kernel",
-    "KernelInterrupt",
-    "KernelRestart",
-    "Kernels",
-    "Kernelspec",
-    "KernelspecResource",
-    "Kernelspecs",
-    "Status",
-    "Version",
+    "KernelHandler",
+    "KernelInterruptHandler",
+    "KernelRestartHandler",
+    "KernelsHandler",
+    "KernelspecHandler",
+    "KernelspecResourceHandler",
+    "KernelspecsHandler",
+    "StatusHandler",
+    "VersionHandler",
 ]
 
 
-class Version(Handler):
+class VersionHandler(Handler):
     """``GET /api``."""
 
     def get(self) -> None:
         self.write_json({"version": __version__})
 
 
-class Status(Handler):
+class StatusHandler(Handler):
     """``GET /api/status``."""
 
     def get(self) -> None:
         self.write_json({**self.services.sessions.status(), "pool": self.services.pool.status()})
 
 
-class Kernelspecs(Handler):
+class KernelspecsHandler(Handler):
     """``GET /api/kernelspecs``."""
 
     def get(self) -> None:
@@ -51,14 +51,14 @@ class Kernelspecs(Handler):
         self.write_json({**models, "kernelspecs": found})
 
 
-class Kernelspec(Handler):
+class KernelspecHandler(Handler):
     """``GET /api/kernelspecs/{name}``."""
 
     def get(self, name: str) -> None:
         self.write_json(_at(self, self.services.specs.get(name).model()))
 
 
-class KernelspecResource(Handler):
+class KernelspecResourceHandler(Handler):
     """``GET /kernelspecs/{name}/{file}``: a logo, say. Open to all, because a browser's ``<img>`` sends no token."""
 
     open_to_all = True
@@ -70,7 +70,7 @@ class KernelspecResource(Handler):
         self.finish(path.read_bytes())
 
 
-class Kernels(Handler):
+class KernelsHandler(Handler):
     """``GET`` and ``POST /api/kernels``."""
 
     def get(self) -> None:
@@ -82,7 +82,7 @@ class Kernels(Handler):
         if not isinstance(name, str | None):
             raise InvalidRequest("name must be a string")
         try:
-            wanted = jupyter_wanted(name, body.get("env"), self.services.sessions.rules.env_names)
+            wanted = jupyter_request(name, body.get("env"), self.services.sessions.rules.env_names)
             session = await self.unless_gone(self.services.sessions.create(wanted, self.owner))
         except asyncio.CancelledError:
             return  # the client left while it waited, and nothing was created
@@ -93,7 +93,7 @@ class Kernels(Handler):
         self.write_json(session.model(), status=201)
 
 
-class Kernel(Handler):
+class KernelHandler(Handler):
     """``GET`` and ``DELETE /api/kernels/{id}``."""
 
     def get(self, kernel_id: str) -> None:
@@ -112,7 +112,7 @@ class Kernel(Handler):
         self.set_status(204)
 
 
-class KernelRestart(Handler):
+class KernelRestartHandler(Handler):
     """``POST /api/kernels/{id}/restart``: answered when the new kernel is ready."""
 
     async def post(self, kernel_id: str) -> None:
@@ -122,7 +122,7 @@ class KernelRestart(Handler):
         self.write_json(session.model())
 
 
-class KernelInterrupt(Handler):
+class KernelInterruptHandler(Handler):
     """``POST /api/kernels/{id}/interrupt``."""
 
     async def post(self, kernel_id: str) -> None:

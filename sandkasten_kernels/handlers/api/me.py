@@ -8,10 +8,10 @@ from typing import Any
 from ...errors import InvalidRequest
 from ..base import Handler
 
-__all__ = ["Me"]
+__all__ = ["MeHandler"]
 
 
-class Me(Handler):
+class MeHandler(Handler):
     """``GET /api/me``; of the ``permissions`` asked for, ``{"resource": ["action"]}``, those that are granted."""
 
     def get(self) -> None:

@@ -6,10 +6,10 @@ import asyncio
 
 from ..base import Handler
 
-__all__ = ["NotebookSession", "NotebookSessions"]
+__all__ = ["NotebookSessionHandler", "NotebookSessionsHandler"]
 
 
-class NotebookSessions(Handler):
+class NotebookSessionsHandler(Handler):
     """``GET`` and ``POST /api/sessions``."""
 
     def get(self) -> None:
@@ -28,7 +28,7 @@ class NotebookSessions(Handler):
         self.write_json(session.model(), status=201)
 
 
-class NotebookSession(Handler):
+class NotebookSessionHandler(Handler):
     """``GET``, ``PATCH`` and ``DELETE /api/sessions/{id}``."""
 
     def get(self, session_id: str) -> None:

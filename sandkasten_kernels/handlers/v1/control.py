@@ -5,10 +5,10 @@ from __future__ import annotations
 from .parameters import extension
 from .sessions import V1Handler
 
-__all__ = ["Extend", "Interrupt", "Restart"]
+__all__ = ["ExtendHandler", "InterruptHandler", "RestartHandler"]
 
 
-class Interrupt(V1Handler):
+class InterruptHandler(V1Handler):
     """``POST /v1/sessions/{id}/interrupt``: what runs in the shell and in the kernel gets SIGINT."""
 
     async def post(self, session_id: str) -> None:
@@ -19,7 +19,7 @@ class Interrupt(V1Handler):
         self.write_json({"ok": True})
 
 
-class Restart(V1Handler):
+class RestartHandler(V1Handler):
     """``POST /v1/sessions/{id}/restart``: answered when the new kernel is ready."""
 
     async def post(self, session_id: str) -> None:
@@ -27,7 +27,7 @@ class Restart(V1Handler):
         self.write_json(self.services.sessions.info(session_id, self.owner))
 
 
-class Extend(V1Handler):
+class ExtendHandler(V1Handler):
     """``POST /v1/sessions/{id}/extend``: the session's life is renewed, and may be given another length."""
 
     def post(self, session_id: str) -> None:

@@ -20,14 +20,14 @@ from ...workspaces.files import Files, absolute
 from .files import files_of, query_path
 from .sessions import V1Handler
 
-__all__ = ["Download", "Read", "disposition"]
+__all__ = ["DownloadHandler", "ReadHandler", "disposition"]
 
 log = logging.getLogger("sandkasten_kernels.files")
 WRITE_BYTES = 64 * 1024
 _UNSAFE = re.compile(r'[^ -~]|["\\%/]')
 
 
-class _Outgoing(V1Handler):
+class _OutgoingHandler(V1Handler):
     """A handler of ``GET`` whose answer is streamed by `send`. A client that goes away, or stops reading, ends it.
 
     An error is an ordinary answer as long as nothing was sent, and then the end of the connection: an answer that is
@@ -83,7 +83,7 @@ class _Outgoing(V1Handler):
             raise TimeoutError(f"its client read nothing for {patience:g} s") from error
 
 
-class Read(_Outgoing):
+class ReadHandler(_OutgoingHandler):
     """``GET /v1/sessions/{id}/fs/read?path=&max_bytes=``: a file within JSON."""
 
     async def send(self, files: Files) -> None:
@@ -100,7 +100,7 @@ class Read(_Outgoing):
         return int(text) or None
 
 
-class Download(_Outgoing):
+class DownloadHandler(_OutgoingHandler):
     """``GET /v1/sessions/{id}/fs/download?path=``: a file as it is; a directory as a tar archive."""
 
     async def send(self, files: Files) -> None:

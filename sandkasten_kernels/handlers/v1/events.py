@@ -12,14 +12,14 @@ from ...errors import InvalidRequest
 from .sessions import V1Handler
 from .sse import HEARTBEAT_SECONDS, sse_headers
 
-__all__ = ["Events"]
+__all__ = ["EventsHandler"]
 
 USUAL_LIMIT, MAX_LIMIT = 100, 1000
 PAGE = 100
 UNREAD_SECONDS = 120.0
 
 
-class Events(V1Handler):
+class EventsHandler(V1Handler):
     """``GET /v1/events``: those after ``since``, oldest first, at most ``limit``; without ``since`` the newest.
 
     For ``Accept: text/event-stream`` the same as server-sent events, without an end; ``Last-Event-ID`` goes before

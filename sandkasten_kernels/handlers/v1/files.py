@@ -18,7 +18,16 @@ from .parameters import file_content
 from .sessions import V1Handler
 from .uploads import StreamedHandler
 
-__all__ = ["Directory", "MakeDirectory", "Unpack", "Upload", "Write", "check_place", "files_of", "query_path"]
+__all__ = [
+    "DirectoryHandler",
+    "MakeDirectoryHandler",
+    "UnpackHandler",
+    "UploadHandler",
+    "WriteHandler",
+    "check_place",
+    "files_of",
+    "query_path",
+]
 
 FILE_PARTS = ("file", "files")
 MAX_FIELD_BYTES = 8192
@@ -61,7 +70,7 @@ def query_path(handler: V1Handler, default: str | None = None) -> str:
     return default
 
 
-class Directory(V1Handler):
+class DirectoryHandler(V1Handler):
     """``GET`` and ``DELETE /v1/sessions/{id}/fs?path=``: a directory's entries; remove a file or an empty directory."""
 
     async def get(self, session_id: str) -> None:
@@ -77,7 +86,7 @@ class Directory(V1Handler):
         self.write_json({"ok": True})
 
 
-class Write(V1Handler):
+class WriteHandler(V1Handler):
     """``POST /v1/sessions/{id}/fs/write``: a small file, whole."""
 
     way_out = ": send a larger file to fs/upload"
@@ -90,7 +99,7 @@ class Write(V1Handler):
         self.write_json({"ok": True, "path": absolute(target)})
 
 
-class MakeDirectory(V1Handler):
+class MakeDirectoryHandler(V1Handler):
     """``POST /v1/sessions/{id}/fs/mkdir``: a directory with its parents; no-op when it is there."""
 
     async def post(self, session_id: str) -> None:
@@ -103,7 +112,7 @@ class MakeDirectory(V1Handler):
         self.write_json({"ok": True, "path": absolute(target)})
 
 
-class Upload(StreamedHandler):
+class UploadHandler(StreamedHandler):
     """``POST /v1/sessions/{id}/fs/upload``: a form of files, which take their places when all of it has come."""
 
     def check(self, session_id: str) -> None:
@@ -171,7 +180,7 @@ class _Received:
         return [absolute(path) for path in paths]
 
 
-class Unpack(StreamedHandler):
+class UnpackHandler(StreamedHandler):
     """``POST /v1/sessions/{id}/fs/unpack?path=``: a tar archive, unpacked below a directory as it arrives."""
 
     def check(self, session_id: str) -> None:

@@ -20,7 +20,7 @@ from ...kernelspecs.metadata import DEFAULT_CULLING, Culling
 __all__ = [
     "MAX_TEXT_BYTES",
     "MAX_TIMEOUT_MS",
-    "SessionRequest",
+    "SessionBody",
     "environment",
     "exec_request",
     "extension",
@@ -41,7 +41,7 @@ _PLAIN = re.compile(r"[^\0\ud800-\udfff]*")
 
 
 @dataclass(frozen=True)
-class SessionRequest:
+class SessionBody:
     """A session that is asked for; None and empty values are the gateway's to fill in."""
 
     image: str | None = None
@@ -54,7 +54,7 @@ class SessionRequest:
     cpu_limit: float | None = None
 
     @classmethod
-    def parse(cls, body: Mapping[str, Any], *, max_mem_limit_mb: int, max_cpu_limit: float) -> SessionRequest:
+    def parse(cls, body: Mapping[str, Any], *, max_mem_limit_mb: int, max_cpu_limit: float) -> SessionBody:
         """Return what a body asks for. Raises `InvalidRequest`, `InvalidWorkspace`."""
         workspace = _text(body, "workspace_id", 1024)
         return cls(

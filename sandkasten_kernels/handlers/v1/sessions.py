@@ -8,13 +8,13 @@ from ...errors import InvalidImage, KernelDead, LimitReached, SandboxFailed, San
 from ...execution.collector import Collector
 from ...execution.outcome import Outcome
 from ...execution.runner import Job, Sink
+from ...sessions.request import SessionRequest
 from ...sessions.session import Session as LiveSession
-from ...sessions.sessions import Wanted
 from ..base import Handler
-from .parameters import SessionRequest, exec_request, label_filter
+from .parameters import SessionBody, exec_request, label_filter
 from .sse import EventStream
 
-__all__ = ["Exec", "ExecStream", "Session", "SessionStats", "Sessions", "V1Handler"]
+__all__ = ["ExecHandler", "ExecStreamHandler", "SessionHandler", "SessionStatsHandler", "SessionsHandler", "V1Handler"]
 
 
 class V1Handler(Handler):
@@ -37,7 +37,7 @@ class V1Handler(Handler):
             raise
 
 
-class Sessions(V1Handler):
+class SessionsHandler(V1Handler):
     """``GET`` and ``POST /v1/sessions``."""
 
     def get(self) -> None:
@@ -46,7 +46,7 @@ class Sessions(V1Handler):
 
     async def post(self) -> None:
         limits = self.services.limits
-        wanted = SessionRequest.parse(
+        wanted = SessionBody.parse(
             self.json_body(), max_mem_limit_mb=limits.max_mem_limit_mb, max_cpu_limit=limits.max_cpu_limit
         )
         try:
@@ -59,7 +59,7 @@ class Sessions(V1Handler):
         self.set_header("Location", self.url(f"/v1/sessions/{session.id}"))
         self.write_json(self.services.sessions.info(session.id, self.owner), status=201)
 
-    def _wanted(self, wanted: SessionRequest) -> Wanted:
+    def _wanted(self, wanted: SessionBody) -> SessionRequest:
         spec = self.services.specs.default
         if wanted.image is not None:
             found = self.services.specs.for_image(wanted.image.removeprefix("sandbox-runtime:"))
@@ -67,7 +67,7 @@ class Sessions(V1Handler):
                 known = ", ".join(self.services.specs.images())
                 raise InvalidImage(f"image: {wanted.image[:80]!r} is none that may be used; there are: {known}")
             spec = found
-        return Wanted(
+        return SessionRequest(
             kernelspec=spec.name,
             env=wanted.env,
             origin="v1",
@@ -80,7 +80,7 @@ class Sessions(V1Handler):
         )
 
 
-class Session(V1Handler):
+class SessionHandler(V1Handler):
     """``GET`` and ``DELETE /v1/sessions/{id}``."""
 
     def get(self, session_id: str) -> None:
@@ -91,14 +91,14 @@ class Session(V1Handler):
         self.write_json({"ok": True})
 
 
-class SessionStats(V1Handler):
+class SessionStatsHandler(V1Handler):
     """``GET /v1/sessions/{id}/stats``."""
 
     async def get(self, session_id: str) -> None:
         self.write_json(await self.services.sessions.stats(session_id, self.owner))
 
 
-class Exec(V1Handler):
+class ExecHandler(V1Handler):
     """``POST /v1/sessions/{id}/exec``: answered when it has ended. A client that goes away interrupts it."""
 
     async def post(self, session_id: str) -> None:
@@ -113,7 +113,7 @@ class Exec(V1Handler):
             self.write_text(sink.result(outcome))
 
 
-class ExecStream(V1Handler):
+class ExecStreamHandler(V1Handler):
     """``POST /v1/sessions/{id}/exec/stream``: events while it runs. A client that goes away interrupts it."""
 
     async def post(self, session_id: str) -> None:

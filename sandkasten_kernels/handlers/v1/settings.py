@@ -8,10 +8,10 @@ from typing import Any
 from ...errors import InvalidRequest
 from .sessions import V1Handler
 
-__all__ = ["Settings"]
+__all__ = ["SettingsHandler"]
 
 
-class Settings(V1Handler):
+class SettingsHandler(V1Handler):
     """``GET`` and ``PUT /v1/settings``."""
 
     async def get(self) -> None:

@@ -10,10 +10,10 @@ from tornado.iostream import StreamClosedError
 from ...status.feed import StatusFeed
 from ..base import Handler
 
-__all__ = ["Status"]
+__all__ = ["StatusHandler"]
 
 
-class Status(Handler):
+class StatusHandler(Handler):
     """``GET /v1/status``: a JSON object; or with ``Accept: text/event-stream`` the same as the event ``status``, and
     then, at most once a second, ``change``. With ``?session=`` what there is to see of that one, as ``session``."""
 

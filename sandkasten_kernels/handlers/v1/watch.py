@@ -13,13 +13,13 @@ from ...sessions.session import Session
 from .sessions import V1Handler
 from .sse import EventStream
 
-__all__ = ["Watch"]
+__all__ = ["WatchHandler"]
 
 LOOK_SECONDS = 5.0
 MAX_CODE_BYTES, MAX_STREAM_BYTES = 2 * 1024 * 1024, 8 * 1024 * 1024
 
 
-class Watch(V1Handler):
+class WatchHandler(V1Handler):
     """Server-sent events: ``begin`` with ``id cmd``, ``chunk`` with ``id stream chunk``, and ``end`` with ``id``.
 
     It is only looked on: the session is not in use because of it. The answer ends with the session.

@@ -6,17 +6,17 @@ from . import downloads as v1_downloads
 from . import files as v1_files
 from .sessions import V1Handler
 
-__all__ = ["FILE_ROUTES", "Workspace", "Workspaces"]
+__all__ = ["FILE_ROUTES", "WorkspaceHandler", "WorkspacesHandler"]
 
 
-class Workspaces(V1Handler):
+class WorkspacesHandler(V1Handler):
     """``GET /v1/workspaces``."""
 
     async def get(self) -> None:
         self.write_json({"workspaces": await self.services.workspaces.models()})
 
 
-class Workspace(V1Handler):
+class WorkspaceHandler(V1Handler):
     """``DELETE /v1/workspaces/{id}``: answered when its files are gone."""
 
     async def delete(self, name: str) -> None:
@@ -32,13 +32,13 @@ def _of_workspace(handler: type[V1Handler]) -> type[V1Handler]:
 FILE_ROUTES = {
     path: _of_workspace(handler)
     for path, handler in {
-        "fs": v1_files.Directory,
-        "fs/write": v1_files.Write,
-        "fs/mkdir": v1_files.MakeDirectory,
-        "fs/read": v1_downloads.Read,
-        "fs/download": v1_downloads.Download,
-        "fs/upload": v1_files.Upload,
-        "fs/unpack": v1_files.Unpack,
+        "fs": v1_files.DirectoryHandler,
+        "fs/write": v1_files.WriteHandler,
+        "fs/mkdir": v1_files.MakeDirectoryHandler,
+        "fs/read": v1_downloads.ReadHandler,
+        "fs/download": v1_downloads.DownloadHandler,
+        "fs/upload": v1_files.UploadHandler,
+        "fs/unpack": v1_files.UnpackHandler,
     }.items()
 }
 """``/v1/workspaces/{id}/fs...``: the files of a workspace, without a session."""

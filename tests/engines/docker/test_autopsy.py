@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sandkasten_kernels.engines.docker.autopsy import how_it_ended, how_it_was_killed
-from sandkasten_kernels.kernels.death import Deaths, death_in_words
+from sandkasten_kernels.kernels.death import RestartLimiter, death_in_words
 
 
 def kill(number: str) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def test_what_a_guest_says_of_a_death_is_believed_as_far_as_it_can_be(content: d
 
 
 def test_only_deaths_at_once_are_too_many() -> None:
-    deaths = Deaths()
+    deaths = RestartLimiter()
     assert all(deaths.again(now) for now in range(0, 100, 13))
     assert [deaths.again(100.0 + number) for number in range(6)] == [True, False, False, False, False, False]
     assert deaths.again(200.0)

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from sandkasten_kernels.errors import InvalidRequest, InvalidWorkspace
 from sandkasten_kernels.execution.runner import Job
-from sandkasten_kernels.handlers.v1.parameters import MAX_TEXT_BYTES, SessionRequest, exec_request, label_filter
+from sandkasten_kernels.handlers.v1.parameters import MAX_TEXT_BYTES, SessionBody, exec_request, label_filter
 
 
-def session(**body: Any) -> SessionRequest:
-    return SessionRequest.parse(body, max_mem_limit_mb=2048, max_cpu_limit=2.0)
+def session(**body: Any) -> SessionBody:
+    return SessionBody.parse(body, max_mem_limit_mb=2048, max_cpu_limit=2.0)
 
 
 def job(**body: Any) -> Job:

@@ -12,7 +12,7 @@ from typing import Any
 import docker
 import pytest
 
-from sandkasten_kernels.engines.docker.connection import Connection
+from sandkasten_kernels.engines.docker.connection import EngineConnection
 from sandkasten_kernels.engines.docker.containers import Containers
 from sandkasten_kernels.errors import InvalidRequest
 from tests.support.gateway_process import Gateway
@@ -153,7 +153,7 @@ async def test_what_this_machine_cannot_give_is_refused_with_its_number(api: Api
 
 async def test_a_limit_that_the_engine_refuses_is_the_callers_fault(api: Api, gateway: Gateway) -> None:
     session = await create(api)
-    with contextlib.closing(Connection()) as connection:
+    with contextlib.closing(EngineConnection()) as connection:
         await connection.open()
         containers = Containers(connection, gateway.instance, logging.getLogger())
         with pytest.raises(InvalidRequest, match=r"cpu_limit, mem_limit_mb: the engine refused: .*CPUs"):

@@ -16,7 +16,7 @@ from sandkasten_kernels.errors import NoSpace
 from sandkasten_kernels.handlers.auth import Authenticator
 from sandkasten_kernels.handlers.base import Services, log_request
 from sandkasten_kernels.handlers.bodies import BoundedApplication
-from sandkasten_kernels.handlers.origins import Web
+from sandkasten_kernels.handlers.origins import OriginPolicy
 from sandkasten_kernels.handlers.v1 import uploads as streamed
 from sandkasten_kernels.handlers.v1.uploads import Pieces, StreamedHandler
 
@@ -47,10 +47,12 @@ class Count(StreamedHandler):
 async def connected(limit: int = 10_000) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     nothing = cast(Any, None)
     limits = Limits(max_upload_bytes=limit)
-    services = Services(Authenticator("t"), *[nothing] * 4, Web(), nothing, limits, *[nothing] * 4, settings=nothing)
+    services = Services(
+        Authenticator("t"), *[nothing] * 4, OriginPolicy(), nothing, limits, *[nothing] * 4, settings=nothing
+    )
     Count.cancelled = asyncio.Event()
     routes = [(r"/(.*)", Count, {"services": services})]
-    app = BoundedApplication(routes, web=Web(), idle_seconds=IDLE_SECONDS, log_function=log_request)
+    app = BoundedApplication(routes, web=OriginPolicy(), idle_seconds=IDLE_SECONDS, log_function=log_request)
     server = HTTPServer(app)
     sock, port = bind_unused_port()
     server.add_socket(sock)

@@ -21,7 +21,7 @@ import docker
 
 from ....images.apt import AptConfig, host_apt_config
 from ....images.bootstrap import ImageBuildError
-from ....images.custom import OwnImage
+from ....images.custom import CustomImage
 from ....images.names import DIGEST_LABEL, PROTOCOL_LABEL, REPOSITORY, full_name, image_record
 from ....images.pip import PipConfig
 from ....images.progress import BuildProgress, Report
@@ -43,14 +43,14 @@ done
 """
 
 
-def own_digest(image: OwnImage, origin: str) -> str:
+def own_digest(image: CustomImage, origin: str) -> str:
     """Return the digest that `image` has when it is up to date and stands on the image with the id `origin`."""
     parts = (origin, sorted(image.pip), sorted(image.apt), _script())
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def build_own(
-    client: docker.DockerClient, image: OwnImage, pip: PipConfig, report: Report, repository: str = REPOSITORY
+    client: docker.DockerClient, image: CustomImage, pip: PipConfig, report: Report, repository: str = REPOSITORY
 ) -> None:
     """Build `image` unless it is up to date; what it stands on is there. Raises `ImageBuildError`.
 
@@ -85,7 +85,7 @@ def build_own(
     report(f"{tag} is built: {progress.seconds:.1f} s, {built['Size'] / 1e6:.0f} MB")
 
 
-def _tell_left_out(image: OwnImage, pip: PipConfig, apt: AptConfig, report: Report) -> None:
+def _tell_left_out(image: CustomImage, pip: PipConfig, apt: AptConfig, report: Report) -> None:
     for option in pip.left_out if image.pip else ():
         report(f"  {image.name}: pip does without `{option}`, which is this machine's own")
     for source in apt.left_out:
@@ -136,7 +136,7 @@ def _run(client: docker.DockerClient, container: str, progress: BuildProgress) -
 
 
 @contextlib.contextmanager
-def _container(client: docker.DockerClient, image: OwnImage, config: Mapping[str, Any]) -> Iterator[str]:
+def _container(client: docker.DockerClient, image: CustomImage, config: Mapping[str, Any]) -> Iterator[str]:
     """Yield a container in which `image` is built; it is gone at the end, whatever happened."""
     container = _create(client, f"sandkasten-build-{image.name}", config)
     try:
@@ -160,7 +160,7 @@ def _create(client: docker.DockerClient, name: str, config: Mapping[str, Any]) -
     return str(client.api.create_container_from_config(config, name=name)["Id"])
 
 
-def _image_config(image: OwnImage, origin: Mapping[str, Any], digest: str) -> dict[str, Any]:
+def _image_config(image: CustomImage, origin: Mapping[str, Any], digest: str) -> dict[str, Any]:
     """Return what a sandbox starts with: as in the image below, whatever the container of the build had."""
     below = origin["Config"]
     path = next((entry[5:] for entry in below.get("Env") or [] if entry.startswith("PATH=")), os.defpath)
@@ -180,7 +180,7 @@ def _script() -> bytes:
     return (asset_dir("images") / "own" / "install").read_bytes()
 
 
-def _files(image: OwnImage, pip: PipConfig, apt: AptConfig) -> dict[str, bytes]:
+def _files(image: CustomImage, pip: PipConfig, apt: AptConfig) -> dict[str, bytes]:
     """Return the files of `/build`, by their paths there."""
     exports = (f"export {name}={shlex.quote(value)}\n" for name, value in proxy_variables(os.environ).items())
     files = {

@@ -19,7 +19,7 @@ import docker
 from .... import guest
 from ....guest import PROTOCOL
 from ....images.bootstrap import ImageBuildError
-from ....images.custom import OwnImage, standing_order
+from ....images.custom import CustomImage, standing_order
 from ....images.names import DIGEST_LABEL, ENGINE_ERRORS, REPOSITORY, STANDARD, full_name, image_record
 from ....images.pip import PipConfig, host_pip_config
 from ....images.progress import BuildProgress, Report
@@ -30,7 +30,7 @@ from .custom import build_own
 
 __all__ = ["build_images", "context_archive", "context_files", "standard_digest"]
 
-NO_IMAGES: Mapping[str, OwnImage] = MappingProxyType({})
+NO_IMAGES: Mapping[str, CustomImage] = MappingProxyType({})
 
 
 def build_images(
@@ -39,7 +39,7 @@ def build_images(
     *,
     base: str | None,
     report: Report,
-    own: Mapping[str, OwnImage] = NO_IMAGES,
+    own: Mapping[str, CustomImage] = NO_IMAGES,
     repository: str = REPOSITORY,
 ) -> None:
     """Build the images `names` and what they stand on; `report` gets lines of progress.

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 import docker
 
 from ....guest import PROTOCOL
-from ....images.custom import OwnImage, standing_order
+from ....images.custom import CustomImage, standing_order
 from ....images.names import DIGEST_LABEL, PROTOCOL_LABEL, REPOSITORY, STANDARD, full_name, image_record
 from .base import present_base
 from .custom import own_digest
 from .images import standard_digest
 
-__all__ = ["ImageState", "Standing", "image_states"]
+__all__ = ["ImageState", "ImageStatus", "image_states"]
 
 
-class Standing(enum.Enum):
+class ImageStatus(enum.Enum):
     """How an image stands to what would be built."""
 
     CURRENT = "up to date"
@@ -33,14 +33,14 @@ class ImageState:
 
     name: str
     reference: str
-    standing: Standing
+    standing: ImageStatus
     size: int = 0
     created: str = ""
 
 
 def image_states(
     client: docker.DockerClient,
-    own: Mapping[str, OwnImage],
+    own: Mapping[str, CustomImage],
     *,
     base: str | None = None,
     repository: str = REPOSITORY,
@@ -56,14 +56,14 @@ def image_states(
         reference = full_name(name, repository)
         record = image_record(client, reference)
         if not record:
-            states[name] = ImageState(name, reference, Standing.MISSING)
+            states[name] = ImageState(name, reference, ImageStatus.MISSING)
             continue
         labels = record["Config"]["Labels"]
         below = own[name].stands_on if name in own else "base" if name != "base" else None
         if labels.get(PROTOCOL_LABEL) != str(PROTOCOL):
-            standing = Standing.FOREIGN
-        elif below is not None and states[below].standing is not Standing.CURRENT:
-            standing = Standing.OUTDATED
+            standing = ImageStatus.FOREIGN
+        elif below is not None and states[below].standing is not ImageStatus.CURRENT:
+            standing = ImageStatus.OUTDATED
         else:
             wanted = (
                 own_digest(own[name], image_record(client, full_name(own[name].stands_on, repository))["Id"])
@@ -72,6 +72,6 @@ def image_states(
                 if root
                 else None
             )
-            standing = Standing.CURRENT if labels.get(DIGEST_LABEL) == wanted else Standing.OUTDATED
+            standing = ImageStatus.CURRENT if labels.get(DIGEST_LABEL) == wanted else ImageStatus.OUTDATED
         states[name] = ImageState(name, reference, standing, record["Size"], record["Created"])
     return list(states.values())

@@ -15,7 +15,7 @@ import pytest
 from sandkasten_kernels.engines.docker.builder import base as base_image
 from sandkasten_kernels.engines.docker.builder.base import DEFAULT_BASE, present_base, resolve_base
 from sandkasten_kernels.engines.docker.builder.images import build_images
-from sandkasten_kernels.engines.docker.builder.state import Standing, image_states
+from sandkasten_kernels.engines.docker.builder.state import ImageStatus, image_states
 from sandkasten_kernels.guest import PROTOCOL
 from sandkasten_kernels.images.bootstrap import ImageBuildError
 from sandkasten_kernels.images.names import PROTOCOL_LABEL, full_name, image_record
@@ -88,7 +88,7 @@ def test_an_image_is_built_from_a_base_that_is_pulled(engine: docker.DockerClien
     assert built.labels[PROTOCOL_LABEL] == str(PROTOCOL)
     assert built.attrs["Config"]["User"] == "10001:10001"
     states = {state.name: state.standing for state in image_states(engine, {}, base=absent, repository=repository)}
-    assert states == {"base": Standing.CURRENT, "python": Standing.MISSING}
+    assert states == {"base": ImageStatus.CURRENT, "python": ImageStatus.MISSING}
 
     again: list[str] = []
     build_images(engine, ["base"], base=absent, report=again.append, repository=repository)

@@ -19,11 +19,11 @@ import yaml
 
 from sandkasten_kernels.engines.docker.builder.custom import build_own
 from sandkasten_kernels.engines.docker.builder.images import build_images
-from sandkasten_kernels.engines.docker.builder.state import Standing, image_states
-from sandkasten_kernels.engines.docker.host import Host
+from sandkasten_kernels.engines.docker.builder.state import ImageStatus, image_states
+from sandkasten_kernels.engines.docker.host import DockerHost
 from sandkasten_kernels.errors import EngineError
 from sandkasten_kernels.images.bootstrap import ImageBuildError
-from sandkasten_kernels.images.custom import OwnImage
+from sandkasten_kernels.images.custom import CustomImage
 from sandkasten_kernels.images.names import DIGEST_LABEL, PROTOCOL_LABEL, full_name
 from sandkasten_kernels.images.pip import PipConfig, host_pip_config
 from tests.support.gateway_process import Gateway
@@ -44,7 +44,7 @@ def own(engine: docker.DockerClient) -> Iterator[str]:
     assert not engine.containers.list(all=True, filters={"name": f"sandkasten-build-{name}"})
 
 
-def build(engine: docker.DockerClient, *images: OwnImage, pip: PipConfig | None = None) -> list[str]:
+def build(engine: docker.DockerClient, *images: CustomImage, pip: PipConfig | None = None) -> list[str]:
     """Build `images` on the shared ones, which are left as they are, and return what was reported."""
     lines: list[str] = []
     for image in images:
@@ -56,7 +56,7 @@ def build(engine: docker.DockerClient, *images: OwnImage, pip: PipConfig | None 
 async def test_a_kernel_of_an_own_image_has_its_packages(
     engine: docker.DockerClient, own: str, folder: Path
 ) -> None:  # fmt: skip
-    lines = build(engine, OwnImage(own, "python", pip=("tabulate>=0.9",), apt=("tree", "sudo")))
+    lines = build(engine, CustomImage(own, "python", pip=("tabulate>=0.9",), apt=("tree", "sudo")))
     assert any("4/4 check the guest and the kernel" in line for line in lines)
     assert lines[-1].startswith(f"sandbox-runtime:{own} is built: ")
 
@@ -97,7 +97,7 @@ def test_nothing_of_a_wheel_runs_as_root_while_images_are_built(
     engine: docker.DockerClient, own: str, folder: Path, below: str
 ) -> None:
     upper = f"{own}-upper"
-    images = OwnImage(own, below, pip=("hostile1",)), OwnImage(upper, own, pip=("hostile2",), apt=("tree",))
+    images = CustomImage(own, below, pip=("hostile1",)), CustomImage(upper, own, pip=("hostile2",), apt=("tree",))
     with hostile_index(folder) as pip:
         lines = build(engine, *images, pip=pip)
     assert sum("4/4 check the guest and the kernel" in line for line in lines) == 2
@@ -127,7 +127,7 @@ def test_the_host_is_prepared_by_an_image_of_ours_whatever_others_there_are(engi
             return engine.api.inspect_image(image)
 
     def image(*missing: str) -> str:
-        host = Host(Engine(*missing), "test", reserve_mb=64, bridge=False, log=logging.getLogger("test"))
+        host = DockerHost(Engine(*missing), "test", reserve_mb=64, bridge=False, log=logging.getLogger("test"))
         return host.image
 
     assert image() == "sandbox-runtime:base"
@@ -140,7 +140,7 @@ def test_the_host_is_prepared_by_an_image_of_ours_whatever_others_there_are(engi
 async def test_an_image_that_stands_on_base_has_its_packages_in_the_shell(
     engine: docker.DockerClient, own: str, folder: Path
 ) -> None:  # fmt: skip
-    build(engine, OwnImage(own, "base", pip=("cowsay",)))
+    build(engine, CustomImage(own, "base", pip=("cowsay",)))
     config = {"images": {own: {"from": "base", "pip": ["cowsay"]}}, "pool": {"enabled": False}}
     with Gateway(folder, config=yaml.safe_dump(config)) as gateway:
         async with Api(gateway.url, gateway.token) as api:
@@ -166,19 +166,19 @@ def test_a_gateway_says_how_an_image_that_is_missing_is_built(own: str, folder: 
 @pytest.mark.docker
 def test_an_image_is_rebuilt_when_it_or_what_it_stands_on_has_changed(engine: docker.DockerClient, own: str) -> None:
     upper = f"{own}-upper"
-    images = {own: OwnImage(own, "base"), upper: OwnImage(upper, own)}
+    images = {own: CustomImage(own, "base"), upper: CustomImage(upper, own)}
 
-    def states() -> dict[str, Standing]:
+    def states() -> dict[str, ImageStatus]:
         return {state.name: state.standing for state in image_states(engine, images) if state.name in images}
 
-    assert set(states().values()) == {Standing.MISSING}
+    assert set(states().values()) == {ImageStatus.MISSING}
     build(engine, *images.values())
     first = [engine.images.get(full_name(name)).id for name in images]
     assert build(engine, *images.values()) == [f"sandbox-runtime:{name} is up to date" for name in images]
     assert [engine.images.get(full_name(name)).id for name in images] == first
 
-    images[own] = OwnImage(own, "base", pip=("cowsay",))
-    assert set(states().values()) == {Standing.OUTDATED}
+    images[own] = CustomImage(own, "base", pip=("cowsay",))
+    assert set(states().values()) == {ImageStatus.OUTDATED}
     build(engine, *images.values())
     assert not set(first) & {engine.images.get(full_name(name)).id for name in images}
     assert engine.images.get(full_name(upper)).labels[DIGEST_LABEL]
@@ -211,7 +211,7 @@ def test_a_build_that_fails_names_the_step_and_the_way_out_and_tags_nothing(
     options = {**host_pip_config().options, "retries": ("1",)}
     pip = PipConfig(options, host_pip_config().ca_bundle)
     with pytest.raises(ImageBuildError, match=f"(?s)building sandbox-runtime:{own} failed at {said}"):
-        build(engine, OwnImage(own, "base", **packages), pip=pip)
+        build(engine, CustomImage(own, "base", **packages), pip=pip)
     with pytest.raises(docker.errors.ImageNotFound):
         engine.images.get(full_name(own))
 
@@ -226,10 +226,10 @@ def test_a_build_takes_the_place_of_one_that_was_killed_but_not_of_one_that_runs
     try:
         other.start()
         with pytest.raises(ImageBuildError, match=f"wait until its container sandkasten-build-{own} is gone"):
-            build(engine, OwnImage(own, "base"))
+            build(engine, CustomImage(own, "base"))
         other.kill()
         other.wait()
-        assert build(engine, OwnImage(own, "base"))[-1].startswith(f"sandbox-runtime:{own} is built")
+        assert build(engine, CustomImage(own, "base"))[-1].startswith(f"sandbox-runtime:{own} is built")
     finally:
         with contextlib.suppress(docker.errors.NotFound):
             other.remove(force=True)
@@ -254,7 +254,7 @@ def test_the_command_builds_and_lists_the_images_of_the_file(
     engine: docker.DockerClient, own: str, folder: Path
 ) -> None:
     standard = {state.standing for state in image_states(engine, {})}
-    if standard != {Standing.CURRENT}:
+    if standard != {ImageStatus.CURRENT}:
         assert os.environ.get("CI") != "true", "base and python are not up to date"
         pytest.skip("base and python are not up to date, and are not rebuilt by a test")
     file = folder / "sandkasten.yaml"

@@ -8,7 +8,7 @@ MAX_COMMANDS = 16
 MAX_BYTES = 1 << 20
 
 
-class Late:
+class LateOutput:
     """The commands that have ended and whose pipes somebody still holds; each may write `MAX_BYTES` more.
 
     Of more than `MAX_COMMANDS` the oldest is no longer read.

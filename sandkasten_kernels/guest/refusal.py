@@ -20,7 +20,7 @@ _NAMES = {
 }
 
 
-class Refused(Exception):
+class FileRefusal(Exception):
     """A request that is answered with an error."""
 
     def __init__(self, name: str, words: str) -> None:
@@ -28,7 +28,7 @@ class Refused(Exception):
         self.name = name
 
     @classmethod
-    def by_system(cls, error: OSError) -> Refused:
+    def by_system(cls, error: OSError) -> FileRefusal:
         """Return what an error of the system's means to the gateway."""
         number = error.errno or 0
         return cls(*_NAMES.get(number, ("FAILED", os.strerror(number))))

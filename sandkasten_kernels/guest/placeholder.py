@@ -14,7 +14,7 @@ MAX_RETURNS = 8
 WAIT_MS = 50
 
 
-class StandIn:
+class Placeholder:
     """Sockets that nobody reads until the gateway is back: what the kernel sends waits in it, and then it waits itself.
 
     They have the gateway's own identity; when the gateway comes back with it, the kernel's replies go there again. So

@@ -7,7 +7,7 @@ from typing import Any
 
 import zmq
 
-from .absence import Absence
+from .absence import GatewayAbsence
 from .sockets import Sockets
 from .wire import Request, Wire
 
@@ -15,10 +15,10 @@ from .wire import Request, Wire
 MAX_KEPT = 64
 
 
-class Outbox:
+class Publisher:
     """Says things on the guest's sockets: on control at once, on shell and iopub not while ``absence`` lasts."""
 
-    def __init__(self, sockets: Sockets, absence: Absence, wire: Wire) -> None:
+    def __init__(self, sockets: Sockets, absence: GatewayAbsence, wire: Wire) -> None:
         self._sockets = sockets
         self._absence = absence
         self._wire = wire
