@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import select
+import signal
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ from ..protocol.zmtp import MemoryBudget
 from .host.cgroups import CgroupReader, Usage
 from .host.door import Arrival
 
-__all__ = ["Engine", "LeftSandbox", "Sandbox", "SandboxSpec", "StoredWorkspace"]
+__all__ = ["Engine", "LeftSandbox", "Sandbox", "SandboxSpec", "StoredWorkspace", "signal_name"]
 
 
 @dataclass(frozen=True)
@@ -266,3 +267,8 @@ class Engine(LoggingConfigurable, metaclass=_EngineMeta):  # type: ignore[metacl
     async def workspace_size(self, name: str) -> tuple[int, bool]:
         """Return bytes on the disk, and whether all were counted. Raises `EngineError`."""
         return 0, False
+
+
+def signal_name(number: int) -> str:
+    """Return what a signal is called: ``SIGKILL``, and of one that has no name its number."""
+    return signal.Signals(number).name if number in set(signal.Signals) else str(number)

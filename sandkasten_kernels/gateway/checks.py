@@ -17,7 +17,8 @@ from ..config.traits import Limits
 from ..engines.registry import engine_names, find_engine
 from ..errors import ConfigError
 from ..handlers.origins import OriginPolicy
-from ..images.custom import custom_images, custom_kernelspecs
+from ..images.custom import custom_images
+from ..kernelspecs.custom import custom_kernelspecs
 from ..kernelspecs.kernelspec import Kernelspec, Kernelspecs
 from ..paths import asset_dir
 

@@ -12,9 +12,8 @@ from typing import Literal
 
 from tornado.httputil import HTTPServerRequest
 
-__all__ = ["OWNER", "SIGNED_IN_SECONDS", "XSRF_HEADER", "Authenticator", "Means"]
+__all__ = ["SIGNED_IN_SECONDS", "XSRF_HEADER", "Authenticator", "Means"]
 
-OWNER = "default"
 """Whoever has the one token."""
 SIGNED_IN_SECONDS = 30 * 24 * 3600
 XSRF_HEADER = "X-XSRFToken"

@@ -22,13 +22,14 @@ from ..kernelspecs.kernelspec import Kernelspecs
 from ..pool.pool import Pool
 from ..sessions.executions import Executions
 from ..sessions.notebooks import NotebookSessions
+from ..sessions.session import OWNER
 from ..sessions.sessions import Sessions
 from ..sessions.workspace_files import WorkspaceFiles
 from ..status.feed import StatusFeed
 from ..telemetry.events import EventLog
 from ..telemetry.metrics import Metrics
 from ..workspaces.workspaces import Workspaces
-from .auth import OWNER, XSRF_HEADER, Authenticator
+from .auth import XSRF_HEADER, Authenticator
 from .bodies import MAX_BODY_BYTES, is_oversized
 from .origins import OriginPolicy
 

@@ -1,29 +1,24 @@
-"""Images of one's own: what the configuration says of them, checked, and the kernelspecs they bring."""
+"""Custom images: what the setting `images` says of them, checked."""
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from jupyter_client.kernelspec import KernelSpec
 from packaging.requirements import InvalidRequirement, Requirement
 from traitlets import Dict, TraitError
 
-from ..config.keys import KeyPath, MakeError, nearest
+from ..config.keys import nearest
 from ..config.validation import Fault, in_words
-from ..errors import ConfigError
-from ..kernelspecs.kernelspec import Kernelspec, Kernelspecs
 from .names import STANDARD
 
-__all__ = ["CustomImage", "CustomImages", "custom_images", "custom_kernelspecs", "find_fault", "standing_order"]
+__all__ = ["CustomImage", "CustomImages", "custom_images", "find_fault", "standing_order"]
 
 _KEYS = ("from", "pip", "apt", "display_name")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _DEB = re.compile(r"[a-z0-9][a-z0-9.+-]*[a-z0-9+]")
-_SUFFIX = re.compile(r"\s*\([^()]*\)$")
 
 
 @dataclass(frozen=True)
@@ -43,10 +38,6 @@ class CustomImage:
     pip: tuple[str, ...] = ()
     apt: tuple[str, ...] = ()
     display_name: str = ""
-
-
-def _error(path: KeyPath, problem: str) -> ConfigError:
-    return ConfigError(f"{'.'.join(path)}: {problem}")
 
 
 class CustomImages(Dict):
@@ -91,39 +82,6 @@ def standing_order(names: Iterable[str], own: Mapping[str, CustomImage]) -> list
     for name in sorted(names, key=lambda name: (name in own, name)):
         add(name)
     return list(order)
-
-
-def custom_kernelspecs(
-    own: Mapping[str, CustomImage], found: Kernelspecs, make_error: MakeError = _error
-) -> list[Kernelspec]:
-    """Return a kernelspec for each image of one's own that has none among `found`.
-
-    It has the image's name and is otherwise the first kernelspec of the image it stands on. Raises `ConfigError`
-    where that name is another image's kernelspec, and where there is no kernelspec to make it from.
-    """
-    made: dict[str, Kernelspec] = {}
-    taken = {spec.name: spec.image for spec in found}
-    for name in standing_order(own, own):
-        if name not in own or found.for_image(name):
-            continue
-        if name in taken:
-            problem = f"a kernelspec of this name runs in the image {taken[name]}; choose another name"
-            raise make_error(("images", name), problem)
-        image = own[name]
-        origin = made.get(image.stands_on) or found.for_image(image.stands_on)
-        if origin is None:
-            problem = f"no kernelspec runs in the image {image.stands_on}"
-            raise make_error(("images", name, "from"), problem)
-        made[name] = _copied(origin, image)
-    return list(made.values())
-
-
-def _copied(origin: Kernelspec, image: CustomImage) -> Kernelspec:
-    model = copy.deepcopy(origin.spec.to_dict())
-    model["display_name"] = image.display_name or f"{_SUFFIX.sub('', model['display_name'])} ({image.name})"
-    model["metadata"]["sandkasten"]["image"] = image.name
-    spec = KernelSpec(**model, resource_dir=str(origin.resource_dir))
-    return replace(origin, name=image.name, image=image.name, spec=spec)
 
 
 def find_fault(setting: Any) -> Fault | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["MAX_DEATHS", "RestartLimiter", "death_in_words", "signal_name"]
+from ..engines.base import signal_name
+
+__all__ = ["MAX_DEATHS", "RestartLimiter", "death_in_words"]
 
 MAX_DEATHS, DEATHS_WITHIN_SECONDS = 5, 60.0
 
@@ -34,8 +35,3 @@ def death_in_words(content: Mapping[str, Any]) -> str:
     if isinstance(number, int):
         return f"killed by signal {signal_name(number)}"
     return f"it ended with exit code {code}" if isinstance(code, int) else "it ended"
-
-
-def signal_name(number: int) -> str:
-    """Return what a signal is called: ``SIGKILL``, and of one that has no name its number."""
-    return signal.Signals(number).name if number in set(signal.Signals) else str(number)

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..engines.workspace_name import workspace_name
 from ..errors import InvalidRequest
-from ..handlers.v1.parameters import environment
 from ..kernels.kernel import WORKSPACE
 from ..kernelspecs.metadata import DEFAULT_CULLING, Culling
 from .session import Origin
 
-__all__ = ["SessionRequest", "directory", "jupyter_request"]
+__all__ = ["SessionRequest", "directory", "environment", "jupyter_request"]
 
 WORKSPACE_VARIABLE = "KERNEL_WORKSPACE"
+MAX_ENV_BYTES = 64 * 1024
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,255}")
+_PLAIN = re.compile(r"[^\0\ud800-\udfff]*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,3 +64,19 @@ def directory(env: Mapping[str, str]) -> str | None:
     """Return the directory a client asks for, if it is one of the workspace's; a path of the client's host is not."""
     path = posixpath.normpath(env.get("KERNEL_WORKING_DIR", ""))
     return path if path.startswith(WORKSPACE + "/") else None
+
+
+def environment(env: Any) -> dict[str, str]:
+    """Return variables for a session or a command. Raises `InvalidRequest`."""
+    if env is None:
+        return {}
+    if not isinstance(env, Mapping):
+        raise InvalidRequest("env: must be an object of texts")
+    for name, value in env.items():
+        if not _VARIABLE.fullmatch(name):
+            raise InvalidRequest(f"env: {name[:64]!r} is no name of a variable")
+        if not isinstance(value, str) or not _PLAIN.fullmatch(value):
+            raise InvalidRequest(f"env.{name}: must be a text without NUL or lone surrogates")
+    if sum(len(name) + len(value.encode()) for name, value in env.items()) > MAX_ENV_BYTES:
+        raise InvalidRequest(f"env: larger than {MAX_ENV_BYTES // 1024} KiB")
+    return dict(env)

@@ -11,7 +11,6 @@ from typing import Any, Literal
 from ..errors import TooMany
 from ..execution.first_result import FirstResult
 from ..execution.outcome import Outcome
-from ..handlers.auth import OWNER
 from ..kernels.kernel import Kernel
 from ..kernels.record import Recalled
 from ..protocol.messages import timestamp
@@ -23,6 +22,8 @@ from .queue import BoundedLock
 
 __all__ = ["OWNER", "Origin", "Session", "expected_model", "info", "restored"]
 
+OWNER = "default"
+"""The one owner that there is: whoever has the token."""
 MAX_WAITING_EXECS = 16
 MAX_TRANSFERS = 16
 GRACE = timedelta(minutes=1)

@@ -12,8 +12,9 @@ from sandkasten_kernels.errors import ConfigError
 from sandkasten_kernels.gateway.checks import check_settings
 from sandkasten_kernels.images.apt import host_apt_config, parse_apt_options
 from sandkasten_kernels.images.bootstrap import ImageBuildError
-from sandkasten_kernels.images.custom import CustomImage, custom_images, custom_kernelspecs, find_fault, standing_order
+from sandkasten_kernels.images.custom import CustomImage, custom_images, find_fault, standing_order
 from sandkasten_kernels.images.progress import BuildProgress
+from sandkasten_kernels.kernelspecs.custom import custom_kernelspecs
 from sandkasten_kernels.kernelspecs.kernelspec import Kernelspecs
 
 # -- the setting

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ...kernels.death import signal_name
+from ..base import signal_name
 
 __all__ = ["LOOK_BACK_SECONDS", "how_it_ended", "how_it_was_killed"]
 

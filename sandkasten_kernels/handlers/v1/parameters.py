@@ -16,12 +16,12 @@ from ...engines.workspace_name import workspace_name
 from ...errors import InvalidRequest
 from ...execution.runner import Job
 from ...kernelspecs.metadata import DEFAULT_CULLING, Culling
+from ...sessions.request import environment
 
 __all__ = [
     "MAX_TEXT_BYTES",
     "MAX_TIMEOUT_MS",
     "SessionBody",
-    "environment",
     "exec_request",
     "extension",
     "file_content",
@@ -33,9 +33,7 @@ MAX_TIMEOUT_MS = 600_000
 MAX_TTL_SECONDS, MAX_LIFETIME_SECONDS = 86_400, 365 * 86_400
 MAX_LABELS, MAX_LABEL = 32, 128
 MAX_NAME = 128
-MAX_ENV_BYTES = 64 * 1024
 
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,255}")
 _LINE_ENDS = dict.fromkeys(map(ord, "\r\n"))
 _PLAIN = re.compile(r"[^\0\ud800-\udfff]*")
 
@@ -97,22 +95,6 @@ def extension(body: Mapping[str, Any]) -> int | None:
     0 is what is usual. Raises `InvalidRequest`.
     """
     return _whole(body, "ttl_seconds", 0, MAX_TTL_SECONDS)
-
-
-def environment(env: Any) -> dict[str, str]:
-    """Return variables for a session or a command. Raises `InvalidRequest`."""
-    if env is None:
-        return {}
-    if not isinstance(env, Mapping):
-        raise InvalidRequest("env: must be an object of texts")
-    for name, value in env.items():
-        if not _VARIABLE.fullmatch(name):
-            raise InvalidRequest(f"env: {name[:64]!r} is no name of a variable")
-        if not isinstance(value, str) or not _PLAIN.fullmatch(value):
-            raise InvalidRequest(f"env.{name}: must be a text without NUL or lone surrogates")
-    if sum(len(name) + len(value.encode()) for name, value in env.items()) > MAX_ENV_BYTES:
-        raise InvalidRequest(f"env: larger than {MAX_ENV_BYTES // 1024} KiB")
-    return dict(env)
 
 
 def label_filter(filters: Iterable[str]) -> frozenset[tuple[str, str]]:

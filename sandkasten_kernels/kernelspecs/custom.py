@@ -1,0 +1,56 @@
+"""The kernelspecs that custom images bring."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+
+from jupyter_client.kernelspec import KernelSpec
+
+from ..config.keys import KeyPath, MakeError
+from ..errors import ConfigError
+from ..images.custom import CustomImage, standing_order
+from .kernelspec import Kernelspec, Kernelspecs
+
+__all__ = ["custom_kernelspecs"]
+
+_SUFFIX = re.compile(r"\s*\([^()]*\)$")
+
+
+def _error(path: KeyPath, problem: str) -> ConfigError:
+    return ConfigError(f"{'.'.join(path)}: {problem}")
+
+
+def custom_kernelspecs(
+    own: Mapping[str, CustomImage], found: Kernelspecs, make_error: MakeError = _error
+) -> list[Kernelspec]:
+    """Return a kernelspec for each image of one's own that has none among `found`.
+
+    It has the image's name and is otherwise the first kernelspec of the image it stands on. Raises `ConfigError`
+    where that name is another image's kernelspec, and where there is no kernelspec to make it from.
+    """
+    made: dict[str, Kernelspec] = {}
+    taken = {spec.name: spec.image for spec in found}
+    for name in standing_order(own, own):
+        if name not in own or found.for_image(name):
+            continue
+        if name in taken:
+            problem = f"a kernelspec of this name runs in the image {taken[name]}; choose another name"
+            raise make_error(("images", name), problem)
+        image = own[name]
+        origin = made.get(image.stands_on) or found.for_image(image.stands_on)
+        if origin is None:
+            problem = f"no kernelspec runs in the image {image.stands_on}"
+            raise make_error(("images", name, "from"), problem)
+        made[name] = _copied(origin, image)
+    return list(made.values())
+
+
+def _copied(origin: Kernelspec, image: CustomImage) -> Kernelspec:
+    model = copy.deepcopy(origin.spec.to_dict())
+    model["display_name"] = image.display_name or f"{_SUFFIX.sub('', model['display_name'])} ({image.name})"
+    model["metadata"]["sandkasten"]["image"] = image.name
+    spec = KernelSpec(**model, resource_dir=str(origin.resource_dir))
+    return replace(origin, name=image.name, image=image.name, spec=spec)
