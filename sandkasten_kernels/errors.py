@@ -14,6 +14,7 @@ __all__ = [
     "EngineError",
     "FileRefused",
     "ForeignPage",
+    "ImageBuildError",
     "InvalidImage",
     "InvalidRequest",
     "InvalidSettings",
@@ -254,3 +255,7 @@ class ConfigError(Exception):
         self.path = path
         self.problem = problem or message
         self.line = line
+
+
+class ImageBuildError(Exception):
+    """An image could not be built; the message has the cause and the way out. Nothing serves yet: it has no status."""

@@ -13,12 +13,13 @@ from traitlets.config import Application
 
 from ..config.keys import nearest
 from ..engines.docker.builder.images import build_images
-from ..engines.docker.builder.state import ImageState, image_states
-from ..engines.docker.engine import connect
-from ..errors import ConfigError, SandkastenError
-from ..images.bootstrap import ImageBuildError
+from ..engines.docker.builder.state import image_states
+from ..engines.docker.connection import connect
+from ..engines.docker.images import ENGINE_ERRORS
+from ..errors import ConfigError, ImageBuildError, SandkastenError
 from ..images.custom import CustomImage, custom_images
-from ..images.names import ENGINE_ERRORS, STANDARD
+from ..images.names import STANDARD
+from ..images.state import ImageState
 
 if TYPE_CHECKING:
     from ..app import SandkastenApp

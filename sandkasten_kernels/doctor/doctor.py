@@ -17,7 +17,8 @@ from ..config.address import parse_listen
 from ..config.settings import Settings
 from ..config.traits import Defaults, Limits
 from ..engines import SandboxSpec
-from ..engines.docker.builder.state import ImageState, ImageStatus, image_states
+from ..engines.docker.builder.state import image_states
+from ..engines.docker.connection import connect
 from ..engines.docker.doctor import (
     check_cgroups,
     check_confinement,
@@ -27,14 +28,15 @@ from ..engines.docker.doctor import (
     check_storage,
     check_versions,
 )
-from ..engines.docker.engine import connect
+from ..engines.docker.images import ENGINE_ERRORS, image_record
 from ..engines.finding import Finding, ok, problem
 from ..engines.registry import engine_names, find_engine
 from ..errors import ConfigError, SandkastenError
 from ..gateway.checks import check_settings
 from ..guest import PROTOCOL
 from ..images.custom import custom_images
-from ..images.names import ENGINE_ERRORS, PROTOCOL_LABEL, full_name, image_record
+from ..images.names import PROTOCOL_LABEL, full_name
+from ..images.state import ImageState, ImageStatus
 from ..kernelspecs.kernelspec import Kernelspec, Kernelspecs
 from ..pool.launcher import Launcher
 from ..pool.pool import Pool

@@ -17,17 +17,19 @@ from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from traitlets.config import LoggingConfigurable
 
 from ..errors import InvalidRequest, InvalidWorkspace, SandboxFailed
 from ..protocol.sockets import SocketDirectory
 from ..protocol.zmtp import MemoryBudget
-from .host.cgroups import CgroupReader, Usage
 from .host.door import Arrival
 
-__all__ = ["Engine", "LeftSandbox", "Sandbox", "SandboxSpec", "StoredWorkspace", "signal_name"]
+__all__ = ["WORKSPACE", "Engine", "LeftSandbox", "Sandbox", "SandboxSpec", "StoredWorkspace", "Usage", "signal_name"]
+
+
+WORKSPACE = "/workspace"
+"""Where every sandbox has its workspace; images and guests have the same path."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,22 @@ class LeftSandbox:
     spec: SandboxSpec
     handle: str
     key: bytes
-    workspace: str = "/workspace"
+    workspace: str = WORKSPACE
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a sandbox uses.
+
+    Attributes
+    ----------
+    memory_bytes, memory_limit: what it has, every tmpfs included, and what it may have.
+    cpu_usec: processor time since its start, of all its processors together.
+    """
+
+    memory_bytes: int
+    memory_limit: int
+    cpu_usec: int
 
 
 @dataclass(eq=False)
@@ -91,7 +108,7 @@ class Sandbox:
     spec: SandboxSpec
     handle: str
     arrival: Arrival
-    workspace: str = "/workspace"
+    workspace: str = WORKSPACE
     outdated: bool = False
     room: MemoryBudget | None = None
     _on_exit: list[Callable[[], None]] = field(default_factory=list)
@@ -165,10 +182,6 @@ class Engine(LoggingConfigurable, metaclass=_EngineMeta):  # type: ignore[metacl
     can_adopt = False
     """Whether sandboxes can outlive the gateway: `adopt` and `leave` work."""
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self._cgroups = CgroupReader()
-
     @abstractmethod
     async def setup(self, specs: list[SandboxSpec]) -> None:
         """Return when the engine answers and has the images of ``specs``, and nothing of an earlier run is there but
@@ -233,9 +246,9 @@ class Engine(LoggingConfigurable, metaclass=_EngineMeta):  # type: ignore[metacl
     async def usages(self, sandboxes: Sequence[Sandbox]) -> Mapping[str, Usage]:
         """Return what sandboxes use, by their ids, as far as it is known at once; called every second.
 
-        This reads their cgroups, of sandboxes on this host. An engine elsewhere has a cheap way of its own, or none.
+        An engine on this host reads their cgroups (`host.cgroups.CgroupReader`).
         """
-        return await asyncio.to_thread(self._cgroups.read, sandboxes) if sandboxes else {}
+        return {}
 
     async def workspaces(self) -> list[StoredWorkspace]:
         """Return the workspaces that there are, found again from what is stored."""

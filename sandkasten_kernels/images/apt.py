@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from .bootstrap import ImageBuildError, Source, archive_sources, codename, index_targets
+from ..errors import ImageBuildError
+from .bootstrap import Source, archive_sources, codename, index_targets
 
 __all__ = ["AptConfig", "host_apt_config", "parse_apt_options"]
 

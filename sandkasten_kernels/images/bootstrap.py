@@ -8,19 +8,17 @@ import shutil
 import subprocess
 import tempfile
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import docker
-import requests
+from ..errors import ImageBuildError
 
 __all__ = [
-    "ImageBuildError",
     "Source",
     "archive_sources",
-    "bootstrap_base",
+    "base_archive",
     "bootstrap_tag",
     "codename",
     "index_targets",
@@ -34,10 +32,6 @@ ROOM = 2 << 30
 _LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*")
 
 Report = Callable[[str], None]
-
-
-class ImageBuildError(Exception):
-    """An image could not be made; the message says why and what to do about it."""
 
 
 def codename(os_release: Mapping[str, str] | None = None) -> tuple[str, str]:
@@ -58,15 +52,16 @@ def codename(os_release: Mapping[str, str] | None = None) -> tuple[str, str]:
 
 
 def bootstrap_tag() -> str:
-    """Return the name of the image that `bootstrap_base` makes on this host."""
+    """Return the tag of the base image that this host makes from packages."""
     return f"{REPOSITORY}:{codename()[1]}"
 
 
-def bootstrap_base(client: docker.DockerClient, report: Report) -> str:
-    """Make a minimal image of the host's own release, with Python, and return its name.
+@contextmanager
+def base_archive(report: Report) -> Iterator[Path]:
+    """Make a minimal root file system of the host's own release, with Python, and yield its archive (tar).
 
-    Takes about 40 s and 250 MB in /var/tmp, which is given back whatever happens; the image appears only
-    when it is whole. Raises `ImageBuildError` with what to install or what the tool said.
+    Takes about 40 s and 250 MB in /var/tmp; the archive and all scratch files are removed at the end of the context.
+    Raises `ImageBuildError` with what to install or the last lines of the tool.
     """
     distribution, release = codename()
     _check_room()
@@ -86,21 +81,13 @@ def bootstrap_base(client: docker.DockerClient, report: Report) -> str:
             _run(["mmdebstrap", *options, *lean, release, str(archive), *lines], report, work)
         else:
             root = work / "root"
-            # In a mount namespace of its own: nothing of the host is mounted in `root` when it is removed.
+            # in a mount namespace of its own, so that no mount of the host is below `root` when it is removed
             mirror = [source.uri for source in sources if source.release == release][:1]
             _run(["unshare", "--mount", "debootstrap", *options, release, str(root), *mirror], report, work)
             excluded = "--exclude=./var/cache/apt/archives/*.deb"
             tar = ["tar", "--numeric-owner", excluded, "-C", str(root), "-cf", str(archive), "."]
             _run(tar, report, work)
-        report(f"importing {archive.stat().st_size >> 20} MB into the engine")
-        try:
-            with archive.open("rb") as data:
-                reply = client.api.import_image_from_data(data, repository=REPOSITORY, tag=release)
-        except (docker.errors.DockerException, requests.RequestException) as error:
-            raise ImageBuildError(f"the engine did not import the base image: {error}") from error
-    if "errorDetail" in reply:
-        raise ImageBuildError(f"the engine did not import the base image: {reply}")
-    return f"{REPOSITORY}:{release}"
+        yield archive
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["PipConfig", "host_pip_config", "parse_config_list", "translate"]
+__all__ = ["PipConfig", "host_pip_config", "parse_config_list", "proxy_variables", "translate"]
 
 BUILD_DIR = "/build/pip"
 
@@ -22,6 +22,7 @@ _ALIASES = {"default-timeout": "timeout", "pypi-url": "index-url"}
 _URL_OPTIONS = frozenset({"index-url", "extra-index-url", "find-links"})
 _PLAIN_OPTIONS = frozenset({"trusted-host", "timeout", "retries", "proxy"})
 _SECTIONS = ("global", "install", ":env:")
+_PROXY_VARIABLES = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy")
 _SYSTEM_BUNDLES = (
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -101,6 +102,12 @@ def host_pip_config(
         variables = [(name[4:].lower(), value) for name, value in environ.items() if name.startswith("PIP_")]
         text = "\n".join(f":env:.{name}={value!r}" for name, value in variables)
     return translate(parse_config_list(text), environ)
+
+
+def proxy_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the proxy variables in `environ`; the engine's builder keeps these names out of an image's history."""
+    names = [*_PROXY_VARIABLES, *(name.upper() for name in _PROXY_VARIABLES)]
+    return {name: environ[name] for name in names if environ.get(name)}
 
 
 def _pip_config_list() -> str | None:

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .bootstrap import ImageBuildError
+from ..errors import ImageBuildError
 
 __all__ = ["BuildProgress", "Report", "shortened"]
 

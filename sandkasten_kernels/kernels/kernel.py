@@ -18,11 +18,10 @@ from .exit_reason import HowEnded, unknown
 from .heartbeat import Heartbeat
 from .interrupts import Interrupts
 from .lifecycle import Change, KernelLifecycle, KernelState
-from .process import WORKSPACE
 from .record import KernelRecord, Recalled
 from .shell import ShellLink
 
-__all__ = ["WORKSPACE", "Change", "Kernel", "KernelState"]
+__all__ = ["Change", "Kernel", "KernelState"]
 
 SETTLE_SECONDS = 5.0
 

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from ..engines import Sandbox
+from ..engines.base import WORKSPACE
 from ..kernelspecs.kernelspec import Kernelspec
 from ..relay.backlog import read_backlog
 from ..relay.calls import LinkError
@@ -17,12 +18,11 @@ from .record import KernelRecord, Note, Recalled, left_sandbox, recall
 from .setup_code import READ_AT_START, set_up, silent, user_base
 from .shell import guest_sockets, socket_names
 
-__all__ = ["WORKSPACE", "KernelProcess"]
+__all__ = ["KernelProcess"]
 
 START_SECONDS, GUEST_SECONDS = 60.0, 1.0
 RESUME_SECONDS = 10.0
 AFTER_CLAIM_SECONDS, MAX_WORDS = 30.0, 300
-WORKSPACE = "/workspace"
 
 
 class KernelProcess:

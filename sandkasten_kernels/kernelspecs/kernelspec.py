@@ -52,9 +52,9 @@ class Kernelspec:
     heartbeat_seconds: int = 10
     interrupt_seconds: int = 10
 
-    def model(self, base_url: str = "/") -> dict[str, Any]:
+    def model(self) -> dict[str, Any]:
         """Return the kernelspec as jupyter_server shows it; `resources` has the URL of each file."""
-        prefix = f"{base_url.rstrip('/')}/kernelspecs/{self.name}"
+        prefix = f"/kernelspecs/{self.name}"
         urls = {
             Path(file).stem if file.startswith("logo-") else file: f"{prefix}/{quote(file)}" for file in self.resources
         }
@@ -135,11 +135,11 @@ class Kernelspecs:
         running = [spec for spec in self._specs.values() if spec.image == image]
         return next((spec for spec in running if spec.pool), running[0] if running else None)
 
-    def models(self, base_url: str = "/") -> dict[str, Any]:
+    def models(self) -> dict[str, Any]:
         """Return what `GET /api/kernelspecs` answers."""
         return {
             "default": self.default.name,
-            "kernelspecs": {name: spec.model(base_url) for name, spec in self._specs.items()},
+            "kernelspecs": {name: spec.model() for name, spec in self._specs.items()},
         }
 
     def resource(self, name: str, file: str) -> Path:

@@ -8,9 +8,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..engines.base import WORKSPACE
 from ..engines.workspace_name import workspace_name
 from ..errors import InvalidRequest
-from ..kernels.kernel import WORKSPACE
 from ..kernelspecs.metadata import DEFAULT_CULLING, Culling
 from .session import Origin
 

@@ -6,10 +6,11 @@ import posixpath
 from collections.abc import AsyncGenerator, AsyncIterable
 from contextlib import aclosing
 
+from ..engines.base import WORKSPACE
 from ..errors import FileRefused, InvalidRequest, UnknownFile
 from ..relay.guest_link import MAX_DATA_BYTES
 from .file_info import FileInfo
-from .files import WORKSPACE, Allowance, Files, Writer, absolute, relative
+from .files import Allowance, Files, Writer, absolute, relative
 from .tar import Entry, TarReader, tar_end, tar_header, tar_padding
 
 __all__ = ["pack", "unpack"]

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
+from ..engines.base import WORKSPACE
 from ..errors import (
     FileRefused,
     InvalidRequest,
@@ -26,7 +27,6 @@ from .file_info import FileInfo, entries_of, info_of, natural
 
 __all__ = ["Allowance", "Files", "Writer", "absolute", "relative"]
 
-WORKSPACE = "/workspace"
 ASK_SECONDS = 30.0
 MAX_PATH_BYTES = 4095
 _ERRORS: dict[str, type[SandkastenError]] = {

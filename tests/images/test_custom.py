@@ -8,10 +8,9 @@ import pytest
 
 from sandkasten_kernels.app import SECTIONS, SandkastenApp
 from sandkasten_kernels.config.settings import file_settings
-from sandkasten_kernels.errors import ConfigError
+from sandkasten_kernels.errors import ConfigError, ImageBuildError
 from sandkasten_kernels.gateway.checks import check_settings
 from sandkasten_kernels.images.apt import host_apt_config, parse_apt_options
-from sandkasten_kernels.images.bootstrap import ImageBuildError
 from sandkasten_kernels.images.custom import CustomImage, custom_images, find_fault, standing_order
 from sandkasten_kernels.images.progress import BuildProgress
 from sandkasten_kernels.kernelspecs.custom import custom_kernelspecs

@@ -37,7 +37,7 @@ def image(name: str) -> dict[str, Any]:
 
 
 def test_ours_has_all_that_a_client_reads() -> None:
-    models = Kernelspecs().models("/")
+    models = Kernelspecs().models()
     assert models["default"] == "python3"
     model = models["kernelspecs"]["python3"]
     assert model["name"] == "python3"
@@ -64,9 +64,9 @@ def test_every_advertised_file_of_ours_is_served() -> None:
     assert specs.resource("python3", "logo-64x64.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_urls_stand_below_the_base_url() -> None:
-    resources = Kernelspecs().get().model("/gate/way/")["resources"]
-    assert resources["logo-svg"] == "/gate/way/kernelspecs/python3/logo-svg.svg"
+def test_urls_are_paths_below_the_base_url_that_a_handler_adds() -> None:
+    resources = Kernelspecs().get().model()["resources"]
+    assert resources["logo-svg"] == "/kernelspecs/python3/logo-svg.svg"
 
 
 @pytest.mark.parametrize("name", ["python3", "python", "", None])

@@ -15,7 +15,7 @@ from typing import Any, cast
 import pytest
 from tornado.testing import bind_unused_port
 
-from sandkasten_kernels.engines.base import Sandbox
+from sandkasten_kernels.engines.base import Sandbox, Usage
 from sandkasten_kernels.engines.host import cgroups as usage
 from sandkasten_kernels.handlers.auth import Authenticator
 from sandkasten_kernels.handlers.base import Services
@@ -204,7 +204,7 @@ def test_usage_is_read_from_either_kind_of_cgroups(
         reader = usage.CgroupReader(tmp_path)
         sandbox = sandbox_here(pidfd)
         for _ in range(2):
-            assert reader.read([sandbox]) == {"here": usage.Usage(4096, 8192, 1_500_000)}
+            assert reader.read([sandbox]) == {"here": Usage(4096, 8192, 1_500_000)}
         for file in tmp_path.rglob("*.*"):
             file.unlink()
         assert reader.read([sandbox, sandbox_here(-1)]) == {}

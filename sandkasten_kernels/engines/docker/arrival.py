@@ -1,18 +1,28 @@
-"""How the guest of a new container arrives, or why it does not."""
+"""How the guest of a container arrives: of a new one, or of one that an earlier process of the gateway left."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
 
-from ...errors import SandboxFailed
+from docker.errors import APIError, NotFound
+
+from ...errors import EngineError, SandboxFailed
+from ...images.names import full_name
+from ..base import LeftSandbox, Sandbox
 from ..host.door import Arrival, Door
-from .connection import EngineConnection
+from .connection import EngineConnection, words
+from .spec import INSTANCE_LABEL, SANDBOX_LABEL
 
-__all__ = ["arrived"]
+__all__ = ["arrived", "returned"]
 
 HELLO_SECONDS = 30
+HELLO_AGAIN_SECONDS = 20.0
+CALL_AGAIN_SECONDS = 2.0
 
 
 async def arrived(connection: EngineConnection, container: str, door: Door, log: logging.Logger) -> Arrival:
@@ -51,3 +61,98 @@ async def _failure(connection: EngineConnection, container: str, log: logging.Lo
     if state["Running"]:
         return SandboxFailed(f"the guest of a sandbox said nothing for {HELLO_SECONDS} s")
     return SandboxFailed(f"the guest of a sandbox ended with exit code {state['ExitCode']} before it said hello")
+
+
+async def returned(
+    api: Any, run: Callable[..., Awaitable[Any]], instance: str, run_dir: Path, left: LeftSandbox
+) -> Sandbox:
+    """Return a sandbox whose guest has shown itself at its own door again.
+
+    The door's directory is mounted into it. What arrives must come from the container's first process, as the system
+    says; other processes in it may call at the door too, and are sent away. Raises as `Engine.adopt`.
+
+    Parameters
+    ----------
+    api: docker-py's low-level client.
+    run: runs a blocking call of it, with a deadline.
+    """
+    found = await run(_inspect, api, left.handle)
+    labels = (found or {}).get("Config", {}).get("Labels") or {}
+    if labels.get(INSTANCE_LABEL) != instance or labels.get(SANDBOX_LABEL) != left.id:
+        raise SandboxFailed("its sandbox was removed while the gateway was away")
+    state = found["State"]
+    if not state["Running"]:
+        raise SandboxFailed(f"its sandbox ended while the gateway was away ({_end(state, left)})")
+    if state.get("Paused"):  # a guest that is frozen cannot answer
+        await run(api.unpause, left.handle)
+    pid = int(state["Pid"])
+    try:
+        door = Door(run_dir / left.id, again=True)
+    except OSError as error:
+        raise SandboxFailed(f"its sandbox cannot be reached: the way to it was removed ({error.strerror})") from error
+    try:
+        arrival = await _called(lambda: run(_wake, api, left.handle), door, pid, left)
+    finally:
+        door.shut()
+    try:
+        outdated = found["Image"] != await run(_image_id, api, full_name(left.spec.image))
+    except BaseException:
+        arrival.close()
+        raise
+    return Sandbox(left.id, left.spec, left.handle, arrival, left.workspace, outdated)
+
+
+async def _called(wake: Callable[[], Awaitable[Any]], door: Door, pid: int, left: LeftSandbox) -> Arrival:
+    """Return the guest when it has come; it is called again and again, because something may keep it from coming."""
+    hello = asyncio.create_task(door.hello_again(pid, left.key))
+    try:
+        async with asyncio.timeout(HELLO_AGAIN_SECONDS):
+            while not hello.done():
+                await wake()
+                await asyncio.wait({hello}, timeout=CALL_AGAIN_SECONDS)
+        return hello.result()
+    except TimeoutError as error:
+        hello.cancel()
+        raise SandboxFailed(f"the guest of its sandbox did not answer within {HELLO_AGAIN_SECONDS:g} s") from error
+    except BaseException:
+        hello.add_done_callback(_give_back)
+        hello.cancel()
+        raise
+
+
+def _give_back(hello: asyncio.Task[Arrival]) -> None:
+    """Close the descriptors of a guest that came when it was not waited for any more."""
+    if not hello.cancelled() and not hello.exception():
+        hello.result().close()
+
+
+def _inspect(api: Any, container: str) -> dict[str, Any] | None:
+    try:
+        found: dict[str, Any] = api.inspect_container(container)
+    except NotFound:
+        return None
+    return found
+
+
+def _wake(api: Any, container: str) -> None:
+    try:
+        api.kill(container, "SIGHUP")
+    except APIError as error:
+        if error.status_code not in (404, 409):
+            raise EngineError(f"the Docker engine failed: {words(error)}") from error
+        raise SandboxFailed("its sandbox ended while it was adopted") from error
+
+
+def _image_id(api: Any, image: str) -> str:
+    try:
+        return str(api.inspect_image(image)["Id"])
+    except NotFound:
+        return ""
+
+
+def _end(state: dict[str, Any], left: LeftSandbox) -> str:
+    code = state.get("ExitCode")
+    if code == 137:
+        killed = f"killed, out of memory, limit {left.spec.mem_limit_mb} MiB" if state.get("OOMKilled") else "killed"
+        return f"{killed}: exit code {code}"
+    return f"exit code {code}"

@@ -1,24 +1,27 @@
-"""The connection to the Docker engine: its client blocks, so it is asked on threads, within a deadline."""
+"""The connection to the Docker engine: its client blocks, so every call runs on a thread and has a deadline."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import docker
 import requests
-from docker.errors import DockerException
+from docker.errors import APIError, DockerException
 
 from ...errors import EngineError
-from .client import CALL_SECONDS, connect, words
 
-__all__ = ["EngineConnection"]
+__all__ = ["CALL_SECONDS", "EngineConnection", "connect", "words"]
 
 T = TypeVar("T")
 THREADS = 8
+CALL_SECONDS = 20.0
+"""A call without an answer for so long fails: the engine counts as gone."""
 
 
 class EngineConnection:
@@ -81,3 +84,44 @@ class EngineConnection:
             return call.result()
         except (DockerException, requests.RequestException) as error:
             raise EngineError(f"the Docker engine failed: {words(error)}") from error
+
+
+def connect(timeout: float = CALL_SECONDS) -> docker.DockerClient:
+    """Return a client of the engine that the ``docker`` command would use.
+
+    In this order: ``DOCKER_HOST``, the current context, the default socket, the user's own rootless engine. Raises
+    `EngineError`, with what to do, when none answers.
+    """
+    url, tls = _endpoint()
+    try:
+        client = docker.DockerClient(base_url=url, tls=tls, timeout=timeout)
+        client.ping()
+    except (DockerException, requests.RequestException) as error:
+        raise EngineError(
+            f"no Docker engine answers at {url} ({words(error)}): start one ('systemctl start docker'), "
+            "join the docker group, or name another with DOCKER_HOST"
+        ) from error
+    return client
+
+
+def _endpoint() -> tuple[str, Any]:
+    if host := os.environ.get("DOCKER_HOST"):
+        tls = None
+        if os.environ.get("DOCKER_TLS_VERIFY"):
+            path = Path(os.environ.get("DOCKER_CERT_PATH", Path.home() / ".docker"))
+            pair = (str(path / "cert.pem"), str(path / "key.pem"))
+            tls = docker.tls.TLSConfig(client_cert=pair, ca_cert=str(path / "ca.pem"), verify=True)
+        return host, tls
+    context = docker.context.ContextAPI.get_current_context()
+    if context is not None and context.name != "default" and context.DockerHost:
+        return context.DockerHost, context.TLSConfig
+    default = Path("/var/run/docker.sock")
+    rootless = Path(os.environ.get("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}")) / "docker.sock"
+    usable = default if os.access(default, os.W_OK) or not rootless.exists() else rootless
+    return f"unix://{usable}", None
+
+
+def words(error: Exception) -> str:
+    """Return what went wrong in one line."""
+    lines = str(error.explanation if isinstance(error, APIError) else error).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import logging
+import signal
 import time
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from docker.errors import APIError, NotFound
 
 from ...errors import InvalidRequest
-from .autopsy import LOOK_BACK_SECONDS, how_it_ended, how_it_was_killed
-from .client import CALL_SECONDS, words
-from .connection import EngineConnection
+from ..base import signal_name
+from .connection import CALL_SECONDS, EngineConnection, words
 from .spec import INSTANCE_LABEL
 
-__all__ = ["Containers", "container_name"]
+__all__ = ["Containers", "container_name", "how_it_ended", "how_it_was_killed"]
+
+LOOK_BACK_SECONDS = 10.0
+_DEADLY = {str(int(number)): number for number in (signal.SIGKILL, signal.SIGTERM)}
+KILLED = 128 + signal.SIGKILL
 
 
 def container_name(sandbox: str) -> str:
@@ -99,3 +104,25 @@ class Containers:
         except APIError as error:
             if "already in progress" not in words(error):
                 raise
+
+
+def how_it_was_killed(events: Iterable[Mapping[str, Any]]) -> str:
+    """Return who has ended a container, from its last ``kill`` events, which signals are that came over the engine.
+
+    Empty where nobody has: a guest survives other signals than these.
+    """
+    signals = [event.get("Actor", {}).get("Attributes", {}).get("signal") for event in events]
+    deadly = [_DEADLY[number].name for number in signals if number in _DEADLY]
+    return f"its sandbox was ended over the engine, from outside of the gateway ({', '.join(deadly)})" if deadly else ""
+
+
+def how_it_ended(details: Mapping[str, Any]) -> str:
+    """Return why a container has ended by itself, from what ``inspect`` says of it."""
+    state = details["State"]
+    code = state.get("ExitCode", 0)
+    if state.get("OOMKilled") and code == KILLED:
+        limit = details.get("HostConfig", {}).get("Memory", 0) // 2**20
+        return "its sandbox was killed, out of memory" + (f", limit {limit} MiB" if limit else "")
+    if code > 128:
+        return f"the first process of its sandbox was killed by signal {signal_name(code - 128)}"
+    return f"the first process of its sandbox ended with exit code {code}"

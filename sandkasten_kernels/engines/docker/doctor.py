@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ...images.names import build_command
+from ...images.state import ImageState, ImageStatus
 from ..finding import Finding, ok, problem, warning
-from .builder.state import ImageState, ImageStatus
 from .escapes import Escape, is_packaged, known_escapes
 
 __all__ = [

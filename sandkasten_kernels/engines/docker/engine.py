@@ -6,23 +6,24 @@ import asyncio
 import contextlib
 import os
 import uuid
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ...config.traits import Limits, WorkspaceSettings
 from ...errors import EngineError, SandboxFailed
 from ...guest import PROTOCOL
-from ...images.names import PROTOCOL_LABEL, build_command, full_name, image_record
+from ...images.names import PROTOCOL_LABEL, build_command, full_name
 from ...paths import asset_dir
-from ..base import Engine, LeftSandbox, Sandbox, SandboxSpec, StoredWorkspace
+from ..base import Engine, LeftSandbox, Sandbox, SandboxSpec, StoredWorkspace, Usage
+from ..host.cgroups import CgroupReader
 from ..host.door import Door
 from ..host.firewall import network_name
-from .arrival import arrived
-from .client import CALL_SECONDS, connect
-from .connection import EngineConnection
+from .arrival import arrived, returned
+from .connection import CALL_SECONDS, EngineConnection, connect
 from .containers import Containers, container_name
 from .host import DockerHost
-from .returning import returned
+from .images import image_record
 from .rules_keeper import FirewallKeeper
 from .spec import HELPER_LABEL, container_config
 from .sweeper import Sweeper
@@ -41,6 +42,7 @@ class DockerEngine(Engine):
         self.instance = instance
         self.run_dir = run_dir
         self._connection = EngineConnection()
+        self._cgroups = CgroupReader()
         self._containers = Containers(self._connection, instance, self.log)
         self._sweeper = Sweeper(self._containers, run_dir, self.log)
         self._seccomp = (asset_dir("images") / "seccomp.json").read_text()
@@ -146,6 +148,9 @@ class DockerEngine(Engine):
 
     async def stats(self, sandbox: Sandbox) -> dict[str, int]:
         return await self._containers.stats(sandbox.handle)
+
+    async def usages(self, sandboxes: Sequence[Sandbox]) -> Mapping[str, Usage]:
+        return await asyncio.to_thread(self._cgroups.read, sandboxes) if sandboxes else {}
 
     async def workspaces(self) -> list[StoredWorkspace]:
         return await self._volumes.stored() if self._volumes else []

@@ -15,13 +15,12 @@ from docker.errors import ImageNotFound
 
 from ...errors import ConfigError, EngineError
 from ...images.names import STANDARD, build_command, full_name
-from ..host.firewall import firewall, network_config, no_firewall, resolvers, table_name
-from .spec import INSTANCE_LABEL
+from ..host.firewall import bridge_name, firewall, network_name, no_firewall, resolvers, table_name
+from .spec import INSTANCE_LABEL, PYTHON
 
 __all__ = ["DockerHost"]
 
 LEAST_MEMORY_MB = 256
-PYTHON = "/opt/sandkasten/bin/python"
 
 
 class DockerHost:
@@ -69,7 +68,7 @@ class DockerHost:
         else:
             self._remove_network()
             if self._bridge:
-                self._api.create_network(**network_config(self._instance), labels={INSTANCE_LABEL: self._instance})
+                self._api.create_network(**_network_config(self._instance), labels={INSTANCE_LABEL: self._instance})
         if self._bridge:
             self.lay_rules()
         if self._systemd:
@@ -147,3 +146,16 @@ def _image_of_ours(api: Any) -> str:
             return image
     image = full_name(STANDARD[0])
     raise EngineError(f"there is no image {image}, which prepares the engine's host: run '{build_command(image)}'")
+
+
+def _network_config(instance: str) -> dict[str, Any]:
+    """Return the arguments with which docker-py makes the network."""
+    return {
+        "name": network_name(instance),
+        "driver": "bridge",
+        "options": {
+            "com.docker.network.bridge.name": bridge_name(instance),
+            "com.docker.network.bridge.enable_icc": "false",
+        },
+        "enable_ipv6": False,
+    }

@@ -6,15 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from ...images.names import full_name
-from ..base import SandboxSpec
+from ..base import WORKSPACE, SandboxSpec
+from ..host.mounts import SCRIPT
 
 __all__ = [
     "HELPER_LABEL",
     "INSTANCE_LABEL",
+    "PYTHON",
     "SANDBOX_LABEL",
     "SANDBOX_UID",
     "WORKSPACE_LABEL",
     "container_config",
+    "helper_config",
     "tmpfs_sizes",
 ]
 
@@ -25,13 +28,16 @@ HELPER_LABEL = "sandkasten.helper"
 SANDBOX_UID = 10001
 NOFILE = 16384
 HOME = "/home/sandbox"
+PYTHON = "/opt/sandkasten/bin/python"
+"""The Python of the guest, in every image of ours; user packages are in another one."""
+ROOT_INSIDE, SOCKET_INSIDE = "/workspaces", "/run/gateway/hello.sock"
 
 
 def tmpfs_sizes(mem_limit_mb: int, workspace_mb: int = 0) -> dict[str, int]:
     """Return the size in MiB of each tmpfs; together half of the memory limit, because a full tmpfs counts as memory
     that outlives its writer. ``workspace_mb`` may be more than a quarter of it, up to a half."""
     return {
-        "/workspace": min(workspace_mb or mem_limit_mb // 4, mem_limit_mb // 2),
+        WORKSPACE: min(workspace_mb or mem_limit_mb // 4, mem_limit_mb // 2),
         "/tmp": mem_limit_mb // 8,
         HOME: mem_limit_mb // 16,
         "/dev/shm": mem_limit_mb // 16,
@@ -66,7 +72,7 @@ def container_config(
     sizes = tmpfs_sizes(spec.mem_limit_mb, workspace_mb)
     owned = f"uid={SANDBOX_UID},gid={SANDBOX_UID}"
     tmpfs = {
-        "/workspace": f"rw,exec,nosuid,nodev,size={sizes['/workspace']}m,{owned},mode=0755",
+        WORKSPACE: f"rw,exec,nosuid,nodev,size={sizes[WORKSPACE]}m,{owned},mode=0755",
         "/tmp": f"rw,exec,nosuid,nodev,size={sizes['/tmp']}m,mode=1777",
         HOME: f"rw,exec,nosuid,nodev,size={sizes[HOME]}m,{owned},mode=0700",
         "/run/sandkasten": f"rw,noexec,nosuid,nodev,size=1m,nr_inodes=64,{owned},mode=0711",
@@ -81,8 +87,8 @@ def container_config(
         }
     ]
     if volume:
-        del tmpfs["/workspace"]
-        mounts.append({"Type": "volume", "Source": volume, "Target": "/workspace", "VolumeOptions": {"NoCopy": True}})
+        del tmpfs[WORKSPACE]
+        mounts.append({"Type": "volume", "Source": volume, "Target": WORKSPACE, "VolumeOptions": {"NoCopy": True}})
     memory = spec.mem_limit_mb * 1024 * 1024
     return {
         "Image": full_name(spec.image),
@@ -117,5 +123,37 @@ def container_config(
                 "Config": {"max-size": "64k", "max-file": "1", "compress": "false"},
             },
             "Mounts": mounts,
+        },
+    }
+
+
+def helper_config(instance: str, image: str, root: Path, door: Path) -> dict[str, Any]:
+    """Return the body of the engine's create call for a helper in a container, which connects to the ``door``'s socket.
+
+    It has no network and sees nothing of the host but the workspaces. It enters the mount namespace of a sandbox by
+    the pidfd that it is sent; no other way leads there.
+    """
+    return {
+        "Image": full_name(image),
+        "User": "0:0",
+        "Entrypoint": [PYTHON, "-I", "-S", "-c", SCRIPT.read_text()],
+        "Cmd": [ROOT_INSIDE, SOCKET_INSIDE],
+        "Labels": {INSTANCE_LABEL: instance, HELPER_LABEL: "workspaces"},
+        "NetworkDisabled": True,
+        "HostConfig": {
+            "AutoRemove": True,
+            "NetworkMode": "none",
+            "UsernsMode": "host",
+            "CapDrop": ["ALL"],
+            # mount and setns; setns checks access to a guest that is not dumpable; files belong to the sandbox's user
+            "CapAdd": ["SYS_ADMIN", "SYS_CHROOT", "SYS_PTRACE", "CHOWN", "DAC_OVERRIDE", "FOWNER"],
+            "SecurityOpt": ["no-new-privileges", "apparmor=unconfined", "seccomp=unconfined", "label=disable"],
+            "ReadonlyRootfs": True,
+            "PidsLimit": 64,
+            "LogConfig": {"Type": "local", "Config": {"max-size": "64k", "max-file": "1", "compress": "false"}},
+            "Mounts": [
+                {"Type": "bind", "Source": str(root), "Target": ROOT_INSIDE},
+                {"Type": "bind", "Source": str(door), "Target": "/run/gateway", "ReadOnly": True},
+            ],
         },
     }

@@ -13,7 +13,7 @@ import requests
 
 from ...errors import EngineError
 from ..host.door import Door
-from .client import CALL_SECONDS
+from .connection import CALL_SECONDS
 from .containers import Containers, container_name
 from .spec import SANDBOX_LABEL
 

@@ -21,9 +21,9 @@ from docker.errors import APIError, NotFound
 from ...errors import EngineError, WorkspaceInUse
 from ..base import Sandbox, StoredWorkspace
 from ..host.door import accepted
-from ..host.mounts import Helper, HelperError, container_helper_config, own_helper
+from ..host.mounts import Helper, HelperError, own_helper
 from ..workspace_name import is_workspace_name
-from .spec import INSTANCE_LABEL, SANDBOX_UID, WORKSPACE_LABEL
+from .spec import INSTANCE_LABEL, SANDBOX_UID, WORKSPACE_LABEL, helper_config
 
 __all__ = ["Volumes", "private_name"]
 
@@ -239,9 +239,7 @@ class Volumes:
             path.chmod(0o666)
             listener.listen(1)
             try:
-                await self._run(
-                    self._start_helper, container_helper_config(self._instance, self._image, self._root, door)
-                )
+                await self._run(self._start_helper, helper_config(self._instance, self._image, self._root, door))
                 link = await asyncio.wait_for(accepted(listener), START_SECONDS)
             except TimeoutError as error:
                 raise EngineError("the helper for workspaces did not come up") from error

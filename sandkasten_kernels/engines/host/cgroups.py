@@ -7,31 +7,14 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-if TYPE_CHECKING:
-    from ..base import Sandbox
+from ..base import Sandbox, Usage
 
-__all__ = ["CgroupReader", "Usage"]
+__all__ = ["CgroupReader"]
 
 ROOT = Path("/sys/fs/cgroup")
 _PID = re.compile(r"^Pid:\s*([0-9]+)$", re.MULTILINE)
-
-
-@dataclass(frozen=True)
-class Usage:
-    """What a sandbox uses.
-
-    Attributes
-    ----------
-    memory_bytes, memory_limit: what it has, every tmpfs included, and what it may have.
-    cpu_usec: processor time since its start, of all its processors together.
-    """
-
-    memory_bytes: int
-    memory_limit: int
-    cpu_usec: int
 
 
 @dataclass(frozen=True)

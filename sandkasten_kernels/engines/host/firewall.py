@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
-from typing import Any
 
-__all__ = ["bridge_name", "firewall", "network_config", "network_name", "no_firewall", "resolvers", "table_name"]
+__all__ = ["bridge_name", "firewall", "network_name", "no_firewall", "resolvers", "table_name"]
 
 NEAR = (
     "0.0.0.0/8",
@@ -43,19 +42,6 @@ def network_name(instance: str) -> str:
 def bridge_name(instance: str) -> str:
     """Return the host's interface of that network: 15 characters, the most that Linux allows."""
     return f"sk-{instance[:12]}"
-
-
-def network_config(instance: str) -> dict[str, Any]:
-    """Return the arguments with which docker-py makes the network."""
-    return {
-        "name": network_name(instance),
-        "driver": "bridge",
-        "options": {
-            "com.docker.network.bridge.name": bridge_name(instance),
-            "com.docker.network.bridge.enable_icc": "false",
-        },
-        "enable_ipv6": False,
-    }
 
 
 def table_name(instance: str) -> str:

@@ -13,14 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import EngineError
-from ...images.names import full_name
-from ..docker.spec import HELPER_LABEL, INSTANCE_LABEL
 
-__all__ = ["Helper", "HelperError", "container_helper_config", "own_helper"]
+__all__ = ["SCRIPT", "Helper", "HelperError", "own_helper"]
 
 SCRIPT = Path(__file__).with_name("mount_script.py")
-PYTHON = "/opt/sandkasten/bin/python"
-ROOT_INSIDE, SOCKET_INSIDE = "/workspaces", "/run/gateway/hello.sock"
 
 
 class HelperError(EngineError):
@@ -110,35 +106,3 @@ def own_helper(root: Path) -> Helper:
         )
     ours.setblocking(False)
     return Helper(ours, process)
-
-
-def container_helper_config(instance: str, image: str, root: Path, door: Path) -> dict[str, Any]:
-    """Return the body of the engine's create call for a helper in a container, which connects to the ``door``'s socket.
-
-    It has no network and sees nothing of the host but the workspaces. It enters the mount namespace of a sandbox by
-    the pidfd that it is sent; no other way leads there.
-    """
-    return {
-        "Image": full_name(image),
-        "User": "0:0",
-        "Entrypoint": [PYTHON, "-I", "-S", "-c", SCRIPT.read_text()],
-        "Cmd": [ROOT_INSIDE, SOCKET_INSIDE],
-        "Labels": {INSTANCE_LABEL: instance, HELPER_LABEL: "workspaces"},
-        "NetworkDisabled": True,
-        "HostConfig": {
-            "AutoRemove": True,
-            "NetworkMode": "none",
-            "UsernsMode": "host",
-            "CapDrop": ["ALL"],
-            # mount and setns; setns checks access to a guest that is not dumpable; files belong to the sandbox's user
-            "CapAdd": ["SYS_ADMIN", "SYS_CHROOT", "SYS_PTRACE", "CHOWN", "DAC_OVERRIDE", "FOWNER"],
-            "SecurityOpt": ["no-new-privileges", "apparmor=unconfined", "seccomp=unconfined", "label=disable"],
-            "ReadonlyRootfs": True,
-            "PidsLimit": 64,
-            "LogConfig": {"Type": "local", "Config": {"max-size": "64k", "max-file": "1", "compress": "false"}},
-            "Mounts": [
-                {"Type": "bind", "Source": str(root), "Target": ROOT_INSIDE},
-                {"Type": "bind", "Source": str(door), "Target": "/run/gateway", "ReadOnly": True},
-            ],
-        },
-    }

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+from ...engines.base import WORKSPACE
 from ...errors import InvalidRequest, SandboxFailed
 from ...protocol.messages import timestamp
 from ...workspaces.archives import unpack
@@ -105,7 +106,7 @@ class MakeDirectoryHandler(V1Handler):
     async def post(self, session_id: str) -> None:
         path = self.json_body().get("path")
         if not isinstance(path, str):
-            raise InvalidRequest("path: must be the path of a directory, below /workspace")
+            raise InvalidRequest(f"path: must be the path of a directory, below {WORKSPACE}")
         target = relative(path)
         async with files_of(self, session_id) as files:
             await files.mkdir(target)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...engines.base import WORKSPACE
 from ...engines.workspace_name import workspace_name
 from ...errors import InvalidRequest
 from ...execution.runner import Job
@@ -112,7 +113,7 @@ def file_content(body: Mapping[str, Any]) -> tuple[str, bytes]:
     """Return the path of a file that is to be written, and its bytes. Raises `InvalidRequest`."""
     path, text, encoded = body.get("path"), body.get("text"), body.get("content_base64")
     if not isinstance(path, str) or not path:
-        raise InvalidRequest("path: must be the path of a file, below /workspace")
+        raise InvalidRequest(f"path: must be the path of a file, below {WORKSPACE}")
     if (text is None) == (encoded is None):
         raise InvalidRequest("text or content_base64, the content of the file: one of the two is needed")
     try:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import docker
 
-from ....images.bootstrap import ImageBuildError, bootstrap_base, bootstrap_tag
-from ....images.names import image_record
+from ....errors import ImageBuildError
+from ....images.bootstrap import base_archive, bootstrap_tag
 from ....images.progress import Report, shortened
+from ..images import ENGINE_ERRORS, image_record
 
 __all__ = ["DEFAULT_BASE", "present_base", "resolve_base"]
 
@@ -34,7 +35,23 @@ def resolve_base(client: docker.DockerClient, base: str | None, report: Report) 
     if base is not None:
         raise ImageBuildError(f"the base image {base} is not there and cannot be pulled: {reason}")
     report(f"{DEFAULT_BASE} cannot be pulled ({shortened(reason, 160)})")
-    return bootstrap_base(client, report)
+    return _bootstrap(client, report)
+
+
+def _bootstrap(client: docker.DockerClient, report: Report) -> str:
+    """Make a base image of this host's release, and return its name. Raises `ImageBuildError`."""
+    reference = bootstrap_tag()
+    repository, _, tag = reference.partition(":")
+    with base_archive(report) as archive:
+        report(f"importing {archive.stat().st_size >> 20} MB into the engine")
+        try:
+            with archive.open("rb") as data:
+                reply = client.api.import_image_from_data(data, repository=repository, tag=tag)
+        except ENGINE_ERRORS as error:
+            raise ImageBuildError(f"the engine did not import the base image: {error}") from error
+    if "errorDetail" in reply:
+        raise ImageBuildError(f"the engine did not import the base image: {reply}")
+    return reference
 
 
 def _own_tag() -> str | None:

@@ -19,14 +19,14 @@ from typing import Any
 
 import docker
 
+from ....errors import ImageBuildError
 from ....images.apt import AptConfig, host_apt_config
-from ....images.bootstrap import ImageBuildError
 from ....images.custom import CustomImage
-from ....images.names import DIGEST_LABEL, PROTOCOL_LABEL, REPOSITORY, full_name, image_record
-from ....images.pip import PipConfig
+from ....images.names import DIGEST_LABEL, PROTOCOL_LABEL, REPOSITORY, full_name
+from ....images.pip import PipConfig, proxy_variables
 from ....images.progress import BuildProgress, Report
-from ....images.proxies import proxy_variables
 from ....paths import asset_dir
+from ..images import image_record
 from ..spec import SANDBOX_UID
 
 __all__ = ["build_own", "own_digest"]

@@ -17,14 +17,14 @@ from types import MappingProxyType
 import docker
 
 from .... import guest
+from ....errors import ImageBuildError
 from ....guest import PROTOCOL
-from ....images.bootstrap import ImageBuildError
 from ....images.custom import CustomImage, standing_order
-from ....images.names import DIGEST_LABEL, ENGINE_ERRORS, REPOSITORY, STANDARD, full_name, image_record
-from ....images.pip import PipConfig, host_pip_config
+from ....images.names import DIGEST_LABEL, REPOSITORY, STANDARD, full_name
+from ....images.pip import PipConfig, host_pip_config, proxy_variables
 from ....images.progress import BuildProgress, Report
-from ....images.proxies import proxy_variables
 from ....paths import asset_dir
+from ..images import ENGINE_ERRORS, image_record
 from .base import resolve_base
 from .custom import build_own
 

@@ -2,40 +2,20 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import docker
 
 from ....guest import PROTOCOL
 from ....images.custom import CustomImage, standing_order
-from ....images.names import DIGEST_LABEL, PROTOCOL_LABEL, REPOSITORY, STANDARD, full_name, image_record
+from ....images.names import DIGEST_LABEL, PROTOCOL_LABEL, REPOSITORY, STANDARD, full_name
+from ....images.state import ImageState, ImageStatus
+from ..images import image_record
 from .base import present_base
 from .custom import own_digest
 from .images import standard_digest
 
-__all__ = ["ImageState", "ImageStatus", "image_states"]
-
-
-class ImageStatus(enum.Enum):
-    """How an image stands to what would be built."""
-
-    CURRENT = "up to date"
-    OUTDATED = "not up to date"
-    FOREIGN = "of another version's guest"
-    MISSING = "not built"
-
-
-@dataclass(frozen=True)
-class ImageState:
-    """One image: `size` in bytes and `created` (RFC 3339) are 0 and empty where it is missing."""
-
-    name: str
-    reference: str
-    standing: ImageStatus
-    size: int = 0
-    created: str = ""
+__all__ = ["image_states"]
 
 
 def image_states(

@@ -15,10 +15,12 @@ import pytest
 from sandkasten_kernels.engines.docker.builder import base as base_image
 from sandkasten_kernels.engines.docker.builder.base import DEFAULT_BASE, present_base, resolve_base
 from sandkasten_kernels.engines.docker.builder.images import build_images
-from sandkasten_kernels.engines.docker.builder.state import ImageStatus, image_states
+from sandkasten_kernels.engines.docker.builder.state import image_states
+from sandkasten_kernels.engines.docker.images import image_record
+from sandkasten_kernels.errors import ImageBuildError
 from sandkasten_kernels.guest import PROTOCOL
-from sandkasten_kernels.images.bootstrap import ImageBuildError
-from sandkasten_kernels.images.names import PROTOCOL_LABEL, full_name, image_record
+from sandkasten_kernels.images.names import PROTOCOL_LABEL, full_name
+from sandkasten_kernels.images.state import ImageStatus
 from tests.support.image_registry import Registry, RegistryUnavailable, registry_program
 
 pytestmark = [pytest.mark.docker, pytest.mark.alone]
@@ -119,7 +121,7 @@ def test_without_a_registry_a_base_is_made_from_packages(
     nowhere = "localhost:1/python:3.12-slim-bookworm"
     monkeypatch.setattr(base_image, "DEFAULT_BASE", nowhere)
     monkeypatch.setattr(base_image, "bootstrap_tag", lambda: "sandkasten-base:none")
-    monkeypatch.setattr(base_image, "bootstrap_base", lambda _client, _report: "sandkasten-base:made")
+    monkeypatch.setattr(base_image, "_bootstrap", lambda _client, _report: "sandkasten-base:made")
     lines: list[str] = []
     assert resolve_base(engine, None, lines.append) == "sandkasten-base:made"
     assert lines[0] == f"pulling {nowhere}"

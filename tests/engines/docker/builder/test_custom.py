@@ -19,13 +19,13 @@ import yaml
 
 from sandkasten_kernels.engines.docker.builder.custom import build_own
 from sandkasten_kernels.engines.docker.builder.images import build_images
-from sandkasten_kernels.engines.docker.builder.state import ImageStatus, image_states
+from sandkasten_kernels.engines.docker.builder.state import image_states
 from sandkasten_kernels.engines.docker.host import DockerHost
-from sandkasten_kernels.errors import EngineError
-from sandkasten_kernels.images.bootstrap import ImageBuildError
+from sandkasten_kernels.errors import EngineError, ImageBuildError
 from sandkasten_kernels.images.custom import CustomImage
 from sandkasten_kernels.images.names import DIGEST_LABEL, PROTOCOL_LABEL, full_name
 from sandkasten_kernels.images.pip import PipConfig, host_pip_config
+from sandkasten_kernels.images.state import ImageStatus
 from tests.support.gateway_process import Gateway
 from tests.support.hostile_index import hostile_index
 from tests.support.kernel_client import Api

@@ -15,8 +15,9 @@ from sandkasten_kernels.engines.docker.builder.images import (
     context_archive,
     context_files,
 )
+from sandkasten_kernels.errors import ImageBuildError
 from sandkasten_kernels.guest import PROTOCOL
-from sandkasten_kernels.images.bootstrap import ImageBuildError, archive_sources, codename
+from sandkasten_kernels.images.bootstrap import archive_sources, codename
 from sandkasten_kernels.images.names import PROTOCOL_LABEL, full_name
 from sandkasten_kernels.images.pip import PipConfig, host_pip_config, parse_config_list, translate
 from sandkasten_kernels.images.progress import BuildProgress

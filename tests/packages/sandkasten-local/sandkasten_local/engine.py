@@ -8,12 +8,14 @@ import shutil
 import sys
 import tempfile
 import uuid
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from sandkasten_kernels.engines import Arrival, Door, Engine, Sandbox, SandboxSpec
+from sandkasten_kernels.engines import Arrival, Door, Engine, Sandbox, SandboxSpec, Usage
+from sandkasten_kernels.engines.host.cgroups import CgroupReader
 from sandkasten_kernels.errors import EngineError, SandboxFailed
 
 HELLO_SECONDS = 30
@@ -26,6 +28,7 @@ class LocalEngine(Engine):
         super().__init__(**kwargs)
         self.instance = instance
         self.run_dir = run_dir
+        self._cgroups = CgroupReader()
         self._guests: dict[str, asyncio.subprocess.Process] = {}
 
     async def setup(self, specs: list[SandboxSpec]) -> None:
@@ -61,6 +64,9 @@ class LocalEngine(Engine):
     async def destroy(self, sandbox: Sandbox) -> None:
         sandbox.close()
         await self._end(sandbox.handle)
+
+    async def usages(self, sandboxes: Sequence[Sandbox]) -> Mapping[str, Usage]:
+        return await asyncio.to_thread(self._cgroups.read, sandboxes)
 
     async def _arrival(self, door: Door, process: asyncio.subprocess.Process) -> Arrival:
         hello, death = asyncio.create_task(door.hello()), asyncio.create_task(process.wait())

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sandkasten_kernels.engines.docker.autopsy import how_it_ended, how_it_was_killed
+from sandkasten_kernels.engines.docker.containers import how_it_ended, how_it_was_killed
 from sandkasten_kernels.kernels.death import RestartLimiter, death_in_words
 
 

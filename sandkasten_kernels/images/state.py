@@ -1,0 +1,28 @@
+"""The state of an image: whether a build would make the same one today."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+__all__ = ["ImageState", "ImageStatus"]
+
+
+class ImageStatus(enum.Enum):
+    """How an image stands to what would be built."""
+
+    CURRENT = "up to date"
+    OUTDATED = "not up to date"
+    FOREIGN = "of another version's guest"
+    MISSING = "not built"
+
+
+@dataclass(frozen=True)
+class ImageState:
+    """One image: `size` in bytes and `created` (RFC 3339) are 0 and empty where it is missing."""
+
+    name: str
+    reference: str
+    standing: ImageStatus
+    size: int = 0
+    created: str = ""
