@@ -14,8 +14,8 @@ from ..config.editor import SettingsEditor
 from ..engines import Engine
 from ..errors import ConfigError
 from ..handlers.auth import Authenticator
-from ..handlers.base import Services
 from ..handlers.server import http_server
+from ..handlers.services import Services
 from ..pool.pool import Pool
 from ..sessions.sessions import Sessions
 from ..store import Store
@@ -71,18 +71,18 @@ class Gateway:
         editor = self._begin(parts, stack)
 
         services = Services(
-            Authenticator(token),
-            parts.sessions,
-            parts.notebooks,
-            specs,
-            parts.pool,
-            web,
-            parts.executions,
-            parts.limits,
-            parts.workspaces,
-            parts.files,
-            parts.events,
-            parts.status,
+            authenticator=Authenticator(token),
+            sessions=parts.sessions,
+            notebooks=parts.notebooks,
+            specs=specs,
+            pool=parts.pool,
+            web=web,
+            executions=parts.executions,
+            limits=parts.limits,
+            workspaces=parts.workspaces,
+            workspace_files=parts.files,
+            events=parts.events,
+            status=parts.status,
             settings=editor,
             metrics=parts.metrics,
         )

@@ -9,57 +9,23 @@ import logging
 import re
 import uuid
 from collections.abc import Coroutine
-from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import unquote_plus
 
 from tornado.web import HTTPError, RequestHandler
 
-from ..config.editor import SettingsEditor
-from ..config.traits import Limits
 from ..errors import ForeignPage, InvalidRequest, SandkastenError, TooLarge, Unauthorized
-from ..kernelspecs.kernelspec import Kernelspecs
-from ..pool.pool import Pool
-from ..sessions.executions import Executions
-from ..sessions.notebooks import NotebookSessions
 from ..sessions.session import OWNER
-from ..sessions.sessions import Sessions
-from ..sessions.workspace_files import WorkspaceFiles
-from ..status.feed import StatusFeed
-from ..telemetry.events import EventLog
-from ..telemetry.metrics import Metrics
-from ..workspaces.workspaces import Workspaces
-from .auth import XSRF_HEADER, Authenticator
+from .auth import XSRF_HEADER
 from .bodies import MAX_BODY_BYTES, is_oversized
-from .origins import OriginPolicy
+from .services import Services
 
-__all__ = ["Handler", "HealthHandler", "NotFoundHandler", "Services", "log_request"]
+__all__ = ["Handler", "log_request"]
 
 T = TypeVar("T")
 log = logging.getLogger("sandkasten_kernels.http")
 _UNPRINTABLE = re.compile(r"[^ -~]")
 _PARAMETER = re.compile(r"(?<=[?&])([^=&]*)=[^&]*")
-
-
-@dataclass(frozen=True)
-class Services:
-    """What handlers call; made by the app."""
-
-    authenticator: Authenticator
-    sessions: Sessions
-    notebooks: NotebookSessions
-    specs: Kernelspecs
-    pool: Pool
-    web: OriginPolicy
-    executions: Executions
-    limits: Limits
-    workspaces: Workspaces
-    workspace_files: WorkspaceFiles
-    events: EventLog
-    status: StatusFeed
-    _: KW_ONLY
-    settings: SettingsEditor
-    metrics: Metrics = field(default_factory=Metrics)
 
 
 def _masked(parameter: re.Match[str]) -> str:
@@ -247,25 +213,3 @@ class Handler(RequestHandler):
     def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
         error = kwargs["exc_info"][1] if "exc_info" in kwargs else None
         super().send_error(self.status_of(error) if isinstance(error, SandkastenError) else status_code, **kwargs)
-
-
-class NotFoundHandler(Handler):
-    """Any path there is not: JSON, for everybody, so that a client without a key is told nothing by the difference."""
-
-    open_to_all = True
-
-    def prepare(self) -> None:
-        raise HTTPError(404, "there is nothing at this path")
-
-    @classmethod
-    def allowed_methods(cls) -> str:
-        return ""
-
-
-class HealthHandler(Handler):
-    """``GET /healthz``: the gateway serves."""
-
-    open_to_all = True
-
-    def get(self) -> None:
-        self.write_json({"status": "ok"})

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from tornado.httpserver import HTTPServer
 
-from .base import Services
 from .bodies import MAX_DROPPED_BYTES
 from .routes import application
+from .services import Services
 
 __all__ = ["http_server"]
 

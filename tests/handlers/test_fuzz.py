@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 from urllib.parse import quote_from_bytes
 
 import pytest
@@ -13,14 +13,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tornado.testing import bind_unused_port
 
-from sandkasten_kernels.handlers.auth import Authenticator
-from sandkasten_kernels.handlers.base import Services
-from sandkasten_kernels.handlers.origins import OriginPolicy
 from sandkasten_kernels.handlers.server import http_server
 from sandkasten_kernels.handlers.v1.uploads import StreamedHandler
 from tests.support.kernel_client import PATIENCE_SECONDS
 from tests.support.raw_http import Wire, examples, wired
 from tests.support.route_list import ALL, Route
+from tests.support.services import some_services
 
 pytestmark = pytest.mark.docker
 
@@ -198,9 +196,7 @@ def test_what_is_no_request_of_ours_is_refused_or_cut_off(wire: Wire, data: byte
     ids=["nothing", "headers", "body"],
 )
 async def test_a_client_that_sends_its_request_drop_by_drop_is_cut_off(begin: bytes) -> None:
-    nothing = cast(Any, None)
-    services = Services(Authenticator("t"), *[nothing] * 4, OriginPolicy(), *[nothing] * 6, settings=nothing)
-    server = http_server(services, header_seconds=0.2, body_seconds=0.2)
+    server = http_server(some_services(), header_seconds=0.2, body_seconds=0.2)
     sock, port = bind_unused_port()
     server.add_socket(sock)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)

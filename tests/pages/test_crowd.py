@@ -5,20 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from playwright.async_api import expect
 from tornado.testing import bind_unused_port
 
 from sandkasten_kernels.config.traits import Limits
-from sandkasten_kernels.handlers.auth import Authenticator
-from sandkasten_kernels.handlers.base import Services
-from sandkasten_kernels.handlers.origins import OriginPolicy
 from sandkasten_kernels.handlers.server import http_server
 from sandkasten_kernels.status.feed import StatusFeed
 from sandkasten_kernels.telemetry.activity import Activity
 from tests.support.browser import PATIENCE_MS, browser, shown
+from tests.support.services import some_services
 
 pytestmark = [pytest.mark.docker, pytest.mark.asyncio(loop_scope="module")]
 expect.set_options(timeout=PATIENCE_MS)
@@ -74,11 +72,7 @@ async def test_two_hundred_sessions_stay_smooth() -> None:
     """Rows stay where they are, and only what has changed is touched."""
     crowd = Crowd(200)
     feed = StatusFeed(crowd.take, Activity(), logging.getLogger(__name__))
-    nothing = cast(Any, None)
-    services = Services(
-        Authenticator("t"), *[nothing] * 4, OriginPolicy(), nothing, Limits(), *[nothing] * 3, feed, settings=nothing
-    )
-    server = http_server(services)
+    server = http_server(some_services(limits=Limits(), status=feed))
     sock, port = bind_unused_port()
     server.add_socket(sock)
     feed.setup()

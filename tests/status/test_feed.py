@@ -17,9 +17,6 @@ from tornado.testing import bind_unused_port
 
 from sandkasten_kernels.engines.base import Sandbox, Usage
 from sandkasten_kernels.engines.host import cgroups as usage
-from sandkasten_kernels.handlers.auth import Authenticator
-from sandkasten_kernels.handlers.base import Services
-from sandkasten_kernels.handlers.origins import OriginPolicy
 from sandkasten_kernels.handlers.server import http_server
 from sandkasten_kernels.status import feed as status_feed
 from sandkasten_kernels.status.feed import StatusFeed, Update
@@ -27,6 +24,7 @@ from sandkasten_kernels.status.host import HostMonitor
 from sandkasten_kernels.telemetry.activity import Activity
 from tests.support.gateway_process import Gateway
 from tests.support.kernel_client import Api
+from tests.support.services import some_services
 
 PATIENCE_SECONDS = 60
 log = logging.getLogger(__name__)
@@ -141,9 +139,7 @@ async def test_viewers_that_go_or_read_nothing_leave_nothing_behind(
 ) -> None:
     async with fed(monkeypatch) as (source, feed):
         source.sessions = {str(number): "idle" * 1000 for number in range(2000)}
-        nothing = cast(Any, None)
-        services = Services(Authenticator("t"), *[nothing] * 4, OriginPolicy(), *[nothing] * 5, feed, settings=nothing)
-        server = http_server(services, body_seconds=PATIENCE_SECONDS if reads else 0.2)
+        server = http_server(some_services(status=feed), body_seconds=PATIENCE_SECONDS if reads else 0.2)
         sock, port = bind_unused_port()
         server.add_socket(sock)
         request = b"GET /v1/status HTTP/1.1\r\nHost: x\r\nX-API-Key: t\r\nAccept: text/event-stream\r\n\r\n"

@@ -24,7 +24,8 @@ from ...relay.link import MAX_MESSAGE_BYTES
 from ...relay.replay import Message
 from ...relay.seats import Seat
 from ...sessions.session import Session
-from ..base import Handler, Services
+from ..base import Handler
+from ..services import Services
 from .outbox import ENDS_SECONDS, Outbox
 
 __all__ = ["ChannelsHandler", "client_of"]

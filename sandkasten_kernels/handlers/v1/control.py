@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from .base import V1Handler
 from .parameters import extension
-from .sessions import V1Handler
 
 __all__ = ["ExtendHandler", "InterruptHandler", "RestartHandler"]
 

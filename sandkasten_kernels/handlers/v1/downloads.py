@@ -17,8 +17,8 @@ from tornado.iostream import StreamClosedError
 from ...errors import FileRefused, InvalidRequest, SandkastenError
 from ...workspaces.archives import pack
 from ...workspaces.files import Files, absolute
+from .base import V1Handler
 from .files import files_of, query_path
-from .sessions import V1Handler
 
 __all__ = ["DownloadHandler", "ReadHandler", "disposition"]
 

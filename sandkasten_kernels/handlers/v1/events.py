@@ -9,7 +9,7 @@ from contextlib import suppress
 from tornado.iostream import StreamClosedError
 
 from ...errors import InvalidRequest
-from .sessions import V1Handler
+from .base import V1Handler
 from .sse import HEARTBEAT_SECONDS, sse_headers
 
 __all__ = ["EventsHandler"]

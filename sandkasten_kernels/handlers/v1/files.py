@@ -14,9 +14,9 @@ from ...protocol.messages import timestamp
 from ...workspaces.archives import unpack
 from ...workspaces.file_info import FileInfo
 from ...workspaces.files import Allowance, Files, Writer, absolute, relative
+from .base import V1Handler
 from .forms import FormReader, Part
 from .parameters import file_content
-from .sessions import V1Handler
 from .uploads import StreamedHandler
 
 __all__ = [

@@ -1,40 +1,15 @@
-"""``/v1``: sessions and what runs in them, for REST clients."""
+"""``/v1/sessions``: sessions for REST clients."""
 
 from __future__ import annotations
 
 import asyncio
 
-from ...errors import InvalidImage, KernelDead, LimitReached, SandboxFailed, SandkastenError
-from ...execution.collector import Collector
-from ...execution.outcome import Outcome
-from ...execution.runner import Job, Sink
+from ...errors import InvalidImage
 from ...sessions.request import SessionRequest
-from ...sessions.session import Session as LiveSession
-from ..base import Handler
-from .parameters import SessionBody, exec_request, label_filter
-from .sse import EventStream
+from .base import V1Handler
+from .parameters import SessionBody, label_filter
 
-__all__ = ["ExecHandler", "ExecStreamHandler", "SessionHandler", "SessionStatsHandler", "SessionsHandler", "V1Handler"]
-
-
-class V1Handler(Handler):
-    """A handler of ``/v1``, where an owner's limit is told as 429.
-
-    ``of_workspace``: whether the id in its path is a workspace's, not a session's.
-    """
-
-    of_workspace = False
-
-    def status_of(self, error: SandkastenError) -> int:
-        return 429 if isinstance(error, LimitReached) else super().status_of(error)
-
-    async def run(self, session: LiveSession, job: Job, sink: Sink) -> Outcome:
-        """Return how a job ended; it is stopped when the client goes away. Raises `SessionEnded` for that, too."""
-        try:
-            return await self.unless_gone(self.services.executions.run(session, job, sink))
-        except (SandboxFailed, KernelDead):
-            self.services.sessions.running(session.id, self.owner)  # where it has ended meanwhile, that is the error
-            raise
+__all__ = ["SessionHandler", "SessionStatsHandler", "SessionsHandler"]
 
 
 class SessionsHandler(V1Handler):
@@ -96,32 +71,3 @@ class SessionStatsHandler(V1Handler):
 
     async def get(self, session_id: str) -> None:
         self.write_json(await self.services.sessions.stats(session_id, self.owner))
-
-
-class ExecHandler(V1Handler):
-    """``POST /v1/sessions/{id}/exec``: answered when it has ended. A client that goes away interrupts it."""
-
-    async def post(self, session_id: str) -> None:
-        session = self.services.sessions.running(session_id, self.owner)
-        job = exec_request(self.json_body(), max_timeout_ms=self.services.executions.max_timeout_ms)
-        sink = Collector(self.services.limits.max_output_bytes, code=not job.in_shell)
-        try:
-            outcome = await self.run(session, job, sink)
-        except asyncio.CancelledError:
-            return
-        if not self._gone:
-            self.write_text(sink.result(outcome))
-
-
-class ExecStreamHandler(V1Handler):
-    """``POST /v1/sessions/{id}/exec/stream``: events while it runs. A client that goes away interrupts it."""
-
-    async def post(self, session_id: str) -> None:
-        session = self.services.sessions.running(session_id, self.owner)
-        job = exec_request(self.json_body(), max_timeout_ms=self.services.executions.max_timeout_ms)
-        async with EventStream(self) as events:
-            try:
-                outcome = await self.run(session, job, events)
-            except asyncio.CancelledError:
-                return
-            events.done(outcome, code=not job.in_shell)

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from ...errors import InvalidRequest
-from .sessions import V1Handler
+from .base import V1Handler
 
 __all__ = ["SettingsHandler"]
 

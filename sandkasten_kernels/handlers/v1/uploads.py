@@ -13,7 +13,7 @@ from tornado.web import HTTPError, stream_request_body
 
 from ...errors import SandkastenError, TooLarge, Unauthorized
 from ..bodies import MAX_BODY_BYTES, MAX_DROPPED_BYTES
-from .sessions import V1Handler
+from .base import V1Handler
 
 __all__ = ["Pieces", "StreamedHandler"]
 

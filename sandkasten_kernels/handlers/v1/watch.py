@@ -10,7 +10,7 @@ from ...protocol.messages import Parts, json_object, message_type
 from ...relay.calls import LinkError
 from ...relay.link import KernelLink
 from ...sessions.session import Session
-from .sessions import V1Handler
+from .base import V1Handler
 from .sse import EventStream
 
 __all__ = ["WatchHandler"]

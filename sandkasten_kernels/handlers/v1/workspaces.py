@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from . import downloads as v1_downloads
 from . import files as v1_files
-from .sessions import V1Handler
+from .base import V1Handler
 
 __all__ = ["FILE_ROUTES", "WorkspaceHandler", "WorkspacesHandler"]
 

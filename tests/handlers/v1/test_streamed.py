@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from tornado.httpserver import HTTPServer
@@ -13,12 +13,12 @@ from tornado.testing import bind_unused_port
 
 from sandkasten_kernels.config.traits import Limits
 from sandkasten_kernels.errors import NoSpace
-from sandkasten_kernels.handlers.auth import Authenticator
-from sandkasten_kernels.handlers.base import Services, log_request
+from sandkasten_kernels.handlers.base import log_request
 from sandkasten_kernels.handlers.bodies import BoundedApplication
 from sandkasten_kernels.handlers.origins import OriginPolicy
 from sandkasten_kernels.handlers.v1 import uploads as streamed
 from sandkasten_kernels.handlers.v1.uploads import Pieces, StreamedHandler
+from tests.support.services import some_services
 
 IDLE_SECONDS = 0.6
 PATIENCE_SECONDS = 60.0
@@ -45,11 +45,7 @@ class Count(StreamedHandler):
 
 @asynccontextmanager
 async def connected(limit: int = 10_000) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    nothing = cast(Any, None)
-    limits = Limits(max_upload_bytes=limit)
-    services = Services(
-        Authenticator("t"), *[nothing] * 4, OriginPolicy(), nothing, limits, *[nothing] * 4, settings=nothing
-    )
+    services = some_services(limits=Limits(max_upload_bytes=limit))
     Count.cancelled = asyncio.Event()
     routes = [(r"/(.*)", Count, {"services": services})]
     app = BoundedApplication(routes, web=OriginPolicy(), idle_seconds=IDLE_SECONDS, log_function=log_request)

@@ -1,0 +1,42 @@
+"""Services: the parts of the gateway that handlers call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..config.editor import SettingsEditor
+from ..config.traits import Limits
+from ..kernelspecs.kernelspec import Kernelspecs
+from ..pool.pool import Pool
+from ..sessions.executions import Executions
+from ..sessions.notebooks import NotebookSessions
+from ..sessions.sessions import Sessions
+from ..sessions.workspace_files import WorkspaceFiles
+from ..status.feed import StatusFeed
+from ..telemetry.events import EventLog
+from ..telemetry.metrics import Metrics
+from ..workspaces.workspaces import Workspaces
+from .auth import Authenticator
+from .origins import OriginPolicy
+
+__all__ = ["Services"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """The parts of one gateway that handlers call. The gateway makes it; it is the same for all requests."""
+
+    authenticator: Authenticator
+    sessions: Sessions
+    notebooks: NotebookSessions
+    specs: Kernelspecs
+    pool: Pool
+    web: OriginPolicy
+    executions: Executions
+    limits: Limits
+    workspaces: Workspaces
+    workspace_files: WorkspaceFiles
+    events: EventLog
+    status: StatusFeed
+    settings: SettingsEditor
+    metrics: Metrics = field(default_factory=Metrics)
