@@ -10,13 +10,14 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 import zipfile
 from pathlib import Path
 
 import pytest
+
+from tests.support.waiting import eventually_blocking
 
 pytestmark = pytest.mark.alone
 
@@ -87,11 +88,12 @@ def test_installed_from_the_wheel_it_builds_images_and_serves_from_the_root(whee
 
 
 def wait_for_health(port: int, gateway: subprocess.Popen[bytes], seconds: float = 60) -> object:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and gateway.poll() is None:
+    def health() -> object:
+        assert gateway.poll() is None, f"the gateway does not answer (exit code {gateway.poll()})"
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5) as reply:
                 return json.load(reply)
         except urllib.error.URLError:
-            time.sleep(0.1)
-    raise AssertionError(f"the gateway does not answer (exit code {gateway.poll()})")
+            return None
+
+    return eventually_blocking(health, seconds=seconds)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 from tornado.httpclient import AsyncHTTPClient
 
 from bench.start import running
+from tests.support.waiting import eventually
 
 SERVER = """
 import sys
@@ -22,13 +22,14 @@ COMMAND = [sys.executable, "-c", SERVER, "{port}"]
 
 async def served(url: str) -> None:
     """Return when somebody answers there."""
-    async with asyncio.timeout(60):
-        while True:
-            try:
-                await AsyncHTTPClient().fetch(url, raise_error=False)
-                return
-            except OSError:
-                await asyncio.sleep(0.05)
+
+    async def answers() -> bool:
+        try:
+            return bool(await AsyncHTTPClient().fetch(url, raise_error=False))
+        except OSError:
+            return False
+
+    await eventually(answers)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, TimeoutError])

@@ -25,6 +25,7 @@ from sandkasten_kernels.client import (
 from tests.support.cable import Cable
 from tests.support.gateway_process import Gateway
 from tests.support.sdk_clients import client_of
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.docker
 EXAMPLE = "import matplotlib.pyplot as plt; plt.plot([1, 4, 9]); plt.show()"
@@ -145,8 +146,7 @@ async def test_a_cell_streams_text_and_displays(session: Any) -> None:
 async def test_interrupt_and_restart(session: Any) -> None:
     await session.run("a = 1")
     running = asyncio.create_task(session.run("open('begun', 'w').close(); import time; time.sleep(100)"))
-    while "begun" not in (await session.ls()).names:
-        await asyncio.sleep(0.05)
+    await eventually(session.ls, lambda listing: "begun" in listing.names)
     await session.interrupt()
     assert (await running).error.name == "KeyboardInterrupt"
     assert (await session.restart()).status == "running"

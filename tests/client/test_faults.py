@@ -8,8 +8,7 @@ import pickle
 import signal
 import stat
 import threading
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from sandkasten_kernels.client.runtime_file import read_running
 from tests.support.cable import Cable
 from tests.support.gateway_process import Gateway
 from tests.support.sdk_clients import client_of
+from tests.support.waiting import eventually, eventually_blocking
 
 pytestmark = pytest.mark.docker
 FOR_EVER = "trap 'echo stopped > /workspace/stopped' EXIT; touch begun; sleep 1000"
@@ -51,8 +51,7 @@ async def session(client: SandboxClient) -> AsyncIterator[Session]:
 
 async def there(session: Session, name: str) -> None:
     """Return when a file is in the workspace."""
-    while name not in (await session.ls()).names:
-        await asyncio.sleep(0.05)
+    await eventually(session.ls, lambda listing: name in listing.names)
 
 
 async def idle(session: Session) -> None:
@@ -130,9 +129,9 @@ def test_leaving_a_stream_of_the_blocking_client_interrupts_the_command(gateway:
     with client, client.create_session(image="base") as session:
         for chunk in session.exec_stream(f"echo seen; {STUBBORN}"):
             assert chunk.output == "seen\n"
-            until(lambda: "begun" in session.ls().names)
+            eventually_blocking(lambda: "begun" in session.ls().names)
             break
-        until(lambda: "stopped" in session.ls().names)
+        eventually_blocking(lambda: "stopped" in session.ls().names)
         assert session.exec("echo free").ok
 
 
@@ -144,17 +143,12 @@ def test_ctrl_c_ends_a_blocking_call_and_the_command(gateway: Gateway) -> None:
         with pytest.raises(KeyboardInterrupt):
             session.exec(STUBBORN)
         pressing.join()
-        until(lambda: "stopped" in session.ls().names)
+        eventually_blocking(lambda: "stopped" in session.ls().names)
         assert session.exec("echo free").ok
 
 
-def until(condition: Callable[[], bool]) -> None:
-    while not condition():
-        time.sleep(0.05)
-
-
 def press_ctrl_c(session: SyncSession) -> None:
-    until(lambda: "begun" in session.ls().names)
+    eventually_blocking(lambda: "begun" in session.ls().names)
     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
 

@@ -29,6 +29,7 @@ from sandkasten_kernels.gateway.checks import check_settings
 from tests.support.gateway_process import Gateway
 from tests.support.kernel_client import Api
 from tests.support.settings_client import CONFIG, KEY, Settings
+from tests.support.waiting import eventually_blocking
 
 
 @pytest.mark.docker
@@ -76,8 +77,8 @@ def test_a_save_that_is_killed_leaves_a_whole_file(tmp_path: Path) -> None:
         process.stdout.readline()
         backup = tmp_path / "sandkasten.yaml.bak"
         before = backup.stat().st_mtime_ns if backup.exists() else 0
-        while not backup.exists() or backup.stat().st_mtime_ns == before:
-            assert process.poll() is None
+        eventually_blocking(lambda: backup.exists() and backup.stat().st_mtime_ns != before, interval=0)  # noqa: B023
+        assert process.poll() is None
         process.send_signal(signal.SIGKILL)
         process.wait()
         process.stdout.close()

@@ -17,6 +17,7 @@ from tests.support.gateway_process import Gateway
 from tests.support.gateway_restart import back, begun, output, restarted, v1, warm
 from tests.support.kernel_client import Api
 from tests.support.lab import LabServer, LabSocket
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.alone]
 
@@ -66,9 +67,7 @@ async def test_after_kill_9_sessions_go_on_with_all_that_is_in_them(
             await warm(api)
             kernels, before = await api.kernels(), set(running.containers())
             being_made = asyncio.ensure_future(api.create())
-            async with asyncio.timeout(60):
-                while set(running.containers()) == before and (await api.pool())["warm"]:
-                    await asyncio.sleep(0.01)
+            await eventually(api.pool, lambda pool: not pool["warm"] or set(running.containers()) != before)
             await asyncio.to_thread(running.kill)
             await asyncio.gather(being_made, return_exceptions=True)
         for sandbox in sandboxes:
@@ -182,9 +181,10 @@ async def test_a_workspace_is_in_use_before_its_session_is_taken_over(
             refused = await v1(api, "DELETE", "/workspaces/kept", 409)
             assert refused["error_code"] == "WORKSPACE_IN_USE"
             engine.api.kill(session["container_id"], "SIGCONT")
-            async with asyncio.timeout(60):
-                while (await api.get(f"/v1/sessions/{session['id']}"))["execution_state"] in ("starting", "dead"):
-                    await asyncio.sleep(0.1)
+            await eventually(
+                lambda: api.get(f"/v1/sessions/{session['id']}"),
+                lambda info: info["execution_state"] not in ("starting", "dead"),
+            )
             assert await output(api, session["id"], cmd="cat file") == "mine\n"
             await v1(api, "DELETE", f"/sessions/{session['id']}")
             await v1(api, "DELETE", "/workspaces/kept")

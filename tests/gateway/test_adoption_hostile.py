@@ -15,6 +15,7 @@ from sandkasten_kernels.relay import backlog as relief
 from tests.support.gateway_process import Gateway
 from tests.support.gateway_restart import restarted, taken_over
 from tests.support.kernel_client import Api
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.alone]
 
@@ -63,9 +64,7 @@ async def test_whoever_puts_sockets_in_place_of_the_guests_loses_its_own_session
             async with Api(running.url, running.token) as api:
                 await taken_over(api, other)
                 assert (await (await api.connect(other)).execute("print(x)")).stream() == "42\n"
-                async with asyncio.timeout(60):
-                    while len(await api.kernels()) > 1:
-                        await asyncio.sleep(0.1)
+                await eventually(api.kernels, lambda kernels: len(kernels) <= 1)
                 assert [kernel["id"] for kernel in await api.kernels()] == [other]
     running.assert_nothing_left()
     assert "Traceback" not in running.log.read_text()
@@ -113,8 +112,7 @@ async def test_callers_at_a_door_that_are_sent_away_leave_the_gateway_its_turns(
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         assert any(waits(caller) for caller in callers)
-        while any(waits(caller) for caller in callers):
-            await asyncio.sleep(0)
+        await eventually(lambda: not any(waits(caller) for caller in callers), interval=0)
     finally:
         arrival.cancel()
         door.remove()

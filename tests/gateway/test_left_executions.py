@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tests.support.gateway_process import Gateway
-from tests.support.kernel_client import PATIENCE_SECONDS, Api
+from tests.support.kernel_client import Api
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.alone]
 
@@ -28,10 +29,9 @@ async def v1(api: Api, method: str, path: str, /, **body: Any) -> tuple[int, dic
 
 async def until_there(api: Api, session: str, *names: str) -> None:
     """Return when a session answers and has these files."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        for name in names:
-            while (await v1(api, "GET", f"/{session}/fs/read?path={name}"))[0] != 200:
-                await asyncio.sleep(0.05)
+    for name in names:
+        path = f"/{session}/fs/read?path={name}"
+        await eventually(lambda path=path: v1(api, "GET", path), lambda found: found[0] == 200)
 
 
 async def test_what_an_execution_had_started_runs_to_its_end_and_the_next_one_waits_for_that(tmp_path: Path) -> None:

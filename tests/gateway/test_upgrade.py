@@ -17,6 +17,7 @@ from sandkasten_kernels.guest import PROTOCOL
 from tests.support.gateway_process import Gateway
 from tests.support.gateway_restart import taken_over
 from tests.support.kernel_client import Api
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.alone]
 
@@ -66,8 +67,7 @@ async def test_sandboxes_of_the_previous_guest_stay_usable_and_warm_ones_of_an_o
         async with Api(running.url, running.token) as api:
             kernel = await api.create(env={"KERNEL_A": "1"})
             await (await api.connect(kernel)).execute("x = 42")
-            while (await api.pool())["warm"] < 1:
-                await asyncio.sleep(0.1)
+            await eventually(api.pool, lambda pool: pool["warm"] >= 1)
         before = set(running.containers())
         await asyncio.to_thread(running.kill)
         build = ["docker", "build", "-q", "--network=none", "-t", IMAGE, "-"]
@@ -86,10 +86,9 @@ async def test_sandboxes_of_the_previous_guest_stay_usable_and_warm_ones_of_an_o
             assert (await api.request("POST", f"/api/kernels/{kernel}/restart")).code == 200
             socket = await api.connect(kernel)
             assert (await socket.execute("import os; print(os.environ['KERNEL_A'])")).stream() == "1\n"
-            while (await api.pool())["warm"] < 1:
-                await asyncio.sleep(0.1)
-            while len(before & set(running.containers())) > 1:  # the warm one of the older image goes, the other stays
-                await asyncio.sleep(0.1)
+            await eventually(api.pool, lambda pool: pool["warm"] >= 1)
+            # the warm one of the older image goes, the other stays
+            await eventually(running.containers, lambda left: len(before & set(left)) <= 1)
             new = await (await api.connect(await api.create())).execute("print('new')")
             assert new.stream() == "new\n"
     finally:

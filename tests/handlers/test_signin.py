@@ -14,6 +14,7 @@ from tornado.websocket import websocket_connect
 from sandkasten_kernels.handlers import auth
 from sandkasten_kernels.handlers.auth import Authenticator
 from tests.support.kernel_client import Api
+from tests.support.waiting import eventually
 
 docker = pytest.mark.docker
 
@@ -138,14 +139,12 @@ async def test_what_is_open_ends_when_its_user_signs_out(api: Api) -> None:
     stream = asyncio.ensure_future(AsyncHTTPClient().fetch(events))
     await begun.wait()
     assert (await api.request("POST", "/signout", headers=headers)).code == 200
-    while await socket.read_message() is not None:
-        pass
+    await eventually(socket.read_message, lambda frame: frame is None, interval=0)
     assert socket.close_code == 1008
     await api.create()  # of which the stream does not tell any more
     assert (await stream).code == 200
     await others.write_message("{")
-    while "passed a message over" not in str(await others.read_message()):
-        pass
+    await eventually(others.read_message, lambda frame: "passed a message over" in str(frame), interval=0)
     others.close()
 
 

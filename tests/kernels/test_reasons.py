@@ -15,6 +15,7 @@ from tests.kernelspecs.test_metadata import PYTHON
 from tests.support.gateway_process import Gateway
 from tests.support.kernel_client import Api, KernelSocket, execute_content
 from tests.support.v1_requests import begun, create, ended, run
+from tests.support.waiting import eventually
 from tests.telemetry.test_events import stream
 
 pytestmark = [pytest.mark.docker, pytest.mark.alone]
@@ -243,8 +244,7 @@ async def test_a_kernel_that_cannot_answer_is_unresponsive_until_it_does(api: Ap
             assert (await api.get(f"/v1/sessions/{session['id']}"))["unresponsive"] is True
             assert (await api.get(f"/api/kernels/{session['id']}"))["unresponsive"] is True
             await run(api, session, cmd=f"kill -CONT {pid}")
-    while (await api.get(f"/v1/sessions/{session['id']}"))["unresponsive"]:
-        await asyncio.sleep(0.1)
+    await eventually(lambda: api.get(f"/v1/sessions/{session['id']}"), lambda info: not info["unresponsive"])
     assert (await api.request("POST", f"/v1/sessions/{session['id']}/restart")).code == 200
     await cell
     assert f"kernel {session['id']} answers again" in gateway.log.read_text()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import pytest
 
 from tests.support.gateway_process import Gateway
 from tests.support.kernel_client import Api
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.docker
 
@@ -33,13 +32,11 @@ def metadata(**ours: Any) -> dict[str, Any]:
 
 async def kept_warm(api: Api) -> dict[str, int]:
     """Return the target of each kernelspec, once so many are warm."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        rows = (await api.get("/api/status"))["pool"]
-        if all(row["warm"] == row["target"] and not row["starting"] for row in rows):
-            return {row["kernelspec"]: row["target"] for row in rows}
-        await asyncio.sleep(0.1)
-    raise AssertionError(f"the pool did not fill: {rows}")
+    status = await eventually(
+        lambda: api.get("/api/status"),
+        lambda status: all(row["warm"] == row["target"] and not row["starting"] for row in status["pool"]),
+    )
+    return {row["kernelspec"]: row["target"] for row in status["pool"]}
 
 
 async def test_limits_and_pool_are_those_of_the_kernelspec(tmp_path: Path, engine: docker.DockerClient) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
 from typing import Any
@@ -17,6 +16,7 @@ from sandkasten_kernels.status.feed import StatusFeed
 from sandkasten_kernels.telemetry.activity import Activity
 from tests.support.browser import PATIENCE_MS, browser, shown
 from tests.support.services import some_services
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.asyncio(loop_scope="module")]
 expect.set_options(timeout=PATIENCE_MS)
@@ -81,8 +81,9 @@ async def test_two_hundred_sessions_stay_smooth() -> None:
             await expect(page.locator("table.sessions tbody tr")).to_have_count(200)
             await page.evaluate(WATCH_ROWS)
             seen = crowd.taken
-            while crowd.taken < seen + 4 or await page.evaluate("touched.size") < 20:
-                await asyncio.sleep(0.1)
+            await eventually(
+                lambda: page.evaluate("touched.size"), lambda touched: crowd.taken >= seen + 4 and touched >= 20
+            )
             first = page.locator("table.sessions tbody tr", has_text="session 0").first
             await expect(first.locator(".col-memory")).to_contain_text("MiB")
             assert await page.evaluate(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,19 +15,14 @@ import pytest
 
 from tests.support.gateway_process import Gateway
 from tests.support.kernel_client import Api
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.alone]
 
 
 async def full_pool(api: Api) -> dict[str, Any]:
     """Return the pool's status once it is as full as it should be and nothing starts."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        pool = await api.pool()
-        if pool["warm"] == pool["target"] and not pool["starting"]:
-            return pool
-        await asyncio.sleep(0.1)
-    raise AssertionError(f"the pool did not fill: {pool}")
+    return await eventually(api.pool, lambda pool: pool["warm"] == pool["target"] and not pool["starting"])
 
 
 @pytest.fixture
@@ -122,7 +116,7 @@ async def test_a_member_that_dies_in_the_pool_is_replaced_and_never_handed_out(
 async def test_a_client_that_leaves_while_it_waits_leaves_no_kernel(small: Api) -> None:
     await full_pool(small)
     await small.create()
-    _, writer = await asyncio.open_connection(*small.url.removeprefix("http://").split(":"))
+    _reader, writer = await asyncio.open_connection(*small.url.removeprefix("http://").split(":"))
     head = f"POST /api/kernels HTTP/1.1\r\nHost: x\r\nAuthorization: token {small.token}\r\nContent-Length: 0\r\n\r\n"
     writer.write(head.encode())
     await small.get("/api/status")  # which is answered when the other has been read
@@ -138,8 +132,7 @@ async def test_an_idle_kernel_without_clients_ends_after_its_time(tmp_path: Path
             watched = await api.create()
             socket = await api.connect(watched)
             forgotten = await api.create()
-            while forgotten in [model["id"] for model in await api.kernels()]:
-                await asyncio.sleep(0.2)
+            await eventually(api.kernels, lambda models: forgotten not in [model["id"] for model in models])
             assert (await socket.execute("1")).reply["status"] == "ok"
             assert [model["id"] for model in await api.kernels()] == [watched]
     running.assert_nothing_left()

@@ -15,6 +15,7 @@ import websocket
 from tests.support.gateway_process import Gateway
 from tests.support.kernel_client import V1, Api, execute_content, parsed
 from tests.support.misbehaviour import neighbour_is_fine
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.alone]
 
@@ -115,8 +116,7 @@ async def test_messages_that_are_never_finished_do_not_grow_the_gateway(api: Api
         kernel = await api.create()
         await (await api.connect(kernel)).send("execute_request", execute_content(UNFINISHED))
         read = f"/v1/sessions/{kernel}/fs/read?path=sent"
-        while (found := await api.request("GET", read)).code != 200:
-            await asyncio.sleep(0.1)
+        found = await eventually(lambda: api.request("GET", read), lambda found: found.code == 200)  # noqa: B023
         assert int(base64.b64decode(json.loads(found.body)["content_base64"])) >= 4
     assert process.memory_info().rss - before < 400 << 20
     await neighbour_is_fine(api)
@@ -190,9 +190,13 @@ async def test_a_reader_that_never_reads_is_cut_off_alone_and_told(api: Api) -> 
     reader._transport.pause_reading()  # type: ignore[attr-defined]
     result = await good.execute("line = 'x' * 1_000_000\nfor i in range(250): print(line, flush=True)")
     assert len(result.stream()) == 250 * 1_000_001
-    while (await api.get(f"/api/kernels/{kernel}"))["connections"] == 2:
+
+    async def connections() -> int:
         reader._transport.resume_reading()  # type: ignore[attr-defined]
         await reader.read(1 << 24)
+        return int((await api.get(f"/api/kernels/{kernel}"))["connections"])
+
+    await eventually(connections, lambda count: count != 2, interval=0)
     writer.close()
 
 
@@ -222,8 +226,7 @@ async def test_a_reader_of_a_few_huge_messages_is_cut_off_once(api: Api, gateway
     await reader.readuntil(b"\r\n\r\n")
     reader._transport.pause_reading()  # type: ignore[attr-defined]
     assert (await api.request("POST", f"/v1/sessions/{kernel}/exec", {"code": LARGE})).code == 200
-    while (await api.get(f"/api/kernels/{kernel}"))["connections"]:
-        await asyncio.sleep(0.05)
+    await eventually(lambda: api.get(f"/api/kernels/{kernel}"), lambda model: model["connections"] == 0)
     writer.close()
     log = gateway.log.read_text()
     assert log.count(f"a client of kernel {kernel} was cut off") == 1

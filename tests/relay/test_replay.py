@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import math
@@ -19,6 +18,7 @@ from sandkasten_kernels.relay import seats as seats_module
 from sandkasten_kernels.relay.link import KernelLink
 from sandkasten_kernels.relay.replay import MAX_PARENTS, MESSAGE_BYTES, Message, ReplayBuffer, size_of
 from sandkasten_kernels.relay.seats import MAX_AWAY, Seats
+from tests.support.waiting import eventually
 
 LIMIT = 5000
 
@@ -217,8 +217,7 @@ async def test_a_client_that_does_not_return_is_forgotten(monkeypatch: pytest.Mo
     first, second = Taker(), Taker()
     seats.leave(seats.take(first, "me"), first, ())
     say(1)
-    while link.clients:
-        await asyncio.sleep(0.01)
+    await eventually(lambda: not link.clients)
     seats.take(second, "me")
     assert numbers(second) == []
 

@@ -20,6 +20,7 @@ from tests.support.cable import Cable
 from tests.support.gateway_process import Gateway
 from tests.support.kernel_client import Api, KernelSocket, Message, Result, execute_content, parsed
 from tests.support.lab import LabServer, LabSocket
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.alone]
 
@@ -37,8 +38,7 @@ NUMBERS = [str(number) for number in range(500)]
 
 async def connected(api: Api, kernel: str, count: int) -> None:
     """Return when the kernel has so many connections."""
-    while (await api.get(f"/api/kernels/{kernel}"))["connections"] != count:
-        await asyncio.sleep(0.02)
+    await eventually(lambda: api.get(f"/api/kernels/{kernel}"), lambda model: model["connections"] == count)
 
 
 async def go_on(api: Api, kernel: str) -> None:
@@ -239,7 +239,6 @@ async def test_a_client_that_is_away_keeps_no_kernel_from_ending(tmp_path: Path)
             client = await api.connect(kernel, query="?session_id=me")
             await client.execute("1")
             client.close()
-            while await api.kernels():
-                await asyncio.sleep(0.1)
+            await eventually(api.kernels, lambda kernels: kernels == [])
             assert (await api.request("GET", f"/api/kernels/{kernel}")).code == 404
     gateway.assert_nothing_left()

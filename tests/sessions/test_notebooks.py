@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.gateway_process import Gateway
 from tests.support.kernel_client import Api
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.docker
 
@@ -64,7 +65,7 @@ async def test_many_who_open_one_path_at_once_share_one_kernel(api: Api) -> None
 
 async def test_one_who_leaves_while_the_kernel_starts_takes_nothing_from_the_next(api: Api) -> None:
     claimed = await asyncio.gather(*(api.create() for _ in range(2)))
-    _, leaving = await asyncio.open_connection(*api.url.removeprefix("http://").split(":"))
+    _reader, leaving = await asyncio.open_connection(*api.url.removeprefix("http://").split(":"))
     body = json.dumps({"path": "left.ipynb", "type": "notebook"})
     head = f"POST /api/sessions?token={api.token} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
     leaving.write((head + body).encode())
@@ -172,8 +173,7 @@ async def test_a_culled_kernel_takes_its_session_along(tmp_path: Any) -> None:
     with Gateway(tmp_path, "kernel_ttl_seconds: 1\npool: {enabled: false}\n") as running:
         async with Api(running.url, running.token) as api:
             model = await opened(api, "a.ipynb")
-            while await api.get("/api/sessions"):
-                await asyncio.sleep(0.1)
+            await eventually(lambda: api.get("/api/sessions"), lambda models: models == [])
             assert await code_of(api, "GET", f"/api/sessions/{model['id']}") == 404
     running.assert_nothing_left()
 

@@ -25,6 +25,7 @@ from sandkasten_kernels.telemetry.activity import Activity
 from tests.support.gateway_process import Gateway
 from tests.support.kernel_client import Api
 from tests.support.services import some_services
+from tests.support.waiting import eventually
 
 PATIENCE_SECONDS = 60
 log = logging.getLogger(__name__)
@@ -118,8 +119,7 @@ async def test_a_picture_that_fails_is_told_in_the_log_and_the_next_one_comes(
         await next_of(updates)
         source.failing = True
         taken = source.taken
-        while source.taken < taken + 2:
-            await asyncio.sleep(0)
+        await eventually(lambda: source.taken >= taken + 2, interval=0)
         source.failing = False
         await next_of(updates)
         assert "could not be put together" in caplog.text
@@ -153,8 +153,7 @@ async def test_viewers_that_go_or_read_nothing_leave_nothing_behind(
                 await reader.readuntil(b"event: status\n")
                 if reads:
                     writer.transport.abort()
-            while feed.viewers:
-                await asyncio.sleep(0.01)
+        await eventually(lambda: not feed.viewers)
         for _, writer in connections:
             writer.transport.abort()
         server.stop()

@@ -6,12 +6,13 @@ import contextlib
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
 import docker
+
+from tests.support.waiting import eventually_blocking
 
 PATIENCE_SECONDS = 60
 LIVE_RESTORE = "--live-restore"
@@ -77,16 +78,16 @@ class Dockerd:
         command += [f"--pidfile={self._folder}/pid", f"--host={self.url}", "--bridge=none", "--iptables=false"]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen([*command, *options], stdout=log, stderr=log, start_new_session=True)
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while True:
-            try:
-                with contextlib.closing(docker.DockerClient(base_url=self.url)) as client:
-                    client.ping()
-                return
-            except docker.errors.DockerException:
-                if self._process.poll() is not None or time.monotonic() > deadline:
-                    raise AssertionError(f"dockerd did not start:\n{self.log.read_text()[-3000:]}") from None
-                time.sleep(0.1)
+        eventually_blocking(self._settled)
+        assert self._process.poll() is None, f"dockerd did not start:\n{self.log.read_text()[-3000:]}"
+
+    def _settled(self) -> bool:
+        """Whether the engine answers, or has ended."""
+        try:
+            with contextlib.closing(docker.DockerClient(base_url=self.url)) as client:
+                return bool(client.ping())
+        except docker.errors.DockerException:
+            return self._process is None or self._process.poll() is not None
 
     def stop(self) -> None:
         """Return when the engine has ended."""

@@ -8,12 +8,14 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import cast
 
 import docker
+
+from tests.support.waiting import eventually_blocking
 
 START_SECONDS = 60
 STOP_SECONDS = 60
@@ -102,12 +104,15 @@ class Gateway:
                 group=self._uid,
                 extra_groups=None if self._uid is None else [Path("/var/run/docker.sock").stat().st_gid],
             )
-        deadline = time.monotonic() + START_SECONDS
-        while not (match := re.search(r"(http://\S+)/\?token=(\S+)", self.log.read_text())):
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                raise AssertionError(f"the gateway did not start:\n{self.log.read_text()}")
-            time.sleep(0.05)
-        self.url, self.token = match.groups()
+        self.url, self.token = cast(tuple[str, str], eventually_blocking(self._printed, seconds=START_SECONDS))
+
+    def _printed(self) -> tuple[str, str] | None:
+        """Return the URL and the token that the gateway has printed, if it has."""
+        ended = self.process.poll() is not None
+        if match := re.search(r"(http://\S+)/\?token=(\S+)", log := self.log.read_text()):
+            return match[1], match[2]
+        assert not ended, f"the gateway did not start:\n{log}"
+        return None
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Signal the gateway and return its exit code."""

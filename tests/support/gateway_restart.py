@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.support.gateway_process import Gateway
 from tests.support.kernel_client import Api, KernelSocket, execute_content
+from tests.support.waiting import eventually
 
 
 async def v1(api: Api, method: str, path: str, status: int = 200, **body: Any) -> Any:
@@ -25,8 +26,7 @@ async def output(api: Api, session: str, **job: str) -> str:
 
 async def warm(api: Api, kernelspec: str = "python3") -> None:
     """Return when the pool has a warm sandbox of a kernelspec."""
-    while not (await api.pool(kernelspec))["warm"]:
-        await asyncio.sleep(0.1)
+    await eventually(lambda: api.pool(kernelspec), lambda pool: pool["warm"])
 
 
 async def restarted(gateway: Gateway, number: signal.Signals = signal.SIGKILL) -> Api:
@@ -45,8 +45,11 @@ async def back(gateway: Gateway) -> Api:
 
 async def taken_over(api: Api, kernel_id: str = "") -> None:
     """Return when a kernel, or each that there is, is adopted: a gateway that is slow at it serves meanwhile."""
-    while any(kernel["execution_state"] == "starting" and kernel_id in kernel["id"] for kernel in await api.kernels()):
-        await asyncio.sleep(0.05)
+
+    def adopted(kernels: list[dict[str, Any]]) -> bool:
+        return not any(kernel["execution_state"] == "starting" and kernel_id in kernel["id"] for kernel in kernels)
+
+    await eventually(api.kernels, adopted)
 
 
 async def begun(socket: KernelSocket, code: str) -> str:

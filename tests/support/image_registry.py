@@ -7,11 +7,12 @@ import os
 import shutil
 import socket
 import subprocess
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 from types import TracebackType
+
+from tests.support.waiting import eventually_blocking
 
 START_SECONDS = 30
 
@@ -66,12 +67,12 @@ class Registry:
         config.write_text(json.dumps(settings))
         with (self._folder / "registry.log").open("wb") as log:
             self._process = subprocess.Popen([self._program, "serve", config], stdout=log, stderr=log)
-        deadline = time.monotonic() + START_SECONDS
-        while not self._answers():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                self.stop()
-                raise AssertionError((self._folder / "registry.log").read_text())
-            time.sleep(0.05)
+        try:
+            eventually_blocking(lambda: self._answers() or self._process.poll() is not None, seconds=START_SECONDS)
+            assert self._process.poll() is None, (self._folder / "registry.log").read_text()
+        except AssertionError:
+            self.stop()
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest, HTTPResponse
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
+from tests.support.waiting import PATIENCE_SECONDS, eventually
+
 V1 = "v1.kernel.websocket.jupyter.org"
-PATIENCE_SECONDS = 60
 
 
 class Message(NamedTuple):
@@ -92,9 +93,7 @@ class Api:
 
     async def until_claimed(self, count: int) -> None:
         """Return when so many sandboxes of Python have an owner: one that served a workspace's files has it for 5 s."""
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while (await self.pool())["claimed"] != count:
-                await asyncio.sleep(0.05)
+        await eventually(self.pool, lambda pool: pool["claimed"] == count)
 
     async def create(self, **body: Any) -> str:
         """Return the id of a new kernel."""

@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 import uuid
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +16,7 @@ from tornado.websocket import websocket_connect
 
 from tests.support.gateway_process import START_SECONDS, STOP_SECONDS
 from tests.support.kernel_client import PATIENCE_SECONDS, KernelSocket
+from tests.support.waiting import eventually_blocking
 
 
 class LabServer:
@@ -47,12 +47,12 @@ class LabServer:
     def __enter__(self) -> LabServer:
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(self._command, env=self._env, stdout=log, stderr=log)
-        deadline = time.monotonic() + START_SECONDS
         info = self._runtime / f"jpserver-{self.process.pid}.json"
-        while not (info.exists() and info.read_text().endswith("}")):
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                raise AssertionError(f"the server did not start:\n{self.log.read_text()}")
-            time.sleep(0.05)
+        eventually_blocking(
+            lambda: self.process.poll() is not None or (info.exists() and info.read_text().endswith("}")),
+            seconds=START_SECONDS,
+        )
+        assert self.process.poll() is None, f"the server did not start:\n{self.log.read_text()}"
         self.url = f"http://127.0.0.1:{json.loads(info.read_text())['port']}"
         return self
 

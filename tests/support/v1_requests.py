@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from datetime import UTC, datetime
 from typing import Any
 
 from tests.support.kernel_client import Api
+from tests.support.waiting import eventually
 
 WAITS = "until [ -e /workspace/go ]; do sleep 0.02; done"
 """A command that ends when the test wants it to, by `go`."""
@@ -32,8 +32,10 @@ async def run(api: Api, session: dict[str, Any], status: int = 200, **body: Any)
 
 async def begun(api: Api, session: dict[str, Any], name: str = "begun") -> None:
     """Return when a file of the workspace is there, which what runs has made."""
-    while not any(entry["name"] == name for entry in (await api.get(f"/v1/sessions/{session['id']}/fs"))["entries"]):
-        await asyncio.sleep(0.05)
+    await eventually(
+        lambda: api.get(f"/v1/sessions/{session['id']}/fs"),
+        lambda listing: any(entry["name"] == name for entry in listing["entries"]),
+    )
 
 
 async def go(api: Api, session: dict[str, Any]) -> None:
@@ -44,9 +46,9 @@ async def go(api: Api, session: dict[str, Any]) -> None:
 
 async def ended(api: Api, session: dict[str, Any]) -> dict[str, Any]:
     """Return a session's info when it does not run any more."""
-    while (info := dict(await api.get(f"/v1/sessions/{session['id']}")))["status"] == "running":
-        await asyncio.sleep(0.05)
-    return info
+    return dict(
+        await eventually(lambda: api.get(f"/v1/sessions/{session['id']}"), lambda info: info["status"] != "running")
+    )
 
 
 def when(text: str) -> datetime:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import tempfile
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.kernel_client import Api
+from tests.support.waiting import eventually
 
 WRONG_NAMES = ["../../etc", "/etc", "Upper", "a" * 65, "a", "-ab", "ab-", "a/b", "..", ".trash-00", "ab\n", "é" * 4]
 UID = 12345
@@ -37,8 +37,7 @@ async def end(api: Api, session: dict[str, Any]) -> None:
 
 async def warm(api: Api) -> None:
     """Return when the pool has a warm sandbox."""
-    while not (await api.pool())["warm"]:
-        await asyncio.sleep(0.05)
+    await eventually(api.pool, lambda pool: pool["warm"])
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from pathlib import Path
@@ -15,7 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from sandkasten_kernels.execution.first_result import FirstResult
 from sandkasten_kernels.telemetry.metrics import DEATHS, Metrics, death_word
-from tests.support.kernel_client import PATIENCE_SECONDS, Api
+from tests.support.kernel_client import Api
+from tests.support.waiting import eventually
 
 
 async def figures(api: Api, **headers: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -99,14 +99,10 @@ async def test_a_death_has_its_reason(api: Api, engine: docker.DockerClient) -> 
     before = await figures(api)
     body = {"code": "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"}
     await api.request("POST", f"/v1/sessions/{session_id}/exec", body)
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while not Growth(before, await figures(api)).of("deaths_total", reason="signal"):
-            await asyncio.sleep(0.05)
+    await eventually(lambda: figures(api), lambda now: Growth(before, now).of("deaths_total", reason="signal"))
     container = json.loads((await api.request("GET", f"/v1/sessions/{session_id}")).body)["container_id"]
     engine.api.kill(container)
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while not Growth(before, await figures(api)).of("deaths_total", reason="sandbox"):
-            await asyncio.sleep(0.05)
+    await eventually(lambda: figures(api), lambda now: Growth(before, now).of("deaths_total", reason="sandbox"))
     await api.request("DELETE", f"/v1/sessions/{session_id}")
 
 

@@ -15,7 +15,8 @@ import pytest
 
 from tests.support.gateway_process import Gateway
 from tests.support.kernel_client import Api
-from tests.support.v1_requests import create, run
+from tests.support.v1_requests import create, ended, run
+from tests.support.waiting import eventually
 from tests.support.workspace_requests import UID, end, foreign_folder, tidy, warm, workspaces
 
 pytestmark = [pytest.mark.docker, pytest.mark.alone]
@@ -38,8 +39,7 @@ async def test_a_workspace_without_a_name_may_be_on_the_disk_and_goes_with_its_s
             (own,) = (p for p in (gateway.data_dir / "workspaces").iterdir() if (p / "data" / "big").exists())
             assert await workspaces(api) == {}
             await end(api, session)
-            while own.exists():
-                await asyncio.sleep(0.05)
+            await eventually(lambda: not own.exists())
     gateway.assert_nothing_left()
     assert list((gateway.data_dir / "workspaces").iterdir()) == []
 
@@ -59,8 +59,7 @@ async def test_what_fills_a_workspace_is_stopped_with_the_reason_and_then_ended(
             assert "limits.workspace_mb is 5" in answer["stderr"]
             assert answer["outputs"][-1]["ename"] == "KeyboardInterrupt"
             await run(api, session, cmd=f"({fill}) & echo $!; disown")
-            while (info := await api.get(f"/v1/sessions/{session['id']}"))["status"] == "running":
-                await asyncio.sleep(0.1)
+            info = await ended(api, session)
             assert "limits.workspace_mb" in info["reason"]
             await tidy(api)
     gateway.assert_nothing_left()
@@ -94,8 +93,8 @@ async def cycles(api: Api, gateway: Gateway, count: int) -> None:
         await run(api, session, cmd="echo x > a")
         await end(api, session)
         assert (await api.request("DELETE", "/v1/workspaces/cycle")).code == 200
-        while mounts() != before:  # the engine lets go of a namespace a moment after it has said so
-            await asyncio.sleep(0.02)
+        # the engine lets go of a namespace a moment after it has said so
+        await eventually(mounts, lambda now: now == before)
     assert gateway.volumes() == []
 
 
@@ -137,9 +136,8 @@ async def test_a_workspace_that_is_an_image_cannot_grow_beyond_its_limit(folder:
             await tidy(api)
     gateway.assert_nothing_left()
     assert list((gateway.data_dir / "workspaces").iterdir()) == []
-    async with asyncio.timeout(60):
-        while mounts() != before:  # the kernel frees a loop device a moment after its last mount has gone
-            await asyncio.sleep(0.02)
+    # the kernel frees a loop device a moment after its last mount has gone
+    await eventually(mounts, lambda now: now == before)
 
 
 def test_images_are_refused_at_start_where_they_cannot_be_mounted() -> None:

@@ -14,6 +14,7 @@ import pytest
 from tests.support.gateway_process import Gateway
 from tests.support.kernel_client import Api
 from tests.support.v1_requests import create, run
+from tests.support.waiting import eventually
 from tests.support.workspace_requests import WRONG_NAMES, end, tidy, workspaces
 
 pytestmark = [pytest.mark.docker, pytest.mark.alone]
@@ -102,8 +103,7 @@ async def test_a_workspace_is_not_deleted_under_an_upload(api: Api) -> None:
         url = f"{api.url}/v1/workspaces/shelf/fs/upload"
         upload = asyncio.create_task(client.post(url, content=body(), headers=headers))
         await begun.wait()
-        while not (await api.pool())["claimed"]:
-            await asyncio.sleep(0.02)
+        await eventually(api.pool, lambda pool: pool["claimed"])
         assert (await api.request("DELETE", "/v1/workspaces/shelf")).code == 409
         finish.set()
         answer = await upload

@@ -11,6 +11,7 @@ import pytest
 from tests.support.engine_cable import EngineCable, Mode
 from tests.support.gateway_process import Gateway
 from tests.support.kernel_client import Api
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.alone]
 
@@ -57,13 +58,12 @@ async def live_through(api: Api, gateway: Gateway, cable: EngineCable, mode: Mod
     new = await api.create()
     assert (await (await api.connect(new)).execute("print('back')")).stream() == "back\n"
     await warm(api, 1)
-    while len(gateway.containers()) > 4:  # three kernels and a warm one: the ended one is removed late, but it is
-        await asyncio.sleep(0.1)
+    # three kernels and a warm one: the ended one is removed late, but it is
+    await eventually(gateway.containers, lambda containers: len(containers) <= 4)
 
 
 async def warm(api: Api, count: int) -> None:
-    while (await api.pool())["warm"] < count:
-        await asyncio.sleep(0.1)
+    await eventually(api.pool, lambda pool: pool["warm"] >= count)
 
 
 async def test_a_gateway_that_finds_no_engine_says_so_and_ends(tmp_path: Path) -> None:

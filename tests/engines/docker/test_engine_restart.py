@@ -17,6 +17,7 @@ import pytest
 from tests.support.dockerd import LIVE_RESTORE, Dockerd
 from tests.support.gateway_process import Gateway
 from tests.support.kernel_client import Api
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.alone]
 
@@ -39,14 +40,16 @@ async def v1(api: Api, method: str, path: str, **body: Any) -> tuple[int, dict[s
 
 async def made(api: Api) -> str:
     """Return the id of a new session, asked for until the engine gives one."""
-    async with asyncio.timeout(90):
-        while True:
-            code, session = await v1(api, "POST", "/sessions")
-            if code == 201:
-                return str(session["id"])
-            assert code == 503, session
-            assert session["error_code"] in ("ENGINE_UNAVAILABLE", "SANDBOX_FAILED")
-            await asyncio.sleep(0.5)
+
+    async def attempt() -> str:
+        code, session = await v1(api, "POST", "/sessions")
+        if code == 201:
+            return str(session["id"])
+        assert code == 503, session
+        assert session["error_code"] in ("ENGINE_UNAVAILABLE", "SANDBOX_FAILED")
+        return ""
+
+    return await eventually(attempt, seconds=90, interval=0.5)
 
 
 async def test_sandboxes_go_on_with_live_restore_and_are_told_to_have_ended_without(
@@ -70,9 +73,9 @@ async def test_sandboxes_go_on_with_live_restore_and_are_told_to_have_ended_with
 
             await asyncio.to_thread(dockerd.stop)
             await asyncio.to_thread(dockerd.start)
-            async with asyncio.timeout(60):
-                while (ended := (await v1(api, "GET", f"/sessions/{session}"))[1])["status"] == "running":
-                    await asyncio.sleep(0.1)
+            _, ended = await eventually(
+                lambda: v1(api, "GET", f"/sessions/{session}"), lambda answer: answer[1]["status"] != "running"
+            )
             assert ended["status"] == "crashed"
             assert "sandbox" in ended["reason"] or "exit code" in ended["reason"] or "killed" in ended["reason"]
             assert (await v1(api, "POST", f"/sessions/{session}/exec", cmd="true"))[0] == 410
@@ -102,9 +105,10 @@ async def test_a_full_disk_of_the_engine_is_told_and_what_runs_goes_on(
             await made(api)
             with contextlib.closing(docker.DockerClient(base_url=engine_of_our_own.url)) as client:
                 label = {"label": f"sandkasten.instance={gateway.instance}"}
-                async with asyncio.timeout(60):  # what was half made is removed in the background
-                    while len(client.api.containers(all=True, filters=label)) > 2:
-                        await asyncio.sleep(0.1)
+                # what was half made is removed in the background
+                await eventually(
+                    lambda: client.api.containers(all=True, filters=label), lambda containers: len(containers) <= 2
+                )
     finally:
         await asyncio.to_thread(gateway.stop)
     assert gateway.process.returncode == 0

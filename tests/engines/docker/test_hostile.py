@@ -13,6 +13,7 @@ import pytest
 from tests.support.gateway_process import Gateway
 from tests.support.kernel_client import Api, Message, execute_content
 from tests.support.misbehaviour import CELLS, COMMANDS, neighbour_is_fine
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.alone]
 
@@ -151,8 +152,7 @@ async def test_no_descriptor_is_left_after_many_kernels(api: Api, gateway: Gatew
     process = psutil.Process(gateway.process.pid)
 
     async def settled() -> int:
-        while (await api.pool())["warm"] < 2:
-            await asyncio.sleep(0.1)
+        await eventually(api.pool, lambda pool: pool["warm"] >= 2)
         return process.num_fds()
 
     await settled()
@@ -163,7 +163,6 @@ async def test_no_descriptor_is_left_after_many_kernels(api: Api, gateway: Gatew
             await socket.execute("1")
             socket.close()
         await asyncio.gather(*(api.request("DELETE", f"/api/kernels/{kernel}") for kernel in kernels))
-    while len(gateway.containers()) > 2:
-        await asyncio.sleep(0.1)
+    await eventually(gateway.containers, lambda containers: len(containers) <= 2)
     counts = [await settled() for _ in range(2)]
     assert max(counts) <= 2 * 14 + 40

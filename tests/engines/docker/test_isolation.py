@@ -21,6 +21,7 @@ from sandkasten_kernels.engines.host.firewall import table_name
 from tests.support.gateway_process import Gateway
 from tests.support.isolation_checks import NO_ROUTE, Listener, broken, host_addresses, outside, probe
 from tests.support.kernel_client import Api, KernelSocket
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.alone]
 PYTHON = "/opt/sandkasten/bin/python"
@@ -116,10 +117,8 @@ async def test_rules_that_somebody_flushed_come_back_while_sandboxes_run(
         for near in ("10.0.0.0/8", "168.63.129.16", "169.254.0.0/16", "192.0.0.0/24", "198.18.0.0/15"):
             assert near in before
         subprocess.run(["nft", "delete", *table], check=True)
-        while rules() != before:
-            await asyncio.sleep(0.05)
-        while "packet rules of the sandboxes' network were missing" not in caplog.text:
-            await asyncio.sleep(0.05)
+        await eventually(rules, lambda now: now == before)
+        await eventually(lambda: "packet rules of the sandboxes' network were missing" in caplog.text)
     finally:
         await engine.cleanup()
     assert rules() == ""

@@ -16,6 +16,7 @@ import pytest
 from tests.support.gateway_process import Gateway
 from tests.support.kernel_client import Api
 from tests.support.v1_requests import WAITS, begun, create, ended, go, post, run, when
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.docker
 
@@ -56,8 +57,7 @@ async def test_a_session_ends_by_its_own_time_after_its_last_use_and_is_forgotte
     info = await ended(short, session)
     assert (info["status"], info["reason"]) == ("expired", "idle for 1 s")
     assert when(info["ended_at"]) >= when(info["last_activity"])
-    while await short.get("/v1/sessions"):
-        await asyncio.sleep(0.1)
+    await eventually(lambda: short.get("/v1/sessions"), lambda sessions: sessions == [])
     assert (await short.request("GET", f"/v1/sessions/{session['id']}")).code == 404
 
 

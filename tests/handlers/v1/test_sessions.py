@@ -18,6 +18,7 @@ from sandkasten_kernels.errors import InvalidRequest
 from tests.support.gateway_process import Gateway
 from tests.support.kernel_client import Api
 from tests.support.v1_requests import begun, create, ended, post, run
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.docker
 
@@ -128,8 +129,7 @@ async def test_a_variable_that_is_read_at_start_is_there_and_it_is_said_how(api:
 
 
 async def test_limits_are_changed_on_a_warm_sandbox(api: Api) -> None:
-    while (await api.pool())["warm"] < 1:
-        await asyncio.sleep(0.1)
+    await eventually(api.pool, lambda pool: pool["warm"] >= 1)
     session = await create(api, mem_limit_mb=1024, cpu_limit=0.5)
     assert session["acquire_source"] == "pool"
     files = "/sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max /sys/fs/cgroup/cpu/cpu.cfs_quota_us"

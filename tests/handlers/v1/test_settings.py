@@ -17,17 +17,16 @@ from sandkasten_kernels.errors import EngineError
 from sandkasten_kernels.gateway.live_settings import APPLIES
 from sandkasten_kernels.images import warnings as image_warnings
 from sandkasten_kernels.paths import asset_dir
-from tests.support.kernel_client import PATIENCE_SECONDS, Api
+from tests.support.kernel_client import Api
 from tests.support.settings_client import CONFIG, KEY, Settings
+from tests.support.waiting import eventually
 
 docker = pytest.mark.docker
 
 
 async def until_pool(api: Api, **figures: int) -> None:
     """Return when the pool has these figures."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while not figures.items() <= (await api.pool()).items():
-            await asyncio.sleep(0.05)
+    await eventually(api.pool, lambda pool: figures.items() <= pool.items())
 
 
 @docker
@@ -85,9 +84,7 @@ async def test_the_pool_follows_its_size(settings: Settings) -> None:
     await until_pool(settings.api, target=3, warm=3, starting=0)
     await settings.change("pool.enabled", False)
     await until_pool(settings.api, target=0, warm=0, starting=0)
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while await asyncio.to_thread(settings.gateway.containers):
-            await asyncio.sleep(0.1)
+    await eventually(lambda: asyncio.to_thread(settings.gateway.containers), lambda left: left == [])
 
 
 @docker

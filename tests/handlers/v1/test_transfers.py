@@ -11,10 +11,12 @@ from collections.abc import AsyncIterator, Iterator
 import httpx
 import psutil
 import pytest
+from tornado.httpclient import HTTPResponse
 
 from tests.support.box import BOUNDARY, KIND, MB, Box, form, member, new_box, packed
 from tests.support.gateway_process import Gateway
 from tests.support.kernel_client import Api
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.docker
 
@@ -59,18 +61,20 @@ async def test_a_client_that_goes_away_leaves_nothing(box: Box, gateway: Gateway
     host, port = box.api.url.removeprefix("http://").split(":")
     body = form(("file", "one", bytes(2 * MB)), ("file", "two", bytes(20 * MB)))
     archive = packed((member("two"), bytes(20 * MB)))
+
+    async def used() -> int:
+        return int((await box.run("df --output=used . | tail -1")).strip())
+
     for door, data in (("upload", body), ("unpack", archive)):
-        _, writer = await asyncio.open_connection(host, int(port))
+        _reader, writer = await asyncio.open_connection(host, int(port))
         head = [f"POST {box.path}/fs/{door} HTTP/1.1", "Host: x", f"Authorization: Bearer {box.api.token}"]
         head += [f"Content-Type: {KIND['Content-Type']}", f"Content-Length: {len(data)}", "", ""]
         writer.write("\r\n".join(head).encode() + data[: 15 * MB])
         await writer.drain()
-        while int((await box.run("df --output=used . | tail -1")).strip()) < 5000:
-            await asyncio.sleep(0.05)
+        await eventually(used, lambda blocks: blocks >= 5000)
         assert await box.run("ls -A") == ""
         writer.transport.abort()
-        while (await box.run("df --output=used . | tail -1")).strip() != "0":
-            await asyncio.sleep(0.05)
+        await eventually(used, lambda blocks: blocks == 0)
         assert await box.run("ls -A") == ""
 
 
@@ -78,17 +82,20 @@ async def test_transfers_at_once_are_bounded(box: Box) -> None:
     host, port = box.api.url.removeprefix("http://").split(":")
     head = [f"POST {box.path}/fs/unpack HTTP/1.1", "Host: x", f"Authorization: Bearer {box.api.token}"]
     begun = "\r\n".join([*head, "Content-Length: 9999", "", ""]).encode() + bytes(3)
-    writers = [(await asyncio.open_connection(host, int(port)))[1] for _ in range(16)]
-    for writer in writers:
+
+    async def listing() -> HTTPResponse:
+        return await box.api.request("GET", f"{box.path}/fs", None, box.auth)
+
+    # asyncio closes a connection whose StreamReader nobody holds
+    connections = [await asyncio.open_connection(host, int(port)) for _ in range(16)]
+    for _, writer in connections:
         writer.write(begun)
-    while (response := await box.api.request("GET", f"{box.path}/fs", None, box.auth)).code == 200:
-        await asyncio.sleep(0.02)
+    response = await eventually(listing, lambda response: response.code != 200)
     assert (response.code, response.headers["Retry-After"]) == (429, "1")
     assert "16 uploads and downloads" in json.loads(response.body)["message"]
-    for writer in writers:
+    for _, writer in connections:
         writer.transport.abort()
-    while (response := await box.api.request("GET", f"{box.path}/fs", None, box.auth)).code == 429:
-        await asyncio.sleep(0.02)
+    response = await eventually(listing, lambda response: response.code != 429)
     assert response.code == 200
 
 
