@@ -142,8 +142,8 @@ class Store:
         self._database.close()
 
     def save(self, record: Record) -> None:
-        """Store a session, new or changed."""
-        values = {f.name: getattr(record, f.name) for f in fields(Record)}
+        """Store a session, new or changed; its columns are the fields of `Record`."""
+        values = {f.name: getattr(record, f.name) for f in fields(record)}
         values["labels"] = json.dumps(dict(record.labels))
         places = ", ".join(f":{name}" for name in values)
         self._write(f"REPLACE INTO sessions ({', '.join(values)}) VALUES ({places})", values)  # noqa: S608  names of our own
@@ -249,6 +249,6 @@ class Store:
 
 
 def _record(row: sqlite3.Row) -> Record:
-    values: dict[str, Any] = dict(row)
-    flags = {name: bool(values[name]) for name in ("cull_connected", "cull_busy")}
+    values = {f.name: row[f.name] for f in fields(Record)}
+    flags = {f.name: bool(values[f.name]) for f in fields(Record) if f.type == "bool"}  # SQLite has no booleans
     return Record(**{**values, **flags, "labels": json.loads(values["labels"])})

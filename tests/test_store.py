@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sandkasten_kernels.errors import ConfigError, StoreFailed
+from sandkasten_kernels.sessions.views import info
 from sandkasten_kernels.store import MIGRATIONS, Record, Store
 
 A = Record(
@@ -106,6 +107,32 @@ def test_a_file_of_the_first_version_keeps_its_sessions(path: Path) -> None:
     assert store.running() == [A]
     store.save_notebook({"id": "n", "path": "a.ipynb", "name": "a", "type": "notebook", "kernel": "a"})
     assert [row["path"] for row in store.notebooks()] == ["a.ipynb"]
+
+
+def test_the_columns_of_a_session_are_the_fields_of_its_record(path: Path) -> None:
+    Store(path).close()
+    with closing(sqlite3.connect(path)) as database:
+        columns = {row[1] for row in database.execute("PRAGMA table_info(sessions)")}
+    assert columns == {field.name for field in fields(Record)}
+
+
+def test_a_new_field_is_one_line_in_the_record_and_one_migration(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stored, read again, shown by ``/v1``; the SDK's `SessionInfo`, which is published, gets it by hand."""
+    Store(path).save(A)
+
+    @dataclass(frozen=True, kw_only=True)
+    class Longer(Record):
+        project: str = ""
+
+    migration = "ALTER TABLE sessions ADD COLUMN project TEXT NOT NULL DEFAULT '';"
+    monkeypatch.setattr("sandkasten_kernels.store.Record", Longer)
+    monkeypatch.setattr("sandkasten_kernels.store.MIGRATIONS", (*MIGRATIONS, migration))
+    longer = Longer(**{**vars(A), "id": "b", "project": "p"})
+    store = Store(path)
+    store.save(longer)
+    assert store.get("a") == Longer(**vars(A))
+    assert store.get("b") == longer
+    assert info(longer)["project"] == "p"
 
 
 def test_a_newer_file_is_refused_untouched(path: Path) -> None:

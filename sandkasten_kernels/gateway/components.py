@@ -77,8 +77,8 @@ def wired(
     workspaces = Workspaces(engine, directory, limits.min_free_disk_mb, log)
     claims = Claims(pool, launcher, workspaces)
     files = WorkspaceFiles(claims, workspaces, specs)
-    rules = session_policy(settings)
-    sessions = Sessions(pool, launcher, specs, store, claims, rules, events, log, metrics)
+    policy = session_policy(settings)
+    sessions = Sessions(pool, launcher, specs, store, claims, policy, events, log, metrics)
     executions = Executions(
         max_concurrent=limits.max_concurrent_execs,
         max_timeout_ms=defaults.max_exec_timeout_ms,

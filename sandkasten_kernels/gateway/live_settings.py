@@ -95,7 +95,7 @@ class LiveSettings:
         if (on_stop := settings.value("on_stop")) != self._on_stop:
             self._set_on_stop(on_stop)
             self._on_stop = on_stop
-        self._sessions.rules = session_policy(settings)
+        self._sessions.policy = session_policy(settings)
         reserve = self._limits.host_reserve_mb  # of the engine, which keeps it until a restart
         wanted = within(Limits(**{**_values(settings, "limits", Limits), "host_reserve_mb": reserve}))
         for name in Limits.class_own_traits(config=True):

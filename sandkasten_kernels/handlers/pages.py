@@ -147,7 +147,7 @@ class SessionPageHandler(PageHandler):
 
     def get(self, *args: str) -> None:
         if self.get_query_argument("token", None) is None:
-            self.services.sessions.info(args[0], self.owner)
+            self.services.sessions.find(args[0], self.owner)
         super().get()
 
     def write_error(self, status_code: int, **kwargs: object) -> None:

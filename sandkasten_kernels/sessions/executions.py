@@ -55,7 +55,7 @@ class Executions:
         session.first_result.asked()
         self._metrics.executions.labels("command" if job.in_shell else "code").inc()
         try:
-            async with session.turns["cmd" if job.in_shell else "code"].turn():
+            async with session.locks["cmd" if job.in_shell else "code"].hold():
                 outcome = await run(session.kernel, job, Heard(sink, session.first_result), self._tidy)
         finally:
             session.first_result.given()

@@ -18,6 +18,7 @@ from ..store import Store
 from .request import jupyter_request
 from .session import OWNER, Session
 from .sessions import Sessions
+from .views import kernel_model
 
 __all__ = ["NotebookSession", "NotebookSessions"]
 
@@ -38,7 +39,7 @@ class NotebookSession:
 
     def model(self) -> dict[str, Any]:
         """Return the session as ``/api/sessions`` shows it."""
-        model = {name: getattr(self, name) for name in ("id", *_FIELDS)} | {"kernel": self.kernel.model()}
+        model = {name: getattr(self, name) for name in ("id", *_FIELDS)} | {"kernel": kernel_model(self.kernel)}
         return model | {"notebook": {"path": self.path, "name": self.name}} if self.type == "notebook" else model
 
 
@@ -80,13 +81,13 @@ class NotebookSessions:
         """Return an owner's session. Raises `UnknownNotebookSession`."""
         self._find_left()
         found = self._known.get(session_id)
-        if found is None or not self._lives(found) or found.kernel.owner != owner:
+        if found is None or not self._lives(found) or found.kernel.record.owner != owner:
             raise UnknownNotebookSession(f"there is no session {session_id[:64]!r}")
         return found
 
     def models(self, owner: str = OWNER) -> list[dict[str, Any]]:
         """Return the model of every session of an owner's, oldest first."""
-        return [session.model() for session in self._living() if session.kernel.owner == owner]
+        return [session.model() for session in self._living() if session.kernel.record.owner == owner]
 
     async def open(self, body: dict[str, Any], owner: str = OWNER) -> tuple[NotebookSession, bool]:
         """Return the session of ``body["path"]``, and whether it is new: its kernel then is too, or the one named.
@@ -100,15 +101,15 @@ class NotebookSessions:
         kernel_name, kernel_id = _kernel(body)
         async with self._lock(f"path {owner} {texts['path']}"):
             for session in self._living():
-                if session.path == texts["path"] and session.kernel.owner == owner:
+                if session.path == texts["path"] and session.kernel.record.owner == owner:
                     return session, False
             if len(self._known) >= MAX_NOTEBOOK_SESSIONS:
                 raise LimitReached(f"there are {MAX_NOTEBOOK_SESSIONS} notebook sessions, the most there may be")
             if kernel_id is not None:
                 kernel = self._sessions.get(kernel_id, owner)
             else:
-                wanted = jupyter_request(kernel_name, body.get("env"), self._sessions.rules.env_names)
-                kernel = await self._sessions.create(wanted, owner)
+                request = jupyter_request(kernel_name, body.get("env"), self._sessions.policy.env_names)
+                kernel = await self._sessions.create(request, owner)
             session = NotebookSession(texts["path"], texts.get("name", ""), texts["type"], kernel)
             self._known[session.id] = session
             self._keep(session)
@@ -130,8 +131,8 @@ class NotebookSessions:
                     raise InvalidRequest(f"there is no kernel {kernel_id[:64]!r}")
                 kernel = self._sessions.get(kernel_id, owner)
             elif kernel_name is not None:
-                wanted = jupyter_request(kernel_name, body.get("env"), self._sessions.rules.env_names)
-                kernel = await self._sessions.create(wanted, owner)
+                request = jupyter_request(kernel_name, body.get("env"), self._sessions.policy.env_names)
+                kernel = await self._sessions.create(request, owner)
                 if session_id not in self._known:
                     self._sessions.end(kernel.id, "its notebook session was ended meanwhile", owner)
                     self.get(session_id, owner)
@@ -153,8 +154,8 @@ class NotebookSessions:
 
     def _end_kernel(self, kernel: Session, reason: str) -> None:
         """End a kernel that was made for a notebook; what was made over ``/v1`` belongs to others too and lives on."""
-        if kernel.origin == "api":
-            self._sessions.end(kernel.id, reason, kernel.owner)
+        if kernel.record.origin == "api":
+            self._sessions.end(kernel.id, reason, kernel.record.owner)
 
     def _lock(self, name: str) -> asyncio.Lock:
         return self._locks.setdefault(name, asyncio.Lock())

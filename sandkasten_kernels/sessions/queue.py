@@ -1,4 +1,4 @@
-"""One after the other, in the order in which they came."""
+"""BoundedLock: a lock with a limit on those that wait for it."""
 
 from __future__ import annotations
 
@@ -12,18 +12,21 @@ __all__ = ["BoundedLock"]
 
 
 class BoundedLock:
-    """Lets one after the other pass, in the order in which they came, with at most ``bound`` waiting."""
+    """A lock that is given in the order of arrival; at most ``limit`` may wait for it.
 
-    def __init__(self, bound: int) -> None:
-        self._bound = bound
+    Invariant: whoever waits gets the lock before anybody who comes later.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
         self._lock = asyncio.Lock()
         self._waiting = 0
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Wait for the turn. Raises `TooMany` at once when ``bound`` wait already."""
-        if self._lock.locked() and self._waiting >= self._bound:
-            raise TooMany(f"{self._bound} executions wait for this session already: wait for one to end", retry_after=1)
+    async def hold(self) -> AsyncIterator[None]:
+        """Wait for the lock, hold it for the body, and release it. Raises `TooMany` at once if ``limit`` wait."""
+        if self._lock.locked() and self._waiting >= self._limit:
+            raise TooMany(f"{self._limit} executions wait for this session already: wait for one to end", retry_after=1)
         self._waiting += 1
         try:
             await self._lock.acquire()

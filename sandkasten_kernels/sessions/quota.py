@@ -49,7 +49,7 @@ class QuotaMonitor:
             users: dict[str, list[Session]] = defaultdict(list)
             for session in self._sessions:
                 if not session.crashed and (
-                    name := self._engine.stored_in(session.kernel.sandbox, session.workspace_id)
+                    name := self._engine.stored_in(session.kernel.sandbox, session.record.workspace_id)
                 ):
                     users[name].append(session)
             self._above = {name: seen for name, seen in self._above.items() if name in users}
@@ -79,4 +79,4 @@ class QuotaMonitor:
             for session in sessions:
                 if session in tuple(self._sessions):
                     reason = "its workspace grew on above limits.workspace_mb, whatever was stopped"
-                    self._sessions.end(session.id, reason, session.owner)
+                    self._sessions.end(session.id, reason, session.record.owner)

@@ -1,18 +1,19 @@
-"""What is wanted of a session, whoever asks for it."""
+"""SessionRequest: the session that a caller asks for, through either API."""
 
 from __future__ import annotations
 
 import posixpath
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from ..engines.base import WORKSPACE
 from ..engines.workspace_name import workspace_name
-from ..errors import InvalidRequest
+from ..errors import InvalidImage, InvalidRequest
+from ..kernelspecs.kernelspec import Kernelspec, Kernelspecs
 from ..kernelspecs.metadata import DEFAULT_CULLING, Culling
-from .session import Origin
+from ..store import Record
 
 __all__ = ["SessionRequest", "directory", "environment", "jupyter_request"]
 
@@ -25,15 +26,23 @@ _PLAIN = re.compile(r"[^\0\ud800-\udfff]*")
 
 @dataclass(frozen=True, kw_only=True)
 class SessionRequest:
-    """A session that is asked for: a kernelspec's name, and what its kernel, its shell and the lists get to know.
+    """A session that a caller asks for. Every value is checked already; None and empty values mean the default.
 
-    ``env`` is checked already; ``workspace_id`` is empty for a workspace that goes with the session;
-    ``mem_limit_mb`` and ``cpu_limit`` are None for what is usual, and so is what ``culling`` does not say.
+    Attributes
+    ----------
+    kernelspec: name of a kernelspec; None for that of ``image``, or the default one.
+    image: name of an image, short or full; any kernelspec that stands for it. ``kernelspec`` takes precedence.
+    env: variables of the kernel and the shell; never stored.
+    origin: the API that the request came through, ``api`` or ``v1``.
+    culling: when the session is to end; what it leaves None is the policy's to decide.
+    mem_limit_mb, cpu_limit: limits of the sandbox, in MiB and in processors.
+    workspace_id: name of a workspace; empty for a directory that goes with the session.
     """
 
     kernelspec: str | None = None
+    image: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
-    origin: Origin = "api"
+    origin: str = "api"
     culling: Culling = DEFAULT_CULLING
     name: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -41,11 +50,31 @@ class SessionRequest:
     cpu_limit: float | None = None
     workspace_id: str = ""
 
+    def spec(self, specs: Kernelspecs) -> Kernelspec:
+        """Return the kernelspec that the request means. Raises `UnknownKernelspec`, `InvalidImage`."""
+        if self.kernelspec or self.image is None:
+            return specs.get(self.kernelspec)
+        if found := specs.for_image(self.image.removeprefix("sandbox-runtime:")):
+            return found
+        images = ", ".join(specs.images())
+        raise InvalidImage(f"image: {self.image[:80]!r} is not allowed; choose one of: {images}")
+
+    def stored(self) -> dict[str, Any]:
+        """Return the fields that a `Record` has under the same names; the kernelspec and image are the claim's."""
+        return {name: getattr(self, name) for name in _STORED}
+
+
+_STORED = {field.name for field in fields(SessionRequest)} & {field.name for field in fields(Record)} - {
+    "kernelspec",
+    "image",
+}
+
 
 def jupyter_request(kernelspec: str | None, env: Any, allowed: Collection[str]) -> SessionRequest:
-    """Return what a Jupyter client asks for: of its ``env`` a kernel gets ``KERNEL_*`` and the names ``allowed``.
+    """Return the request of a Jupyter client.
 
-    ``KERNEL_WORKSPACE`` names its workspace. Raises `InvalidRequest`, `InvalidWorkspace`.
+    Of ``env`` the kernel gets the variables ``KERNEL_*`` and those named in ``allowed``; the others are ignored.
+    ``KERNEL_WORKSPACE`` names the workspace. Raises `InvalidRequest`, `InvalidWorkspace`.
     """
     if env is None:
         return SessionRequest(kernelspec=kernelspec)
@@ -61,22 +90,25 @@ def jupyter_request(kernelspec: str | None, env: Any, allowed: Collection[str]) 
 
 
 def directory(env: Mapping[str, str]) -> str | None:
-    """Return the directory a client asks for, if it is one of the workspace's; a path of the client's host is not."""
+    """Return the working directory that a client asks for; None unless it is below the workspace.
+
+    JupyterLab sends a path of its own host in ``KERNEL_WORKING_DIR``, which means nothing in a sandbox.
+    """
     path = posixpath.normpath(env.get("KERNEL_WORKING_DIR", ""))
     return path if path.startswith(WORKSPACE + "/") else None
 
 
 def environment(env: Any) -> dict[str, str]:
-    """Return variables for a session or a command. Raises `InvalidRequest`."""
+    """Return checked variables for a session or a command; none for None. Raises `InvalidRequest`."""
     if env is None:
         return {}
     if not isinstance(env, Mapping):
-        raise InvalidRequest("env: must be an object of texts")
+        raise InvalidRequest("env: must be an object of strings")
     for name, value in env.items():
         if not _VARIABLE.fullmatch(name):
-            raise InvalidRequest(f"env: {name[:64]!r} is no name of a variable")
+            raise InvalidRequest(f"env: {name[:64]!r} is not the name of a variable: use letters, digits and _")
         if not isinstance(value, str) or not _PLAIN.fullmatch(value):
-            raise InvalidRequest(f"env.{name}: must be a text without NUL or lone surrogates")
+            raise InvalidRequest(f"env.{name}: must be a string without NUL characters or lone surrogates")
     if sum(len(name) + len(value.encode()) for name, value in env.items()) > MAX_ENV_BYTES:
         raise InvalidRequest(f"env: larger than {MAX_ENV_BYTES // 1024} KiB")
     return dict(env)

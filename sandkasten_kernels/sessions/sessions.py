@@ -1,29 +1,25 @@
-"""Sessions: the claimed kernels and their life, whoever asks for them."""
+"""Sessions: the claimed kernels and their life, for both APIs."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
+import uuid
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
-from ..errors import (
-    SandboxFailed,
-    SandkastenError,
-    SessionEnded,
-    UnknownKernel,
-)
+from ..errors import LimitReached, SandboxFailed, SandkastenError, SessionEnded, UnknownKernel
 from ..execution.first_result import FirstResult
 from ..kernels.kernel import Kernel, KernelState
 from ..kernels.record import Recalled
-from ..kernelspecs.kernelspec import Kernelspecs
+from ..kernelspecs.kernelspec import Kernelspec, Kernelspecs
 from ..pool.claims import Claims
 from ..pool.launcher import Launcher
 from ..pool.pool import Pool
-from ..protocol.messages import timestamp
 from ..relay.replay import Message
 from ..relay.seats import Connection, Seat
 from ..store import Record, Store
@@ -31,18 +27,25 @@ from ..telemetry.events import EventLog
 from ..telemetry.metrics import Metrics
 from .culling import SessionCuller
 from .journal import SessionJournal
-from .maker import SessionMaker
 from .policy import SessionPolicy
-from .request import SessionRequest
-from .session import OWNER, Session, expected_model, info, restored
+from .request import SessionRequest, directory
+from .session import OWNER, Session
+from .views import expected_model, kernel_model
 
 __all__ = ["Sessions"]
 
 
 class Sessions:
-    """Creates, finds and ends sessions. An owner is told of his own sessions alone.
+    """Creates, finds and ends sessions. An owner sees his own sessions only.
 
-    Invariant: what the store says of a session was written before anybody was told.
+    Invariants: a session is in the store before anybody learns of it; an owner never has more sessions than the policy
+    allows, those that are being made counted.
+
+    Attributes
+    ----------
+    started: when this process of the gateway began.
+    last_activity: when the sessions that have ended were last used.
+    policy: the operator's settings for sessions; it may be replaced at any time.
     """
 
     def __init__(
@@ -52,24 +55,23 @@ class Sessions:
         specs: Kernelspecs,
         store: Store,
         claims: Claims,
-        rules: SessionPolicy,
+        policy: SessionPolicy,
         events: EventLog,
         log: logging.Logger,
         metrics: Metrics | None = None,
     ) -> None:
-        self.started = datetime.now(UTC)
-        self.last_activity = self.started
-        self.rules = rules
+        self.started = self.last_activity = datetime.now(UTC)
+        self.policy = policy
         self._pool = pool
         self._launcher = launcher
         self._specs = specs
         self._store = store
-        self._chronicle = SessionJournal(store, events, log)
+        self._claims = claims
+        self._journal = SessionJournal(store, events, log)
         self._culler = SessionCuller(lambda session, reason: self._end(session, "expired", reason))
-        self._log = log
-        self._maker = SessionMaker(claims, launcher, self._chronicle)
         self._metrics = metrics or Metrics()
         self._sessions: dict[str, Session] = {}
+        self._making: Counter[str] = Counter()
         self._expected: dict[str, Record] = {}
 
     def __len__(self) -> int:
@@ -78,63 +80,92 @@ class Sessions:
     def __contains__(self, session_id: object) -> bool:
         return session_id in self._sessions
 
+    def __iter__(self) -> Iterator[Session]:
+        return iter(tuple(self._sessions.values()))
+
     def setup(self) -> None:
-        """Begin to write down how sessions are used, and to forget those that ended long ago."""
-        self._chronicle.forget_after(lambda: self.rules.retention_seconds, self)
+        """Begin to store when sessions are used, and to forget those that ended long ago."""
+        self._journal.forget_after(lambda: self.policy.retention_seconds, self)
 
     async def cleanup(self) -> None:
         """End every session; no-op when there is none."""
-        self._chronicle.cleanup()
+        self._journal.cleanup()
         self._culler.cleanup()
         for session in list(self._sessions.values()):
             self._end(session, "destroyed", "the gateway stopped")
 
     async def leave(self) -> None:
         """Leave every session to the next process of the gateway; no-op when there is none."""
-        self._chronicle.cleanup()
+        self._journal.cleanup()
         self._culler.cleanup()
         sessions, self._sessions = self._sessions, {}
         for session in sessions.values():
-            self._chronicle.used(session)
+            self._journal.used(session)
             if not session.released:
                 session.kernel.leave()
 
-    async def create(self, wanted: SessionRequest, owner: str = OWNER) -> Session:
+    async def create(self, request: SessionRequest, owner: str = OWNER) -> Session:
         """Return a new session on a live kernel that has its environment.
 
-        Raises `UnknownKernelspec`, `LimitReached`, `NoCapacity`, `InvalidWorkspace`, `SandboxFailed`, `EngineError`.
+        Raises `UnknownKernelspec`, `InvalidImage`, `LimitReached`, `NoCapacity`, `InvalidWorkspace`, `SandboxFailed`,
+        `EngineError`, `StoreFailed`.
         """
-        spec = self._specs.get(wanted.kernelspec)
+        spec = request.spec(self._specs)
         began = time.monotonic()
         try:
-            living = sum(session.owner == owner and not session.crashed for session in self._sessions.values())
-            session = await self._maker.make(spec, wanted, owner, living, self.rules)
-            self._take_in(session)
-            self._begin(session)
+            session = await self._make(spec, request, owner)
+            self._add(session)
+            if not session.kernel.sandbox.alive:
+                self._end(session, "crashed", "its sandbox ended")
+                raise SandboxFailed("the sandbox ended while it was claimed: try again", retry_after=1)
         except SandkastenError as error:
-            self._chronicle.refused(error, spec.image, wanted.workspace_id)
+            self._journal.refused(error, spec.image, request.workspace_id)
             raise
+        # the owner waits for the answer: the event is written after it
+        asyncio.get_running_loop().call_later(0, self._journal.claimed, session)
         took = time.monotonic() - began
-        self._metrics.claimed(spec.image, session.acquire_source, took)
+        self._metrics.claimed(spec.image, session.record.acquire_source, took)
         session.first_result = FirstResult(took, self._metrics.first_results.labels(spec.image).observe)
         return session
 
-    def _begin(self, session: Session) -> None:
-        if not session.kernel.sandbox.alive:
-            self._end(session, "crashed", "its sandbox ended")
-            raise SandboxFailed("the sandbox ended while it was claimed: try again", retry_after=1)
-        self._culler.watch(session)
-        asyncio.get_running_loop().call_later(0, self._chronicle.claimed, session)  # when the owner has its answer
+    async def _make(self, spec: Kernelspec, request: SessionRequest, owner: str) -> Session:
+        """Return a new session that is stored, and whose kernel has its environment."""
+        policy = self.policy
+        having = sum(one.record.owner == owner and not one.crashed for one in self) + self._making[owner]
+        if having >= policy.max_per_owner:
+            limit = f"limits.max_sessions_per_owner, {policy.max_per_owner}"
+            raise LimitReached(f"this owner has {having} sessions, which is {limit}: end one", retry_after=5)
+        self._claims.check_room()
+        if policy.persist_by_default and not request.workspace_id:
+            request = replace(request, workspace_id=str(uuid.uuid4()))
+        self._making[owner] += 1  # before anything is awaited: requests at the same time must not pass the limit
+        try:
+            acquired, attached = await self._claims.acquire(spec, request.workspace_id)
+            kernel = acquired.kernel
+            try:
+                if request.mem_limit_mb or request.cpu_limit:
+                    await self._launcher.resize(kernel, request.cpu_limit, request.mem_limit_mb)
+                detail = await kernel.prepare(request.env, directory(request.env))
+                record = policy.record(request, kernel, owner, acquired.source, attached, detail)
+                self._journal.begun(session := Session(kernel, record))
+                return session
+            except BaseException:
+                self._claims.release(kernel)
+                raise
+        finally:
+            self._making[owner] -= 1
 
-    def _take_in(self, session: Session) -> None:
+    def _add(self, session: Session) -> None:
+        """List a session, and follow what happens to its kernel."""
         kernel = session.kernel
         self._sessions[session.id] = session
-        kernel.on_connected(lambda: self._chronicle.connected(session))
-        kernel.link.on_new_session = lambda: self._chronicle.connected(session)
+        kernel.on_connected(lambda: self._journal.connected(session))
+        kernel.link.on_new_session = lambda: self._journal.connected(session)
         if kernel.workspace:
             kernel.workspace.session_id = session.id
-        kernel.on_change(lambda change, reason: self._chronicle.changed(session, change, reason))
+        kernel.on_change(lambda change, reason: self._journal.changed(session, change, reason))
         kernel.on_gone(lambda: self._gone(session))
+        self._culler.watch(session)
 
     def expect(self, record: Record) -> None:
         """A session that an earlier process left is just being adopted: it is there, and cannot be used yet."""
@@ -142,138 +173,117 @@ class Sessions:
 
     def restored(self, record: Record, kernel: Kernel, clients: Mapping[str, str]) -> Session:
         """Return a session that an earlier process left, with the seats of its clients; `go_on` lets it be used."""
-        session = restored(record, kernel)
+        session = Session(kernel, record)
         session.seats.restore(clients)
-        kernel.on_change(lambda change, reason: self._chronicle.changed(session, change, reason))
+        kernel.on_change(lambda change, reason: self._journal.changed(session, change, reason))
         return session
 
     def go_on(self, session: Session, record: Record, recalled: Recalled) -> None:
         """Go on with a restored session, whose kernel is reached again."""
         self._expected.pop(record.id, None)
-        session.resumed(record, recalled)
+        session.resumed(recalled)
         self._pool.adopt_claimed(session.kernel)
-        self._take_in(session)
-        self._chronicle.adopted(session)
-        self._culler.watch(session)
+        self._add(session)
+        self._journal.adopted(session)
         if session.kernel.state is KernelState.DEAD and not session.kernel.sandbox.alive:
             self._gone(session)
 
     def lost(self, record: Record, reason: str) -> None:
         """A session that an earlier process left cannot go on. Raises `StoreFailed`."""
         self._expected.pop(record.id, None)
-        self._chronicle.lost(record, reason)
+        self._journal.lost(record, reason)
 
     def _check_expected(self, session_id: str) -> None:
         if session_id in self._expected:
             raise SandboxFailed("the gateway is back and just takes this session over: try again", retry_after=1)
 
     def get(self, session_id: str, owner: str = OWNER) -> Session:
-        """Return a session that has not been ended; its sandbox may be gone. Raises `UnknownKernel`."""
+        """Return a session that nobody has ended; its sandbox may be gone. Raises `UnknownKernel`."""
         session = self._sessions.get(session_id)
         self._check_expected(session_id)
-        if session is None or session.owner != owner:
-            raise UnknownKernel(self._why_unknown(session_id, owner))
-        return session
-
-    def _why_unknown(self, session_id: str, owner: str) -> str:
+        if session is not None and session.record.owner == owner:
+            return session
         record = self._store.get(session_id)
         if record is None or record.owner != owner:
-            return f"there is no kernel {session_id[:64]!r}"
-        return f"this kernel has ended ({record.status}): {record.reason}"
+            raise UnknownKernel(f"there is no kernel {session_id[:64]!r}")
+        raise UnknownKernel(f"this kernel has ended ({record.status}): {record.reason}")
 
     def running(self, session_id: str, owner: str = OWNER) -> Session:
-        """Return a session that can be used, and renew its life. Raises `UnknownKernel`, `SessionEnded`."""
+        """Return a session that can be used; its ttl begins again. Raises `UnknownKernel`, `SessionEnded`."""
         session = self._sessions.get(session_id)
         self._check_expected(session_id)
-        if session is None or session.owner != owner or session.crashed:
+        if session is None or session.record.owner != owner or session.crashed:
             record = self._store.get(session_id)
             if record is None or record.owner != owner:
                 raise UnknownKernel(f"there is no session {session_id[:64]!r}")
             raise SessionEnded(f"this session has ended ({record.status}): {record.reason}")
         session.use()
-        self._chronicle.used(session)
+        self._journal.used(session)
         return session
 
     def extend(self, session_id: str, ttl_seconds: int | None, owner: str = OWNER) -> None:
-        """Renew a session's life now, and let it be ``ttl_seconds`` after each use; 0 is what is usual.
+        """Begin a session's ttl again, and change it: 0 for the policy's default, None for no change.
 
-        None leaves its own. Raises as `running`, and `StoreFailed`, with nothing changed.
+        Raises as `running`, and `StoreFailed`; then nothing is changed.
         """
         session = self.running(session_id, owner)
         if ttl_seconds is not None:
-            ttl = ttl_seconds or self.rules.usual_ttl(session.origin, session.kernel.spec)
-            self._store.save(replace(session.record(), ttl_seconds=ttl))
-            session.lifetime = replace(session.lifetime, ttl=timedelta(seconds=ttl))
+            ttl = ttl_seconds or self.policy.default_ttl(session.record.origin, session.kernel.spec)
+            record = replace(session.current_record(), ttl_seconds=ttl)
+            self._store.save(record)
+            session.record = record
             self._culler.watch(session)
 
     def models(self, owner: str = OWNER) -> list[dict[str, Any]]:
-        """Return the model of every kernel, oldest first."""
+        """Return an owner's kernels as ``/api/kernels`` shows them, oldest first."""
         late = [expected_model(record) for record in self._expected.values() if record.owner == owner]
-        return [session.model() for session in self._sessions.values() if session.owner == owner] + late
+        return [kernel_model(session) for session in self if session.record.owner == owner] + late
 
-    def info(self, session_id: str, owner: str = OWNER) -> dict[str, Any]:
-        """Return a session as ``/v1`` shows it, running or lately ended. Raises `UnknownKernel`."""
+    def find(self, session_id: str, owner: str = OWNER) -> tuple[Record, Session | None]:
+        """Return what is known of a session, running or lately ended, and the session itself unless it has ended.
+
+        Raises `UnknownKernel`.
+        """
         session = self._sessions.get(session_id)
-        record = session.record() if session and not session.crashed else self._store.get(session_id)
+        record = session.current_record() if session and not session.crashed else self._store.get(session_id)
         if record is None or record.owner != owner:
             raise UnknownKernel(f"there is no session {session_id[:64]!r}")
-        return info(record, session)
+        return record, session
 
-    def infos(self, labels: Set[tuple[str, str]], owner: str = OWNER) -> list[dict[str, Any]]:
-        """Return the sessions that have these labels, newest first, running or lately ended, as `Store.records`."""
-        return [info(record, self._sessions.get(record.id)) for record in self._store.records(owner, labels)]
-
-    def __iter__(self) -> Iterator[Session]:
-        return iter(tuple(self._sessions.values()))
-
-    def status(self) -> dict[str, Any]:
-        """Return ``started last_activity kernels connections`` of the whole gateway."""
-        for session in self._sessions.values():
-            self.last_activity = max(self.last_activity, session.last_activity)
-        return {
-            "started": timestamp(self.started),
-            "last_activity": timestamp(self.last_activity),
-            "kernels": len(self._sessions),
-            "connections": sum(session.kernel.link.connections for session in self._sessions.values()),
-        }
+    def search(self, labels: Set[tuple[str, str]], owner: str = OWNER) -> list[tuple[Record, Session | None]]:
+        """Return what `find` does of an owner's sessions that have these labels, newest first, as `Store.records`."""
+        return [(record, self._sessions.get(record.id)) for record in self._store.records(owner, labels)]
 
     def end(self, session_id: str, reason: str, owner: str = OWNER) -> None:
-        """End a session: its clients are told and its sandbox is destroyed; no-op for one that has ended lately.
+        """End a session: its clients get the reason and its sandbox is destroyed; no-op if it ended lately.
 
         Raises `UnknownKernel`.
         """
         self._check_expected(session_id)
-        if (session := self._sessions.get(session_id)) is not None and session.owner == owner:
+        if (session := self._sessions.get(session_id)) is not None and session.record.owner == owner:
             self._end(session, "destroyed", reason)
         else:
-            self.info(session_id, owner)
+            self.find(session_id, owner)
 
     async def stats(self, session_id: str, owner: str = OWNER) -> dict[str, Any]:
         """Return ``memory_bytes memory_limit cpu_usage_usec`` and what else the engine knows. Raises as `running`."""
         return await self._launcher.stats(self.running(session_id, owner).kernel)
 
-    def _end(self, session: Session, status: str, reason: str) -> None:
-        del self._sessions[session.id]
-        self._chronicle.ended(session, status, reason)
-        self.last_activity = max(self.last_activity, session.last_activity)
-        self._culler.forget(session)
-        session.kernel.close(reason)
-        for client in tuple(session.kernel.link.clients):
-            client.end(reason)
-        self._release(session)
-
     def attach(self, session: Session, connection: Connection, session_id: str) -> Seat:
-        """Deliver what the session's kernel says to ``connection``, in the place of an older one of ``session_id``."""
+        """Deliver the kernel's messages to ``connection``, which takes the seat of the client session ``session_id``.
+
+        An older connection of that client session loses the seat.
+        """
         seat = session.seats.take(connection, session_id)
         if not session.greeted:
             session.greeted = True
-            self._chronicle.attached(session)
+            self._journal.attached(session)
         return seat
 
     def detach(self, session: Session, seat: Seat, connection: Connection, undelivered: Sequence[Message]) -> None:
-        """Stop delivering to ``connection``; its session's idle time begins when it was the last.
+        """Stop delivering to ``connection``. If it was the last one, the session is idle from now on.
 
-        What it has not delivered, and what comes now, is kept a while for the next connection of its seat.
+        The seat keeps ``undelivered`` and later messages for a while, for the client's next connection.
         """
         if session.id not in self._sessions:
             return
@@ -281,11 +291,21 @@ class Sessions:
         if not session.kernel.link.connections:
             session.kernel.link.last_activity = datetime.now(UTC)
 
+    def _end(self, session: Session, status: str, reason: str) -> None:
+        del self._sessions[session.id]
+        self._journal.ended(session, status, reason)
+        self.last_activity = max(self.last_activity, session.last_activity)
+        self._culler.forget(session)
+        session.kernel.close(reason)
+        for client in tuple(session.kernel.link.clients):
+            client.end(reason)
+        self._release(session)
+
     def _gone(self, session: Session) -> None:
-        """The sandbox is gone: its place is free at once, the dead kernel stays listed until it is deleted or idle."""
+        """Free the place of a sandbox that ended. Its dead kernel stays listed until a client or the culler ends it."""
         if session.id in self._sessions:
             session.crashed = datetime.now(UTC)
-            self._chronicle.gone(session, session.kernel.reason)
+            self._journal.gone(session, session.kernel.reason)
             self._release(session)
 
     def _release(self, session: Session) -> None:

@@ -19,7 +19,7 @@ from ..sessions.sessions import Sessions
 from ..telemetry.activity import Activity
 from .host import HostMonitor
 
-__all__ = ["StatusSnapshot"]
+__all__ = ["StatusSnapshot", "gateway_status"]
 
 MEMORY_GRAIN = 256 * 1024
 """Memory is told in such pieces, so that a session that does nothing does not change."""
@@ -43,7 +43,7 @@ class StatusSnapshot:
         host = self._host.read()
         self.activity.used(sum(usage.memory_bytes for usage in usages.values()), host.memory_bytes)
         cpu = self._cpu(usages)
-        status = self._sessions.status()
+        status = gateway_status(self._sessions)
         pool = [{**counts, **self.activity.claims(counts["image"])} for counts in self._pool.status()]
         totals = self._pool.totals()
         return {
@@ -69,6 +69,17 @@ class StatusSnapshot:
         }
 
 
+def gateway_status(sessions: Sessions) -> dict[str, Any]:
+    """Return ``started last_activity kernels connections`` of the whole gateway, as ``/api/status`` shows it."""
+    used = max((session.last_activity for session in sessions), default=sessions.last_activity)
+    return {
+        "started": timestamp(sessions.started),
+        "last_activity": timestamp(max(used, sessions.last_activity)),
+        "kernels": len(sessions),
+        "connections": sum(session.kernel.link.connections for session in sessions),
+    }
+
+
 def _rows(
     sessions: Iterable[Session], usages: Mapping[str, Usage], cpu: Mapping[str, float]
 ) -> Iterable[dict[str, Any]]:
@@ -77,17 +88,17 @@ def _rows(
         usage = usages.get(sandbox.id)
         yield {
             "id": session.id,
-            "name": session.name,
-            "labels": dict(session.labels),
+            "name": session.record.name,
+            "labels": dict(session.record.labels),
             "image": session.kernel.spec.image,
             "kernelspec": session.kernel.spec.name,
             "state": _state(session),
-            "origin": session.origin,
-            "workspace_id": session.workspace_id or None,
+            "origin": session.record.origin,
+            "workspace_id": session.record.workspace_id or None,
             "created_at": timestamp(session.created),
             "last_activity": timestamp(session.last_activity),
             "expires_at": _expires(session),
-            "ttl_seconds": int(session.lifetime.ttl.total_seconds()),
+            "ttl_seconds": int(session.record.ttl_seconds),
             "connections": session.kernel.link.connections,
             "memory_bytes": usage and usage.memory_bytes // MEMORY_GRAIN * MEMORY_GRAIN,
             "memory_limit": usage and usage.memory_limit,

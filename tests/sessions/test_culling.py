@@ -55,26 +55,22 @@ def test_the_heap_gives_out_what_is_due_once_and_stays_small(steps: list[tuple[s
         assert len(heap._heap) <= 2 * len(known) + SLACK
 
 
-def seconds(**numbers: int) -> dict[str, timedelta]:
-    return {name: timedelta(seconds=number) for name, number in numbers.items()}
-
-
 @pytest.mark.parametrize(
     ("lifetime", "busy", "connected", "end", "reason"),
     [
-        (Lifetime(**seconds(ttl=10)), False, False, 10, "idle for 10 s"),
-        (Lifetime(**seconds(ttl=10)), False, True, 110, None),
-        (Lifetime(**seconds(ttl=10), cull_connected=True), False, True, 10,
+        (Lifetime(ttl_seconds=10), False, False, 10, "idle for 10 s"),
+        (Lifetime(ttl_seconds=10), False, True, 110, None),
+        (Lifetime(ttl_seconds=10, cull_connected=True), False, True, 10,
          "idle for 10 s, though a client was connected (cull_connected)"),
-        (Lifetime(**seconds(ttl=10)), True, False, 110, None),
-        (Lifetime(**seconds(ttl=10), cull_connected=True), True, True, 110, None),
-        (Lifetime(**seconds(ttl=10), cull_busy=True), True, False, 10, "busy, but not used for 10 s (cull_busy)"),
-        (Lifetime(**seconds(ttl=10), cull_busy=True), True, True, 110, None),
-        (Lifetime(**seconds(ttl=0, longest=50)), False, True, 50, "as old as max_lifetime_seconds, 50 s"),
-        (Lifetime(**seconds(ttl=0, longest=50)), True, False, 105, None),
-        (Lifetime(**seconds(ttl=0, longest=50), cull_busy=True), True, False, 50,
+        (Lifetime(ttl_seconds=10), True, False, 110, None),
+        (Lifetime(ttl_seconds=10, cull_connected=True), True, True, 110, None),
+        (Lifetime(ttl_seconds=10, cull_busy=True), True, False, 10, "busy, but not used for 10 s (cull_busy)"),
+        (Lifetime(ttl_seconds=10, cull_busy=True), True, True, 110, None),
+        (Lifetime(ttl_seconds=0, max_lifetime_seconds=50), False, True, 50, "as old as max_lifetime_seconds, 50 s"),
+        (Lifetime(ttl_seconds=0, max_lifetime_seconds=50), True, False, 105, None),
+        (Lifetime(ttl_seconds=0, max_lifetime_seconds=50, cull_busy=True), True, False, 50,
          "as old as max_lifetime_seconds, 50 s, though it was busy (cull_busy)"),
-        (Lifetime(**seconds(ttl=0)), False, False, None, None),
+        (Lifetime(ttl_seconds=0), False, False, None, None),
     ],
 )  # fmt: skip
 def test_the_end_of_a_session_follows_from_its_lifetime(
@@ -90,17 +86,20 @@ def test_the_end_of_a_session_follows_from_its_lifetime(
 
 def test_a_caller_may_choose_a_ttl_and_otherwise_only_a_shorter_life() -> None:
     spec = next(iter(Kernelspecs()))
-    rules = SessionPolicy(ttl_seconds=5, max_lifetime_seconds=50, cull_busy=True)
-    assert rules.lifetime(SessionRequest(origin="v1"), spec) == Lifetime(**seconds(ttl=5, longest=50), cull_busy=True)
-    assert rules.lifetime(SessionRequest(), spec).ttl == timedelta(seconds=43200)
-    longer = SessionRequest(origin="v1", culling=Culling(100, 100, None, False))
-    assert rules.lifetime(longer, spec) == Lifetime(**seconds(ttl=100, longest=50), cull_busy=True)
-    shorter = SessionRequest(origin="v1", culling=Culling(None, 10, True, None))
-    assert rules.lifetime(shorter, spec) == Lifetime(**seconds(ttl=5, longest=10), cull_connected=True, cull_busy=True)
-    unlimited = SessionPolicy(ttl_seconds=5)
-    assert unlimited.lifetime(SessionRequest(origin="v1", culling=Culling(None, 10)), spec).longest == timedelta(
-        seconds=10
+    policy = SessionPolicy(ttl_seconds=5, max_lifetime_seconds=50, cull_busy=True)
+    assert policy.lifetime(SessionRequest(origin="v1"), spec) == Lifetime(
+        ttl_seconds=5, max_lifetime_seconds=50, cull_busy=True
     )
+    assert policy.lifetime(SessionRequest(), spec).ttl_seconds == 43200
+    longer = SessionRequest(origin="v1", culling=Culling(100, 100, None, False))
+    assert policy.lifetime(longer, spec) == Lifetime(ttl_seconds=100, max_lifetime_seconds=50, cull_busy=True)
+    shorter = SessionRequest(origin="v1", culling=Culling(None, 10, True, None))
+    assert policy.lifetime(shorter, spec) == Lifetime(
+        ttl_seconds=5, max_lifetime_seconds=10, cull_connected=True, cull_busy=True
+    )
+    unlimited = SessionPolicy(ttl_seconds=5)
+    asked = SessionRequest(origin="v1", culling=Culling(None, 10))
+    assert unlimited.lifetime(asked, spec).max_lifetime_seconds == 10
 
 
 @pytest.fixture(scope="module")

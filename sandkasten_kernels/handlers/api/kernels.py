@@ -12,6 +12,8 @@ from typing import Any
 from ... import __version__
 from ...errors import InvalidRequest
 from ...sessions.request import jupyter_request
+from ...sessions.views import kernel_model
+from ...status.snapshot import gateway_status
 from ..base import Handler
 from .channels import client_of
 
@@ -39,7 +41,7 @@ class StatusHandler(Handler):
     """``GET /api/status``."""
 
     def get(self) -> None:
-        self.write_json({**self.services.sessions.status(), "pool": self.services.pool.status()})
+        self.write_json({**gateway_status(self.services.sessions), "pool": self.services.pool.status()})
 
 
 class KernelspecsHandler(Handler):
@@ -82,22 +84,22 @@ class KernelsHandler(Handler):
         if not isinstance(name, str | None):
             raise InvalidRequest("name must be a string")
         try:
-            wanted = jupyter_request(name, body.get("env"), self.services.sessions.rules.env_names)
-            session = await self.unless_gone(self.services.sessions.create(wanted, self.owner))
+            request = jupyter_request(name, body.get("env"), self.services.sessions.policy.env_names)
+            session = await self.unless_gone(self.services.sessions.create(request, self.owner))
         except asyncio.CancelledError:
             return  # the client left while it waited, and nothing was created
         if self._gone:
             self.services.sessions.end(session.id, "its client left before it had the answer", self.owner)
             return
         self.set_header("Location", self.url(f"/api/kernels/{session.id}"))
-        self.write_json(session.model(), status=201)
+        self.write_json(kernel_model(session), status=201)
 
 
 class KernelHandler(Handler):
     """``GET`` and ``DELETE /api/kernels/{id}``."""
 
     def get(self, kernel_id: str) -> None:
-        self.write_json(self.services.sessions.get(kernel_id, self.owner).model())
+        self.write_json(kernel_model(self.services.sessions.get(kernel_id, self.owner)))
 
     def delete(self, kernel_id: str) -> None:
         """End a kernel of ``/api``; of a session of ``/v1`` this caller's connections are closed, and it lives on.
@@ -105,7 +107,7 @@ class KernelHandler(Handler):
         JupyterLab deletes every kernel that it knows when it exits, also one that it only attached to.
         """
         session = self.services.sessions.get(kernel_id, self.owner)
-        if session.origin == "v1":
+        if session.record.origin == "v1":
             session.seats.close(client_of(self.request), "the client left")
         else:
             self.services.sessions.end(kernel_id, "a client deleted it", self.owner)
@@ -119,7 +121,7 @@ class KernelRestartHandler(Handler):
         session = self.services.sessions.get(kernel_id, self.owner)
         session.use()
         await session.kernel.restart()
-        self.write_json(session.model())
+        self.write_json(kernel_model(session))
 
 
 class KernelInterruptHandler(Handler):

@@ -1,7 +1,8 @@
-"""``/v1/sessions/{id}/interrupt``, ``restart`` and ``extend``: what is done to a session besides running something."""
+"""``/v1/sessions/{id}/interrupt``, ``restart`` and ``extend``."""
 
 from __future__ import annotations
 
+from ...sessions.views import info
 from .base import V1Handler
 from .parameters import extension
 
@@ -9,7 +10,7 @@ __all__ = ["ExtendHandler", "InterruptHandler", "RestartHandler"]
 
 
 class InterruptHandler(V1Handler):
-    """``POST /v1/sessions/{id}/interrupt``: what runs in the shell and in the kernel gets SIGINT."""
+    """``POST /v1/sessions/{id}/interrupt``: send SIGINT to the shell's command and to the kernel."""
 
     async def post(self, session_id: str) -> None:
         kernel = self.services.sessions.running(session_id, self.owner).kernel
@@ -24,12 +25,12 @@ class RestartHandler(V1Handler):
 
     async def post(self, session_id: str) -> None:
         await self.services.sessions.running(session_id, self.owner).kernel.restart()
-        self.write_json(self.services.sessions.info(session_id, self.owner))
+        self.write_json(info(*self.services.sessions.find(session_id, self.owner)))
 
 
 class ExtendHandler(V1Handler):
-    """``POST /v1/sessions/{id}/extend``: the session's life is renewed, and may be given another length."""
+    """``POST /v1/sessions/{id}/extend``: begin the session's ttl again, and change it if the body says so."""
 
     def post(self, session_id: str) -> None:
         self.services.sessions.extend(session_id, extension(self.json_body()), self.owner)
-        self.write_json(self.services.sessions.info(session_id, self.owner))
+        self.write_json(info(*self.services.sessions.find(session_id, self.owner)))

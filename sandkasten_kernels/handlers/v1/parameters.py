@@ -1,7 +1,7 @@
-"""What a caller of ``/v1`` asks for, checked: bodies and queries as plain values; pure, without I/O.
+"""Parameters: bodies and queries of ``/v1``, checked and converted. Pure, without I/O.
 
-Every fault is an `InvalidRequest`, or a kind of it, that names the field, what it must be, and its limit. Fields that
-are not known are ignored, and null counts as absent.
+Every function raises `InvalidRequest`, or a subclass, for a wrong value; the message names the field, the type that it
+must have, and its limit. Unknown fields are ignored; null counts as absent.
 """
 
 from __future__ import annotations
@@ -9,24 +9,23 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from ...engines.base import WORKSPACE
 from ...engines.workspace_name import workspace_name
 from ...errors import InvalidRequest
 from ...execution.runner import Job
-from ...kernelspecs.metadata import DEFAULT_CULLING, Culling
-from ...sessions.request import environment
+from ...kernelspecs.metadata import Culling
+from ...sessions.request import SessionRequest, environment
 
 __all__ = [
     "MAX_TEXT_BYTES",
     "MAX_TIMEOUT_MS",
-    "SessionBody",
     "exec_request",
     "extension",
     "file_content",
     "label_filter",
+    "session_request",
 ]
 
 MAX_TEXT_BYTES = 1024 * 1024
@@ -39,44 +38,40 @@ _LINE_ENDS = dict.fromkeys(map(ord, "\r\n"))
 _PLAIN = re.compile(r"[^\0\ud800-\udfff]*")
 
 
-@dataclass(frozen=True)
-class SessionBody:
-    """A session that is asked for; None and empty values are the gateway's to fill in."""
+def session_request(body: Mapping[str, Any], *, max_mem_limit_mb: int, max_cpu_limit: float) -> SessionRequest:
+    """Return the session that the body of ``POST /v1/sessions`` asks for.
 
-    image: str | None = None
-    culling: Culling = DEFAULT_CULLING
-    workspace_id: str = ""
-    name: str = ""
-    labels: Mapping[str, str] = field(default_factory=dict)
-    env: Mapping[str, str] = field(default_factory=dict)
-    mem_limit_mb: int | None = None
-    cpu_limit: float | None = None
+    Parameters
+    ----------
+    max_mem_limit_mb, max_cpu_limit: the operator's limits, in MiB and in processors.
 
-    @classmethod
-    def parse(cls, body: Mapping[str, Any], *, max_mem_limit_mb: int, max_cpu_limit: float) -> SessionBody:
-        """Return what a body asks for. Raises `InvalidRequest`, `InvalidWorkspace`."""
-        workspace = _text(body, "workspace_id", 1024)
-        return cls(
-            image=_text(body, "image", 255) or None,
-            culling=Culling(
-                _whole(body, "ttl_seconds", 0, MAX_TTL_SECONDS) or None,
-                _whole(body, "max_lifetime_seconds", 0, MAX_LIFETIME_SECONDS) or None,
-                _flag(body, "cull_connected"),
-                _flag(body, "cull_busy"),
-            ),
-            workspace_id=workspace and workspace_name(workspace, "workspace_id"),
-            name=_text(body, "name", MAX_NAME),
-            labels=_labels(body.get("labels")),
-            env=environment(body.get("env")),
-            mem_limit_mb=_whole(body, "mem_limit_mb", 128, max_mem_limit_mb),
-            cpu_limit=_number(body, "cpu_limit", 0.01, max_cpu_limit),
-        )
+    Raises `InvalidRequest`, `InvalidWorkspace`.
+    """
+    workspace = _text(body, "workspace_id", 1024)
+    return SessionRequest(
+        origin="v1",
+        image=_text(body, "image", 255) or None,
+        culling=Culling(
+            _whole(body, "ttl_seconds", 0, MAX_TTL_SECONDS) or None,
+            _whole(body, "max_lifetime_seconds", 0, MAX_LIFETIME_SECONDS) or None,
+            _flag(body, "cull_connected"),
+            _flag(body, "cull_busy"),
+        ),
+        workspace_id=workspace and workspace_name(workspace, "workspace_id"),
+        name=_text(body, "name", MAX_NAME),
+        labels=_labels(body.get("labels")),
+        env=environment(body.get("env")),
+        mem_limit_mb=_whole(body, "mem_limit_mb", 128, max_mem_limit_mb),
+        cpu_limit=_number(body, "cpu_limit", 0.01, max_cpu_limit),
+    )
 
 
 def exec_request(body: Mapping[str, Any], *, max_timeout_ms: int) -> Job:
-    """Return what is to be run. Raises `InvalidRequest`.
+    """Return the job that the body of an execution asks for. Raises `InvalidRequest`.
 
-    ``max_timeout_ms``: the configured maximum, which is also meant by no ``timeout_ms`` and by 0.
+    Parameters
+    ----------
+    max_timeout_ms: the configured maximum, in milliseconds; also the default, and the meaning of 0.
     """
     cmd, code = body.get("cmd"), body.get("code")
     if (cmd is None) == (code is None):
@@ -91,26 +86,29 @@ def exec_request(body: Mapping[str, Any], *, max_timeout_ms: int) -> Job:
 
 
 def extension(body: Mapping[str, Any]) -> int | None:
-    """Return the ``ttl_seconds`` that a session is to have from now on; None where it keeps its own.
+    """Return a session's new ``ttl_seconds``: 0 for the policy's default, None for no change.
 
-    0 is what is usual. Raises `InvalidRequest`.
+    Raises `InvalidRequest`.
     """
     return _whole(body, "ttl_seconds", 0, MAX_TTL_SECONDS)
 
 
 def label_filter(filters: Iterable[str]) -> frozenset[tuple[str, str]]:
-    """Return the labels that ``?label=k=v`` asks for; nothing has two values of one key. Raises `InvalidRequest`."""
-    wanted = set()
+    """Return keys and values of the arguments ``?label=key=value``; a session must have all of them.
+
+    Two values for one key are allowed, and match no session. Raises `InvalidRequest`.
+    """
+    found = set()
     for text in filters:
         key, equals, value = text.partition("=")
         if not key or not equals:
             raise InvalidRequest(f"label: {text[:80]!r} is not of the form key=value")
-        wanted.add((key, value))
-    return frozenset(wanted)
+        found.add((key, value))
+    return frozenset(found)
 
 
 def file_content(body: Mapping[str, Any]) -> tuple[str, bytes]:
-    """Return the path of a file that is to be written, and its bytes. Raises `InvalidRequest`."""
+    """Return path and content of the file that a body asks to write. Raises `InvalidRequest`."""
     path, text, encoded = body.get("path"), body.get("text"), body.get("content_base64")
     if not isinstance(path, str) or not path:
         raise InvalidRequest(f"path: must be the path of a file, below {WORKSPACE}")
@@ -123,19 +121,21 @@ def file_content(body: Mapping[str, Any]) -> tuple[str, bytes]:
             return path, base64.b64decode(encoded.translate(_LINE_ENDS), validate=True)
     except ValueError as error:
         raise InvalidRequest(f"{'content_base64' if text is None else 'text'}: {error}"[:300]) from error
-    raise InvalidRequest("text, content_base64: must be a text")
+    raise InvalidRequest("text, content_base64: must be a string")
 
 
 def _labels(labels: Any) -> dict[str, str]:
     if labels is None:
         return {}
     if not isinstance(labels, Mapping) or len(labels) > MAX_LABELS:
-        raise InvalidRequest(f"labels: must be an object of at most {MAX_LABELS} texts")
+        raise InvalidRequest(f"labels: must be an object of at most {MAX_LABELS} strings")
     for key, value in labels.items():
         if not isinstance(value, str) or not 0 < len(key) <= MAX_LABEL or len(value) > MAX_LABEL:
-            raise InvalidRequest(f"labels: keys and values are texts of at most {MAX_LABEL} characters")
+            raise InvalidRequest(f"labels: keys and values are strings of at most {MAX_LABEL} characters")
         if "=" in key or not _PLAIN.fullmatch(key + value):
-            raise InvalidRequest(f"labels: {key[:64]!r} has a character that no label has")
+            raise InvalidRequest(
+                f"labels: {key[:64]!r} has a character that is not allowed: no =, no NUL, no lone surrogate"
+            )
     return dict(labels)
 
 
@@ -144,11 +144,11 @@ def _text(body: Mapping[str, Any], name: str, limit: int) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise InvalidRequest(f"{name}: must be a text")
+        raise InvalidRequest(f"{name}: must be a string")
     if not _PLAIN.fullmatch(value):
-        raise InvalidRequest(f"{name}: must have no NUL and no lone surrogate")
+        raise InvalidRequest(f"{name}: must have no NUL characters and no lone surrogates")
     if len(value.encode()) > limit:
-        raise InvalidRequest(f"{name}: {len(value.encode())} bytes, it may have {limit}")
+        raise InvalidRequest(f"{name}: {len(value.encode())} bytes; the limit is {limit}")
     return value
 
 

@@ -55,7 +55,7 @@ async def test_files_belong_to_the_sandbox_and_keep_their_mode(box: Box) -> None
         ({"path": "f", "content_base64": "!!!!"}, "content_base64"),
         ({"path": "f", "content_base64": "ä"}, "content_base64"),
         ({"path": "f", "text": "\ud800"}, "text"),
-        ({"path": "f", "text": 5}, "must be a text"),
+        ({"path": "f", "text": 5}, "must be a string"),
         ({"path": "\ud800", "text": ""}, "surrogate"),
         ({"path": "a\0b", "text": ""}, "NUL"),
         ({"path": "x" * 5000, "text": ""}, "4095"),

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from sandkasten_kernels.errors import InvalidRequest, InvalidWorkspace
 from sandkasten_kernels.execution.runner import Job
-from sandkasten_kernels.handlers.v1.parameters import MAX_TEXT_BYTES, SessionBody, exec_request, label_filter
+from sandkasten_kernels.handlers.v1.parameters import MAX_TEXT_BYTES, exec_request, label_filter, session_request
+from sandkasten_kernels.sessions.request import SessionRequest
 
 
-def session(**body: Any) -> SessionBody:
-    return SessionBody.parse(body, max_mem_limit_mb=2048, max_cpu_limit=2.0)
+def session(**body: Any) -> SessionRequest:
+    return session_request(body, max_mem_limit_mb=2048, max_cpu_limit=2.0)
 
 
 def job(**body: Any) -> Job:
@@ -25,23 +26,26 @@ def job(**body: Any) -> Job:
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        ({"image": 5}, "image: must be a text"),
+        ({"image": 5}, "image: must be a string"),
         ({"image": "a\0b"}, "image: must have no NUL"),
         ({"ttl_seconds": -1}, "ttl_seconds: must be a whole number from 0 to 86400"),
         ({"ttl_seconds": 86401}, "ttl_seconds: must be a whole number from 0 to 86400"),
         ({"ttl_seconds": 1.5}, "ttl_seconds: must be a whole number"),
         ({"ttl_seconds": True}, "ttl_seconds: must be a whole number"),
         ({"ttl_seconds": "60"}, "ttl_seconds: must be a whole number"),
-        ({"name": "x" * 129}, "name: 129 bytes, it may have 128"),
-        ({"labels": ["a"]}, "labels: must be an object of at most 32 texts"),
-        ({"labels": {"a": 1}}, "labels: keys and values are texts of at most 128 characters"),
-        ({"labels": {"": "x"}}, "labels: keys and values are texts"),
-        ({"labels": {"a=b": "x"}}, "labels: 'a=b' has a character that no label has"),
-        ({"labels": {str(n): "" for n in range(33)}}, "labels: must be an object of at most 32 texts"),
-        ({"env": ["a"]}, "env: must be an object of texts"),
-        ({"env": {"A B": "x"}}, "env: 'A B' is no name of a variable"),
-        ({"env": {"A": 5}}, "env.A: must be a text without NUL"),
-        ({"env": {"A": "\ud800"}}, "env.A: must be a text without NUL or lone surrogates"),
+        ({"name": "x" * 129}, "name: 129 bytes; the limit is 128"),
+        ({"labels": ["a"]}, "labels: must be an object of at most 32 strings"),
+        ({"labels": {"a": 1}}, "labels: keys and values are strings of at most 128 characters"),
+        ({"labels": {"": "x"}}, "labels: keys and values are strings"),
+        (
+            {"labels": {"a=b": "x"}},
+            "labels: 'a=b' has a character that is not allowed: no =, no NUL, no lone surrogate",
+        ),
+        ({"labels": {str(n): "" for n in range(33)}}, "labels: must be an object of at most 32 strings"),
+        ({"env": ["a"]}, "env: must be an object of strings"),
+        ({"env": {"A B": "x"}}, "env: 'A B' is not the name of a variable"),
+        ({"env": {"A": 5}}, "env.A: must be a string without NUL"),
+        ({"env": {"A": "\ud800"}}, "env.A: must be a string without NUL characters or lone surrogates"),
         ({"env": {"A": "x" * 70_000}}, "env: larger than 64 KiB"),
         ({"mem_limit_mb": 64}, "mem_limit_mb: must be a whole number from 128 to 2048"),
         ({"mem_limit_mb": 4096}, "mem_limit_mb: must be a whole number from 128 to 2048"),
@@ -77,15 +81,15 @@ def test_what_is_absent_null_zero_or_unknown_is_the_gateways_to_fill_in() -> Non
     [
         ({}, "cmd, a command for the shell, or code, for the kernel: one of the two is needed"),
         ({"cmd": "a", "code": "b"}, "cmd, a command for the shell, or code"),
-        ({"cmd": 5}, "cmd: must be a text"),
+        ({"cmd": 5}, "cmd: must be a string"),
         ({"cmd": "a\0b"}, "cmd: must have no NUL"),
-        ({"cmd": "x" * (MAX_TEXT_BYTES + 1)}, f"cmd: {MAX_TEXT_BYTES + 1} bytes, it may have {MAX_TEXT_BYTES}"),
-        ({"code": "\ud800"}, "code: must have no NUL and no lone surrogate"),
+        ({"cmd": "x" * (MAX_TEXT_BYTES + 1)}, f"cmd: {MAX_TEXT_BYTES + 1} bytes; the limit is {MAX_TEXT_BYTES}"),
+        ({"code": "\ud800"}, "code: must have no NUL characters and no lone surrogate"),
         ({"cmd": "a", "timeout_ms": -1}, "timeout_ms: must be a whole number from 0 to 30000"),
         ({"cmd": "a", "timeout_ms": 30_001}, "timeout_ms: must be a whole number from 0 to 30000"),
         ({"cmd": "a", "timeout_ms": 600_001}, "timeout_ms: must be a whole number from 0 to 30000"),
-        ({"cmd": "a", "stdin": 5}, "stdin: must be a text"),
-        ({"cmd": "a", "env": {"1": "x"}}, "env: '1' is no name of a variable"),
+        ({"cmd": "a", "stdin": 5}, "stdin: must be a string"),
+        ({"cmd": "a", "env": {"1": "x"}}, "env: '1' is not the name of a variable"),
         ({"code": "a", "stdin": "x"}, "stdin, cwd and env are for cmd alone"),
     ],
 )
