@@ -1,8 +1,8 @@
-"""An agent that works in a sandbox: a loop of a model that asks for tools, and of tools that answer.
+"""An agent that works in a sandbox: a loop in which a model asks for tools, and the tools answer.
 
     python examples/agent_loop.py
 
-The model is a scripted stand-in that reads the answers, so that this runs without a key of anybody's. With a real one
+The model is a script that reads the answers, so the example runs without an API key. With a real model
 `ScriptedModel.complete` is ``openai.chat.completions.create(model=..., messages=..., tools=...)``; the loop stays.
 """
 
@@ -35,7 +35,7 @@ with open("report.md", "w") as report:
 
 
 class ScriptedModel:
-    """Behaves as a chat model with tools: makes a mistake, reads the error, mends it, and looks at what it wrote."""
+    """Behaves like a chat model with tools: makes a mistake, reads the error, fixes it, and checks its file."""
 
     def __init__(self) -> None:
         self._calls = 0
@@ -65,7 +65,7 @@ class ScriptedModel:
 
 
 def solve(task: str, model: ScriptedModel, toolbox: Toolbox) -> str:
-    """Return the model's last word on a task."""
+    """Return the model's final message on a task."""
     messages: list[dict[str, Any]] = [{"role": "user", "content": task}]
     for _ in range(MAX_TURNS):
         message = model.complete(messages, toolbox.schemas)
