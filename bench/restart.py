@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bench.report import machine, percentile, write
 from bench.sessions import Client
-from tests.support.gateway_process import Gateway
+from tests.support.gateway_process import GatewayProcess
 
 BEGIN, END = "<!-- restart: begin -->", "<!-- restart: end -->"
 MARK = "3000"
@@ -34,7 +34,7 @@ def create(client: Client, count: int) -> dict[str, int]:
     return numbers
 
 
-def measure(gateway: Gateway, count: int, rounds: int) -> dict[str, list[float]]:
+def measure(gateway: GatewayProcess, count: int, rounds: int) -> dict[str, list[float]]:
     """Return seconds by what was measured."""
     numbers = create(Client(gateway), count)
     times: dict[str, list[float]] = {"the gateway serves": [], f"all {count} kernels have answered": []}
@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parser.parse_args(argv)
     load = os.getloadavg()[0]
     config = CONFIG.format(options.sandboxes)
-    with tempfile.TemporaryDirectory() as folder, Gateway(Path(folder), config) as gateway:
+    with tempfile.TemporaryDirectory() as folder, GatewayProcess(Path(folder), config) as gateway:
         text = report(measure(gateway, options.sandboxes, options.rounds), options.sandboxes, options.rounds, load)
     print(text)
     if options.write:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.report import machine, percentile, write
-from tests.support.gateway_process import Gateway
+from tests.support.gateway_process import GatewayProcess
 
 BEGIN, END = "<!-- sessions: begin -->", "<!-- sessions: end -->"
 MARKS = {
@@ -32,7 +32,7 @@ MARKS = {
 class Client:
     """A client with one connection."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: GatewayProcess) -> None:
         host, port = gateway.url.removeprefix("http://").split(":")
         self._connection = http.client.HTTPConnection(host, int(port), timeout=60)
         self._headers = {"Authorization": f"Bearer {gateway.token}"}
@@ -61,7 +61,7 @@ def wait_until_warm(client: Client) -> None:
         time.sleep(0.05)
 
 
-def measure(gateway: Gateway, rounds: int) -> dict[str, list[float]]:
+def measure(gateway: GatewayProcess, rounds: int) -> dict[str, list[float]]:
     """Return seconds by what was measured."""
     times: dict[str, list[float]] = defaultdict(list)
     client = Client(gateway)
@@ -116,7 +116,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--write", type=Path, help="a page with the marks of this table")
     options = parser.parse_args(argv)
     load = os.getloadavg()[0]
-    with tempfile.TemporaryDirectory() as folder, Gateway(Path(folder), "pool: {images: {python: 2}}\n") as gateway:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        GatewayProcess(Path(folder), "pool: {images: {python: 2}}\n") as gateway,
+    ):
         text = report(measure(gateway, options.rounds), options.rounds, load)
     print(text)
     if options.write:

@@ -13,10 +13,10 @@ import hypothesis
 import pytest
 
 from tests.support.box import Box, new_box
-from tests.support.command_shell import Shell
-from tests.support.gateway_process import Gateway
+from tests.support.command_shell import CommandShell
+from tests.support.gateway_process import GatewayProcess
 from tests.support.kernel_client import Api
-from tests.support.settings_client import Settings, configured, settings_of
+from tests.support.settings_client import SettingsClient, configured, settings_of
 
 hypothesis.settings.register_profile(  # a busy machine is no failure
     "here", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
@@ -55,16 +55,16 @@ def engine() -> Iterator[docker.DockerClient]:
 
 
 @pytest.fixture(scope="session")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
     """The one gateway that all tests share; a secret stands in its environment, to be looked for in sandboxes."""
     folder = tmp_path_factory.mktemp("gateway")
-    with Gateway(folder, config="pool: {images: {python: 2}}\n", env={"GATEWAY_SECRET": "hunter2"}) as running:
+    with GatewayProcess(folder, config="pool: {images: {python: 2}}\n", env={"GATEWAY_SECRET": "hunter2"}) as running:
         yield running
     running.assert_nothing_left()
 
 
 @pytest.fixture
-async def api(gateway: Gateway) -> AsyncIterator[Api]:
+async def api(gateway: GatewayProcess) -> AsyncIterator[Api]:
     """The gateway's REST API with its token. Kernels that a test forgets are ended."""
     async with Api(gateway.url, gateway.token) as client:
         yield client
@@ -88,23 +88,23 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def shell(
-    gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Shell:
+    gateway: GatewayProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> CommandShell:
     """Run commands in this process, as the user of the shared gateway."""
     monkeypatch.setenv("SANDKASTEN_DATA_DIR", str(gateway.data_dir))
     monkeypatch.chdir(tmp_path)
-    return Shell(capfd)
+    return CommandShell(capfd)
 
 
 @pytest.fixture(scope="module")
-def own_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def own_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
     """A gateway with a file of settings that the tests of a module change."""
     with configured(tmp_path_factory.mktemp("settings")) as gateway:
         yield gateway
 
 
 @pytest.fixture
-async def settings(own_gateway: Gateway) -> AsyncIterator[Settings]:
+async def settings(own_gateway: GatewayProcess) -> AsyncIterator[SettingsClient]:
     """The settings of that gateway, which are as before when the test is done."""
     async with settings_of(own_gateway) as found:
         yield found

@@ -23,14 +23,14 @@ from sandkasten_kernels.cli.workspaces import WorkspacesApp
 from sandkasten_kernels.client import SyncSandboxClient, SyncSession
 from sandkasten_kernels.errors import ConfigError
 from sandkasten_kernels.handlers.v1.parameters import MAX_TEXT_BYTES
-from tests.support.command_shell import Shell
-from tests.support.gateway_process import Gateway
+from tests.support.command_shell import CommandShell
+from tests.support.gateway_process import GatewayProcess
 
 pytestmark = pytest.mark.docker
 
 
 @pytest.fixture(scope="module")
-def session(gateway: Gateway) -> Iterator[SyncSession]:
+def session(gateway: GatewayProcess) -> Iterator[SyncSession]:
     client = SyncSandboxClient(base_url=gateway.url, api_key=gateway.token)
     with client, client.create_session(image="base", name="named", workspace_id="sdk-shelf") as made:
         yield made
@@ -47,7 +47,9 @@ for values in [1, 2], [2, 1]:
 """
 
 
-def test_run_shows_what_a_program_says_saves_its_figures_and_exits_with_its_code(shell: Shell, tmp_path: Path) -> None:
+def test_run_shows_what_a_program_says_saves_its_figures_and_exits_with_its_code(
+    shell: CommandShell, tmp_path: Path
+) -> None:
     (tmp_path / "figure-1.png").write_text("mine")
     (tmp_path / "p.py").write_text(PROGRAM + "sys.exit(3)")
     ran = shell(RunApp, "p.py")
@@ -70,7 +72,7 @@ plt.imshow([[1, 2]], label="a"); plt.hist([1, 2]); plt.title("$x^2$"); plt.legen
 
 
 def test_run_saves_an_svg_as_one_only_when_it_is_a_drawing(
-    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shell: CommandShell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO(DRAWINGS))
     ran = shell(RunApp, "-")
@@ -95,7 +97,13 @@ def test_run_saves_an_svg_as_one_only_when_it_is_a_drawing(
     ],
 )
 def test_run_of_stdin_exits_with_its_code(
-    shell: Shell, monkeypatch: pytest.MonkeyPatch, arguments: list[str], program: str, code: int, out: str, err: str
+    shell: CommandShell,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    program: str,
+    code: int,
+    out: str,
+    err: str,
 ) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO(program))
     ran = shell(RunApp, *arguments, "-")
@@ -104,7 +112,7 @@ def test_run_of_stdin_exits_with_its_code(
     assert "To exit" not in ran.err
 
 
-def test_run_that_is_terminated_ends_its_session_and_what_it_runs(gateway: Gateway, tmp_path: Path) -> None:
+def test_run_that_is_terminated_ends_its_session_and_what_it_runs(gateway: GatewayProcess, tmp_path: Path) -> None:
     with SyncSandboxClient(base_url=gateway.url, api_key=gateway.token) as client:
         (tmp_path / "p.sh").write_text("echo begun; sleep 1000")
         before = {info.id for info in client.list_sessions()}
@@ -121,14 +129,14 @@ def test_run_that_is_terminated_ends_its_session_and_what_it_runs(gateway: Gatew
 
 
 def test_run_in_a_workspace_finds_what_was_left_there(
-    shell: Shell, session: SyncSession, monkeypatch: pytest.MonkeyPatch
+    shell: CommandShell, session: SyncSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session.write("left.txt", "left")
     monkeypatch.setattr(sys, "stdin", io.StringIO("cat left.txt"))
     assert shell(RunApp, "--workspace=sdk-shelf", "--image=base", "-").out == "left"
 
 
-def test_exec_streams_a_command_of_a_session_that_keeps_its_state(shell: Shell, session: SyncSession) -> None:
+def test_exec_streams_a_command_of_a_session_that_keeps_its_state(shell: CommandShell, session: SyncSession) -> None:
     assert shell(ExecApp, "named", "--", "cd /tmp; A=5; exit 0 2>/dev/null").code == 0
     session.exec("cd /tmp; A=5")
     assert shell(ExecApp, session.id, "--", 'echo $A "$PWD"') == (0, "5 /tmp\n", "")
@@ -155,7 +163,7 @@ def stdin_of(descriptor: int) -> Iterator[None]:
 
 
 def test_exec_gives_a_command_what_comes_on_stdin_when_it_is_told_to(
-    shell: Shell, session: SyncSession, tmp_path: Path
+    shell: CommandShell, session: SyncSession, tmp_path: Path
 ) -> None:
     assert MAX_STDIN_BYTES == MAX_TEXT_BYTES
     reader, writer = os.pipe()
@@ -182,7 +190,7 @@ def test_exec_gives_a_command_what_comes_on_stdin_when_it_is_told_to(
     os.close(writer)
 
 
-def test_ps_lists_and_rm_ends(shell: Shell, gateway: Gateway) -> None:
+def test_ps_lists_and_rm_ends(shell: CommandShell, gateway: GatewayProcess) -> None:
     with SyncSandboxClient(base_url=gateway.url, api_key=gateway.token) as client:
         one = client.create_session(image="base", name="to go", ttl_seconds=3600)
         row = next(row for row in shell(PsApp).out.splitlines() if row.startswith(one.id[:8]))
@@ -196,7 +204,7 @@ def test_ps_lists_and_rm_ends(shell: Shell, gateway: Gateway) -> None:
         assert next(entry for entry in found if entry["id"] == one.id)["status"] == "destroyed"
 
 
-def test_workspaces_are_listed_and_removed(shell: Shell, session: SyncSession, gateway: Gateway) -> None:
+def test_workspaces_are_listed_and_removed(shell: CommandShell, session: SyncSession, gateway: GatewayProcess) -> None:
     rows = shell(WorkspacesApp).out.splitlines()
     assert rows[0].split() == ["WORKSPACE", "MB", "SESSIONS", "CREATED"]
     assert any(row.split()[0] == "sdk-shelf" and row.split()[2] == "1" for row in rows)
@@ -212,12 +220,12 @@ def test_workspaces_are_listed_and_removed(shell: Shell, session: SyncSession, g
             shell(WorkspacesApp, *wrong)
 
 
-def test_the_pool_is_shown(shell: Shell) -> None:
+def test_the_pool_is_shown(shell: CommandShell) -> None:
     assert "python3" in shell(PoolApp).out
     assert json.loads(shell(PoolApp, "--json").out)[0]["kernelspec"]
 
 
-def test_events_are_shown_in_lines(shell: Shell, gateway: Gateway) -> None:
+def test_events_are_shown_in_lines(shell: CommandShell, gateway: GatewayProcess) -> None:
     with SyncSandboxClient(base_url=gateway.url, api_key=gateway.token) as client:
         ended = client.create_session(image="base")
         ended.destroy()
@@ -228,7 +236,7 @@ def test_events_are_shown_in_lines(shell: Shell, gateway: Gateway) -> None:
     assert only["id"] == last
 
 
-def test_events_are_followed_until_ctrl_c(gateway: Gateway) -> None:
+def test_events_are_followed_until_ctrl_c(gateway: GatewayProcess) -> None:
     with SyncSandboxClient(base_url=gateway.url, api_key=gateway.token) as client:
         client.create_session(image="base").destroy()
         last = client.events()[-1].id

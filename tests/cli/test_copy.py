@@ -13,14 +13,14 @@ from sandkasten_kernels.cli.copy import CpApp
 from sandkasten_kernels.cli.progress import ProgressBar, line
 from sandkasten_kernels.client import SyncSandboxClient, SyncSession
 from sandkasten_kernels.errors import ConfigError
-from tests.support.command_shell import Shell
-from tests.support.gateway_process import Gateway
+from tests.support.command_shell import CommandShell
+from tests.support.gateway_process import GatewayProcess
 
 pytestmark = pytest.mark.docker
 
 
 @pytest.fixture(scope="module")
-def session(gateway: Gateway) -> Iterator[SyncSession]:
+def session(gateway: GatewayProcess) -> Iterator[SyncSession]:
     client = SyncSandboxClient(base_url=gateway.url, api_key=gateway.token)
     with client, client.create_session(image="base", name="named", workspace_id="sdk-copies") as made:
         yield made
@@ -28,7 +28,9 @@ def session(gateway: Gateway) -> Iterator[SyncSession]:
     client.delete_workspace("sdk-copies")
 
 
-def test_cp_copies_both_ways_to_sessions_and_workspaces(shell: Shell, session: SyncSession, tmp_path: Path) -> None:
+def test_cp_copies_both_ways_to_sessions_and_workspaces(
+    shell: CommandShell, session: SyncSession, tmp_path: Path
+) -> None:
     (tmp_path / "data" / "deep").mkdir(parents=True)
     (tmp_path / "data" / "deep" / "f").write_text("deep")
     (tmp_path / "one.txt").write_text("one")
@@ -54,7 +56,7 @@ def test_cp_copies_both_ways_to_sessions_and_workspaces(shell: Shell, session: S
 
 
 def test_cp_of_a_large_file_draws_how_far_it_is(
-    shell: Shell, session: SyncSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shell: CommandShell, session: SyncSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "big").write_bytes(os.urandom(20_000_000))
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)

@@ -14,7 +14,7 @@ from sandkasten_kernels.app import SandkastenApp
 from sandkasten_kernels.cli.commands import main
 from sandkasten_kernels.cli.token import TokenApp
 from tests.support.command_shell import Ran
-from tests.support.gateway_process import Gateway
+from tests.support.gateway_process import GatewayProcess
 
 pytestmark = pytest.mark.docker
 
@@ -69,7 +69,7 @@ def test_token_prints_the_token_and_makes_a_new_one(program: Callable[..., Ran],
     assert program("token", "--api-key=configured-secret").out == "configured-secret\n"
 
 
-def test_the_program_exits_as_its_command_does(gateway: Gateway, tmp_path: Path) -> None:
+def test_the_program_exits_as_its_command_does(gateway: GatewayProcess, tmp_path: Path) -> None:
     command = [
         sys.executable,
         "-m",

@@ -23,7 +23,7 @@ from sandkasten_kernels.client import (
     WorkspaceNotFound,
 )
 from tests.support.cable import Cable
-from tests.support.gateway_process import Gateway
+from tests.support.gateway_process import GatewayProcess
 from tests.support.sdk_clients import client_of
 from tests.support.waiting import eventually
 
@@ -32,13 +32,13 @@ EXAMPLE = "import matplotlib.pyplot as plt; plt.plot([1, 4, 9]); plt.show()"
 
 
 @pytest.fixture(params=["async", "sync"])
-async def client(request: pytest.FixtureRequest, gateway: Gateway) -> AsyncIterator[Any]:
+async def client(request: pytest.FixtureRequest, gateway: GatewayProcess) -> AsyncIterator[Any]:
     async with client_of(request.param, gateway.url, gateway.token) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-def sessions(gateway: Gateway) -> Iterator[list[str]]:
+def sessions(gateway: GatewayProcess) -> Iterator[list[str]]:
     """One session for each of the two clients."""
     with SyncSandboxClient(base_url=gateway.url, api_key=gateway.token) as client:
         made = [client.create_session(ttl_seconds=600) for _ in range(2)]
@@ -236,7 +236,7 @@ async def test_the_pool_is_shown(client: Any) -> None:
     assert found["python3"].target == 2
 
 
-async def test_events_are_listed_and_followed_over_a_lost_connection(client: Any, gateway: Gateway) -> None:
+async def test_events_are_listed_and_followed_over_a_lost_connection(client: Any, gateway: GatewayProcess) -> None:
     session = await client.create_session(image="base", name="eventful")
     created = next(e for e in await client.events() if (e.session_id, e.kind) == (session.id, "claimed"))
     assert created.details["image"] == "base"

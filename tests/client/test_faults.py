@@ -28,7 +28,7 @@ from sandkasten_kernels import (
 )
 from sandkasten_kernels.client.runtime_file import read_running
 from tests.support.cable import Cable
-from tests.support.gateway_process import Gateway
+from tests.support.gateway_process import GatewayProcess
 from tests.support.sdk_clients import client_of
 from tests.support.waiting import eventually, eventually_blocking
 
@@ -38,7 +38,7 @@ STUBBORN = f'bash -c "{FOR_EVER}"'
 
 
 @pytest.fixture
-async def client(gateway: Gateway) -> AsyncIterator[SandboxClient]:
+async def client(gateway: GatewayProcess) -> AsyncIterator[SandboxClient]:
     async with SandboxClient(base_url=gateway.url, api_key=gateway.token) as made:
         yield made
 
@@ -61,7 +61,7 @@ async def idle(session: Session) -> None:
 
 @pytest.mark.parametrize("kind", ["async", "sync"])
 async def test_a_connection_that_is_lost_in_a_stream_is_an_error_and_the_command_is_interrupted(
-    gateway: Gateway, session: Session, kind: str
+    gateway: GatewayProcess, session: Session, kind: str
 ) -> None:
     chunks: list[Any] = []
     seen = asyncio.Event()
@@ -86,7 +86,7 @@ async def test_a_connection_that_is_lost_in_a_stream_is_an_error_and_the_command
 
 
 async def test_a_connection_that_is_lost_before_the_answer_is_told_and_nothing_runs_twice(
-    gateway: Gateway, session: Session
+    gateway: GatewayProcess, session: Session
 ) -> None:
     async with (
         Cable(gateway.url) as cable,
@@ -124,7 +124,7 @@ async def test_leaving_a_stream_interrupts_the_command(session: Session) -> None
     await idle(session)
 
 
-def test_leaving_a_stream_of_the_blocking_client_interrupts_the_command(gateway: Gateway) -> None:
+def test_leaving_a_stream_of_the_blocking_client_interrupts_the_command(gateway: GatewayProcess) -> None:
     client = SyncSandboxClient(base_url=gateway.url, api_key=gateway.token)
     with client, client.create_session(image="base") as session:
         for chunk in session.exec_stream(f"echo seen; {STUBBORN}"):
@@ -135,7 +135,7 @@ def test_leaving_a_stream_of_the_blocking_client_interrupts_the_command(gateway:
         assert session.exec("echo free").ok
 
 
-def test_ctrl_c_ends_a_blocking_call_and_the_command(gateway: Gateway) -> None:
+def test_ctrl_c_ends_a_blocking_call_and_the_command(gateway: GatewayProcess) -> None:
     client = SyncSandboxClient(base_url=gateway.url, api_key=gateway.token)
     with client, client.create_session(image="base") as session:
         pressing = threading.Thread(target=press_ctrl_c, args=(session,))
@@ -179,7 +179,7 @@ async def test_a_gateway_that_is_killed_and_started_between_two_calls_is_waited_
 ) -> None:
     listening, port = bind_unused_port()
     listening.close()
-    gateway = Gateway(tmp_path, "pool: {enabled: false}\n", port=port)
+    gateway = GatewayProcess(tmp_path, "pool: {enabled: false}\n", port=port)
     await asyncio.to_thread(gateway.start)
     try:
         async with (
@@ -205,7 +205,7 @@ async def test_a_gateway_that_is_killed_and_started_between_two_calls_is_waited_
 
 
 async def test_the_gateway_of_this_user_is_found_without_being_named(
-    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+    gateway: GatewayProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = gateway.data_dir / "gateway.json"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600

@@ -20,7 +20,7 @@ from sandkasten_kernels.client import (
     SyncWorkspace,
     Workspace,
 )
-from tests.support.gateway_process import Gateway
+from tests.support.gateway_process import GatewayProcess
 
 pytestmark = pytest.mark.docker
 
@@ -78,7 +78,7 @@ def test_a_typed_caller_is_checked_strictly() -> None:
     assert checked.returncode == 0, checked.stdout
 
 
-async def test_the_typed_caller_runs(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_typed_caller_runs(gateway: GatewayProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     from tests.support import typed_caller
 
     monkeypatch.setenv("SANDKASTEN_DATA_DIR", str(gateway.data_dir))

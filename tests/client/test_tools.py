@@ -16,14 +16,14 @@ from langchain_core.tools import StructuredTool
 from sandkasten_kernels import SandboxClient, SandkastenContext, Session, SyncSandboxClient, create_sandkasten_tools
 from sandkasten_kernels.client import sandbox_tools_for_workspace, sandkasten_tools
 from sandkasten_kernels.client.tools import Toolbox, schema_of, tools
-from tests.support.gateway_process import Gateway
+from tests.support.gateway_process import GatewayProcess
 
 pytestmark = pytest.mark.docker
 NAMES = ["run_code", "run_command", "read_file", "write_file", "list_files"]
 
 
 @pytest.fixture
-async def session(gateway: Gateway) -> AsyncIterator[Session]:
+async def session(gateway: GatewayProcess) -> AsyncIterator[Session]:
     client = SandboxClient(base_url=gateway.url, api_key=gateway.token)
     async with client, await client.create_session() as made:
         yield made
@@ -73,7 +73,7 @@ async def test_what_a_model_reads_is_true_short_and_never_an_exception(session: 
     assert (await toolbox.call("run_command", {"command": "true"})).startswith("Error: this session has ended")
 
 
-def test_the_schemas_say_what_the_functions_take(gateway: Gateway) -> None:
+def test_the_schemas_say_what_the_functions_take(gateway: GatewayProcess) -> None:
     client = SyncSandboxClient(base_url=gateway.url, api_key=gateway.token)
     with client, client.create_session(image="base") as session:
         toolbox = tools(session)
@@ -121,7 +121,7 @@ async def test_the_agents_sdk_takes_the_functions(session: Session) -> None:
     assert await use(taken["run_code"], code="print(6 * 7)") == "42\n"
 
 
-async def test_the_tools_of_the_published_client_carry_over(session: Session, gateway: Gateway) -> None:
+async def test_the_tools_of_the_published_client_carry_over(session: Session, gateway: GatewayProcess) -> None:
     bound = {tool.name: tool for tool in create_sandkasten_tools(session)}
     assert await use(bound["sandbox_exec"], cmd="echo hello") == "exit_code=0\ncwd=/workspace\n---\nhello\n"
     assert await use(bound["sandbox_write_file"], path="f.txt", content="written") == "wrote f.txt"

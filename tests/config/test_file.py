@@ -26,17 +26,17 @@ from sandkasten_kernels.config.settings import Settings as Given
 from sandkasten_kernels.config.settings import file_settings
 from sandkasten_kernels.errors import InvalidSettings, SettingsChanged, SettingsReadOnly
 from sandkasten_kernels.gateway.checks import check_settings
-from tests.support.gateway_process import Gateway
+from tests.support.gateway_process import GatewayProcess
 from tests.support.kernel_client import Api
-from tests.support.settings_client import CONFIG, KEY, Settings
+from tests.support.settings_client import CONFIG, KEY, SettingsClient
 from tests.support.waiting import eventually_blocking
 
 
 @pytest.mark.docker
 async def test_without_a_file_one_in_the_data_directory_is_made_and_read(tmp_path: Path) -> None:
-    with Gateway(tmp_path, config=None, arguments=("--Pool.enabled=false",)) as gateway:
+    with GatewayProcess(tmp_path, config=None, arguments=("--Pool.enabled=false",)) as gateway:
         async with Api(gateway.url, gateway.token) as api:
-            settings = Settings(api, gateway)
+            settings = SettingsClient(api, gateway)
             settings.file = gateway.data_dir / "settings.yaml"
             model = await settings.model()
             assert (model["file"], model["exists"], model["text"]) == (str(settings.file), False, "")
@@ -52,7 +52,7 @@ async def test_without_a_file_one_in_the_data_directory_is_made_and_read(tmp_pat
         gateway.stop()
         gateway.start()
         async with Api(gateway.url, gateway.token) as api:
-            settings = Settings(api, gateway)
+            settings = SettingsClient(api, gateway)
             found = await settings.setting("session_ttl_seconds")
             assert (found["value"], found["source"]) == (321, "file")
             assert (await api.get(f"/v1/sessions/{session}"))["status"] == "running"
@@ -156,7 +156,7 @@ def test_what_is_no_configuration_is_not_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.docker
-async def test_the_text_is_saved_with_one_backup_and_a_dry_run_saves_nothing(settings: Settings) -> None:
+async def test_the_text_is_saved_with_one_backup_and_a_dry_run_saves_nothing(settings: SettingsClient) -> None:
     model = await settings.model()
     text = model["text"].replace("python: 1", "python: 2")
     answer = await settings.put(text=text, version=model["version"], dry_run=True)
@@ -179,7 +179,7 @@ async def test_the_text_is_saved_with_one_backup_and_a_dry_run_saves_nothing(set
 
 
 @pytest.mark.docker
-async def test_a_file_that_gets_a_key_is_its_owners_alone(settings: Settings) -> None:
+async def test_a_file_that_gets_a_key_is_its_owners_alone(settings: SettingsClient) -> None:
     backup = settings.file.with_name("sandkasten.yaml.bak")
 
     async def modes(before: int, **body: Any) -> set[int]:
@@ -210,7 +210,7 @@ def test_a_command_that_is_told_reads_the_file_that_was_saved(path: str, own: bo
 
 
 @pytest.mark.docker
-async def test_a_file_edited_by_hand_is_seen_and_not_written_over(settings: Settings) -> None:
+async def test_a_file_edited_by_hand_is_seen_and_not_written_over(settings: SettingsClient) -> None:
     version = (await settings.model())["version"]
     settings.file.write_text(CONFIG + "session_ttl_seconds: 5\n")
     await settings.put(409, version=version, changes={"kernel_ttl_seconds": 5})
@@ -229,7 +229,7 @@ async def test_a_file_edited_by_hand_is_seen_and_not_written_over(settings: Sett
 
 
 @pytest.mark.docker
-async def test_a_file_that_may_not_be_written_is_read_only(settings: Settings) -> None:
+async def test_a_file_that_may_not_be_written_is_read_only(settings: SettingsClient) -> None:
     settings.file.chmod(0o444)
     try:
         assert "may not be written" in (await settings.model())["read_only"]

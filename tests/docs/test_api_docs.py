@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.gateway_process import Gateway
+from tests.support.gateway_process import GatewayProcess
 
 pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("api")]  # which ends what a page leaves
 DOCS = Path(__file__).parents[2] / "docs"
@@ -20,14 +20,14 @@ def shown(page: str) -> str:
     return "\n".join(re.findall(r"^```sh\n(.*?)^```", (DOCS / page).read_text(), re.DOTALL | re.MULTILINE))
 
 
-def run(script: str, gateway: Gateway, folder: Path) -> str:
+def run(script: str, gateway: GatewayProcess, folder: Path) -> str:
     env = {**os.environ, "URL": gateway.url, "KEY": gateway.token, "TMPDIR": str(folder)}
     ran = subprocess.run(["bash", "-eu", "-o", "pipefail"], input=script, env=env, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return ran.stdout
 
 
-def test_every_line_of_the_api_page_works(gateway: Gateway, tmp_path: Path) -> None:
+def test_every_line_of_the_api_page_works(gateway: GatewayProcess, tmp_path: Path) -> None:
     said = run(shown("api.md"), gateway, tmp_path)
     for words in (
         '"output": "/tmp\\n"',
@@ -41,7 +41,7 @@ def test_every_line_of_the_api_page_works(gateway: Gateway, tmp_path: Path) -> N
         assert words in said, said
 
 
-def test_the_streaming_page_works(gateway: Gateway, tmp_path: Path) -> None:
+def test_the_streaming_page_works(gateway: GatewayProcess, tmp_path: Path) -> None:
     make = shown("api.md").split('api "$URL/v1/sessions?', 1)[0]
     said = run(make + shown("streaming.md"), gateway, tmp_path)
     chunks = re.findall(r'"chunk": "(.*?)"', said)
@@ -57,7 +57,7 @@ def test_every_route_of_v1_is_on_the_page() -> None:
         assert route.replace("([^/]+)", "{id}") in page, route
 
 
-def test_every_line_of_the_page_on_workspaces_works(gateway: Gateway, tmp_path: Path) -> None:
+def test_every_line_of_the_page_on_workspaces_works(gateway: GatewayProcess, tmp_path: Path) -> None:
     said = run(shown("workspaces.md"), gateway, tmp_path)
     assert '"output": "kept\\n"' in said
     assert '"id": "my-project"' in said

@@ -15,7 +15,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from tests.support.gateway_process import Gateway
+from tests.support.gateway_process import GatewayProcess
 
 pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("api")]  # which ends what a page leaves
 ROOT = Path(__file__).parents[2]
@@ -30,7 +30,7 @@ def blocks(language: str) -> list[str]:
 
 
 @pytest.fixture
-def here(gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(gateway: GatewayProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory of the test's own, where the shared gateway is that of this user."""
     monkeypatch.setenv("SANDKASTEN_DATA_DIR", str(gateway.data_dir))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))

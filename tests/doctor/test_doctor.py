@@ -32,7 +32,7 @@ from sandkasten_kernels.engines.docker.doctor import (
 )
 from sandkasten_kernels.engines.docker.escapes import known_escapes
 from sandkasten_kernels.engines.finding import Finding, Level
-from tests.support.gateway_process import Gateway
+from tests.support.gateway_process import GatewayProcess
 
 
 def doctor(*arguments: str, env: Mapping[str, str] | None = None) -> tuple[int, dict[str, tuple[str, str]]]:
@@ -134,7 +134,7 @@ def test_a_configuration_that_is_wrong_is_a_problem_among_others(folder: Path) -
 
 @pytest.mark.docker
 def test_a_port_is_taken_rightly_only_by_the_gateway_of_this_data_dir(folder: Path) -> None:
-    with Gateway(folder, config="pool: {enabled: false}\n") as gateway:
+    with GatewayProcess(folder, config="pool: {enabled: false}\n") as gateway:
         listen = f"--listen={gateway.url.removeprefix('http://')}"
         _, findings = doctor(listen, f"--data-dir={gateway.data_dir}")
         assert findings["listen"][0] == "ok"

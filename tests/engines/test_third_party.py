@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.gateway_process import Gateway
+from tests.support.gateway_process import GatewayProcess
 from tests.support.kernel_client import Api
 
 PACKAGE = Path(__file__).parents[1] / "packages" / "sandkasten-local"
@@ -41,11 +41,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def serving(folder: Path, installed: Path, kernelspec_dir: str) -> Iterator[Gateway]:
+def serving(folder: Path, installed: Path, kernelspec_dir: str) -> Iterator[GatewayProcess]:
     """Run a gateway that finds the package; nothing of its sandboxes is left after it."""
     with tempfile.TemporaryDirectory(prefix="sk-") as temporary:
         env = {"PYTHONPATH": f"{installed}:{ROOT}", "TMPDIR": temporary}
-        with Gateway(folder, CONFIG.format(kernelspec_dir), env) as gateway:
+        with GatewayProcess(folder, CONFIG.format(kernelspec_dir), env) as gateway:
             yield gateway
             children = psutil.Process(gateway.process.pid).children(recursive=True)
         assert gateway.process.returncode == 0
@@ -55,14 +55,14 @@ def serving(folder: Path, installed: Path, kernelspec_dir: str) -> Iterator[Gate
 
 
 @pytest.fixture(scope="module")
-def local(folder: Path) -> Iterator[Gateway]:
+def local(folder: Path) -> Iterator[GatewayProcess]:
     """A gateway whose sandboxes are the third party's."""
     (folder / "local").mkdir()
     with serving(folder / "local", folder / "installed", "../installed/share/jupyter/kernels") as gateway:
         yield gateway
 
 
-async def test_an_engine_of_ones_own_runs_a_kernel_of_ones_own_end_to_end(local: Gateway) -> None:
+async def test_an_engine_of_ones_own_runs_a_kernel_of_ones_own_end_to_end(local: GatewayProcess) -> None:
     async with Api(local.url, local.token) as api:
         assert list((await api.get("/api/kernelspecs"))["kernelspecs"]) == ["calc"]
         socket = await api.connect(await api.create())
@@ -71,7 +71,7 @@ async def test_an_engine_of_ones_own_runs_a_kernel_of_ones_own_end_to_end(local:
         assert (await socket.execute("unknown + 1")).reply["ename"] == "ValueError"
 
 
-async def test_its_code_after_a_claim_has_run_unseen_and_does_so_again_after_a_restart(local: Gateway) -> None:
+async def test_its_code_after_a_claim_has_run_unseen_and_does_so_again_after_a_restart(local: GatewayProcess) -> None:
     async with Api(local.url, local.token) as api:
         kernel = await api.create(env={"KERNEL_COLOUR": "blue"})
         socket = await api.connect(kernel)

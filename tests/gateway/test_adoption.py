@@ -13,7 +13,7 @@ import docker
 import pytest
 
 from tests.support.engine_cable import EngineCable, Mode
-from tests.support.gateway_process import Gateway
+from tests.support.gateway_process import GatewayProcess
 from tests.support.gateway_restart import back, begun, output, restarted, v1, warm
 from tests.support.kernel_client import Api
 from tests.support.lab import LabServer, LabSocket
@@ -48,7 +48,7 @@ COUNT = "import time\nfor number in range(50):\n    print(number)\n    time.slee
 async def test_after_kill_9_sessions_go_on_with_all_that_is_in_them(
     tmp_path: Path, engine: docker.DockerClient
 ) -> None:
-    with Gateway(tmp_path, CONFIG) as running:
+    with GatewayProcess(tmp_path, CONFIG) as running:
         async with Api(running.url, running.token) as api:
             idle = await api.create(env={"SECRET": SECRET})
             await (await api.connect(idle)).execute("x = 41")
@@ -121,7 +121,10 @@ async def test_what_ended_while_the_gateway_was_away_is_told_with_its_reason(
     other_folder, folder = tmp_path / "other", tmp_path / "killed"
     other_folder.mkdir()
     folder.mkdir()
-    with Gateway(other_folder, "pool: {images: {base: 1}}\n") as other, Gateway(folder, CONFIG) as running:
+    with (
+        GatewayProcess(other_folder, "pool: {images: {base: 1}}\n") as other,
+        GatewayProcess(folder, CONFIG) as running,
+    ):
         async with Api(other.url, other.token) as api:
             await warm(api, "bash")
         async with Api(running.url, running.token) as api:
@@ -151,7 +154,7 @@ async def test_what_ended_while_the_gateway_was_away_is_told_with_its_reason(
 async def test_a_kernel_that_dies_while_the_gateway_is_away_is_started_again_and_its_client_told(
     tmp_path: Path, engine: docker.DockerClient
 ) -> None:
-    with Gateway(tmp_path, "pool: {enabled: false}\n") as running:
+    with GatewayProcess(tmp_path, "pool: {enabled: false}\n") as running:
         async with Api(running.url, running.token) as api:
             kernel = await api.create(env={"KERNEL_A": "1"})
             socket = await api.connect(kernel, query="?session_id=a")
@@ -170,7 +173,7 @@ async def test_a_kernel_that_dies_while_the_gateway_is_away_is_started_again_and
 async def test_a_workspace_is_in_use_before_its_session_is_taken_over(
     tmp_path: Path, engine: docker.DockerClient
 ) -> None:
-    with Gateway(tmp_path, "pool: {enabled: false}\n") as running:
+    with GatewayProcess(tmp_path, "pool: {enabled: false}\n") as running:
         async with Api(running.url, running.token) as api:
             session = await v1(api, "POST", "/sessions", 201, workspace_id="kept")
             await output(api, session["id"], cmd="echo mine > file")
@@ -192,7 +195,7 @@ async def test_a_workspace_is_in_use_before_its_session_is_taken_over(
 
 
 async def test_a_gateway_that_keeps_hands_over_and_stop_all_ends_everything(tmp_path: Path) -> None:
-    gateway = Gateway(tmp_path, KEEP)
+    gateway = GatewayProcess(tmp_path, KEEP)
     gateway.start()
     try:
         async with Api(gateway.url, gateway.token) as api:
@@ -230,7 +233,7 @@ async def test_a_gateway_that_keeps_hands_over_and_stop_all_ends_everything(tmp_
     assert "Traceback" not in gateway.log.read_text()
 
 
-async def stopped(option: str, gateway: Gateway) -> str:
+async def stopped(option: str, gateway: GatewayProcess) -> str:
     """Return what ``sandkasten-kernels stop`` says."""
     command = [sys.executable, "-m", "sandkasten_kernels", "stop", option, f"--data-dir={gateway.data_dir}"]
     ran = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=120, check=False)
@@ -241,7 +244,7 @@ async def stopped(option: str, gateway: Gateway) -> str:
 async def test_a_connected_jupyterlab_simply_goes_on(tmp_path: Path) -> None:
     folder = tmp_path / "lab"
     folder.mkdir()
-    with Gateway(tmp_path, CONFIG) as running:
+    with GatewayProcess(tmp_path, CONFIG) as running:
         async with LabServer(folder, running.url, running.token) as server, Api(server.url, server.token) as lab:
             wanted = {"path": "a.ipynb", "name": "", "type": "notebook", "kernel": {"name": "python3"}}
             notebook = json.loads((await lab.request("POST", "/api/sessions", wanted)).body)
@@ -258,7 +261,7 @@ async def test_a_connected_jupyterlab_simply_goes_on(tmp_path: Path) -> None:
 
 async def test_a_start_without_the_engine_destroys_nothing(tmp_path: Path) -> None:
     async with EngineCable(tmp_path / "docker.sock") as cable:
-        gateway = Gateway(tmp_path, "pool: {enabled: false}\n", env={"DOCKER_HOST": cable.url})
+        gateway = GatewayProcess(tmp_path, "pool: {enabled: false}\n", env={"DOCKER_HOST": cable.url})
         await asyncio.to_thread(gateway.start)
         try:
             async with Api(gateway.url, gateway.token) as api:

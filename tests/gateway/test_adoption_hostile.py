@@ -12,7 +12,7 @@ import pytest
 from sandkasten_kernels.engines.host.door import Door
 from sandkasten_kernels.protocol.messages import Reply
 from sandkasten_kernels.relay import backlog as relief
-from tests.support.gateway_process import Gateway
+from tests.support.gateway_process import GatewayProcess
 from tests.support.gateway_restart import restarted, taken_over
 from tests.support.kernel_client import Api
 from tests.support.waiting import eventually
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.alone]
 
 
 async def test_code_in_a_sandbox_can_neither_pose_as_its_guest_nor_keep_it_from_coming_back(tmp_path: Path) -> None:
-    with Gateway(tmp_path, "pool: {enabled: false}\n") as running:
+    with GatewayProcess(tmp_path, "pool: {enabled: false}\n") as running:
         async with Api(running.url, running.token) as api:
             kernel = await api.create()
             await (await api.connect(kernel)).execute(INTRUDER)
@@ -54,7 +54,7 @@ for caller in callers:
 
 
 async def test_whoever_puts_sockets_in_place_of_the_guests_loses_its_own_session_alone(tmp_path: Path) -> None:
-    with Gateway(tmp_path, "pool: {enabled: false}\n") as running:
+    with GatewayProcess(tmp_path, "pool: {enabled: false}\n") as running:
         async with Api(running.url, running.token) as api:
             hostile, other = await api.create(), await api.create()
             await (await api.connect(other)).execute("x = 42")

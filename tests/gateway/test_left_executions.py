@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.gateway_process import Gateway
+from tests.support.gateway_process import GatewayProcess
 from tests.support.kernel_client import Api
 from tests.support.waiting import eventually
 
@@ -35,7 +35,7 @@ async def until_there(api: Api, session: str, *names: str) -> None:
 
 
 async def test_what_an_execution_had_started_runs_to_its_end_and_the_next_one_waits_for_that(tmp_path: Path) -> None:
-    with Gateway(tmp_path, "pool: {enabled: false}\n") as running:
+    with GatewayProcess(tmp_path, "pool: {enabled: false}\n") as running:
         async with Api(running.url, running.token) as api:
             session = (await v1(api, "POST", ""))[1]["id"]
             left = [asyncio.ensure_future(v1(api, "POST", f"/{session}/exec", **job)) for job in LEFT]

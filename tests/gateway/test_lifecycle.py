@@ -16,7 +16,7 @@ import docker
 import psutil
 import pytest
 
-from tests.support.gateway_process import Gateway
+from tests.support.gateway_process import GatewayProcess
 from tests.support.kernel_client import Api, execute_content
 
 pytestmark = [pytest.mark.docker, pytest.mark.alone]
@@ -34,7 +34,7 @@ def refused(*arguments: str, env: dict[str, str] | None = None) -> str:
 
 
 async def test_sigterm_in_the_middle_of_everything_leaves_nothing(tmp_path: Path) -> None:
-    with Gateway(tmp_path, "pool: {images: {python: 2}}\n") as running:
+    with GatewayProcess(tmp_path, "pool: {images: {python: 2}}\n") as running:
         async with Api(running.url, running.token) as api:
             kernels = [await api.create() for _ in range(2)]
             socket = await api.connect(kernels[0])
@@ -50,7 +50,7 @@ async def test_sigterm_in_the_middle_of_everything_leaves_nothing(tmp_path: Path
 
 
 async def test_what_somebody_put_beside_the_doors_of_sandboxes_stays_and_is_told(tmp_path: Path) -> None:
-    with Gateway(tmp_path, "pool: {enabled: false}\n") as running:
+    with GatewayProcess(tmp_path, "pool: {enabled: false}\n") as running:
         running.stop()
         stray = running.data_dir / "run" / "stray"
         stray.touch()
@@ -61,7 +61,7 @@ async def test_what_somebody_put_beside_the_doors_of_sandboxes_stays_and_is_told
 
 
 async def test_the_token_survives_a_restart_and_a_new_one_counts_from_the_next(tmp_path: Path) -> None:
-    with Gateway(tmp_path, "pool: {enabled: false}\n") as running:
+    with GatewayProcess(tmp_path, "pool: {enabled: false}\n") as running:
         old = running.token
         assert (running.data_dir / "token").stat().st_mode & 0o777 == 0o600
         assert running.data_dir.stat().st_mode & 0o777 == 0o700
@@ -90,7 +90,7 @@ async def test_the_token_survives_a_restart_and_a_new_one_counts_from_the_next(t
 
 async def test_a_configured_key_is_never_shown(tmp_path: Path) -> None:
     key = "correct-horse-battery"
-    with Gateway(tmp_path, f"api_key: {key}\npool: {{enabled: false}}\n") as running:
+    with GatewayProcess(tmp_path, f"api_key: {key}\npool: {{enabled: false}}\n") as running:
         assert running.token == "YOUR_API_KEY"
         async with Api(running.url, key) as api:
             assert await api.kernels() == []
@@ -103,11 +103,11 @@ def test_an_empty_token_file_lets_nobody_in(tmp_path: Path) -> None:
     assert "token is empty" in refused(f"--data-dir={tmp_path}", "--listen=127.0.0.1:0")
 
 
-def test_two_gateways_never_share_a_data_directory(gateway: Gateway) -> None:
+def test_two_gateways_never_share_a_data_directory(gateway: GatewayProcess) -> None:
     assert "another running gateway" in refused(f"--data-dir={gateway.data_dir}", "--listen=127.0.0.1:0")
 
 
-def test_a_port_in_use_is_told(gateway: Gateway, tmp_path: Path) -> None:
+def test_a_port_in_use_is_told(gateway: GatewayProcess, tmp_path: Path) -> None:
     address = gateway.url.removeprefix("http://")
     assert "Address already in use" in refused(f"--data-dir={tmp_path}", f"--listen={address}")
 

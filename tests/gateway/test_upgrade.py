@@ -14,7 +14,7 @@ import docker
 import pytest
 
 from sandkasten_kernels.guest import PROTOCOL
-from tests.support.gateway_process import Gateway
+from tests.support.gateway_process import GatewayProcess
 from tests.support.gateway_restart import taken_over
 from tests.support.kernel_client import Api
 from tests.support.waiting import eventually
@@ -61,7 +61,7 @@ def folder_with_specs(tmp_path: Path, engine: docker.DockerClient) -> Iterator[P
 async def test_sandboxes_of_the_previous_guest_stay_usable_and_warm_ones_of_an_older_image_are_replaced(
     folder_with_specs: Path,
 ) -> None:
-    running = Gateway(folder_with_specs, CONFIG)
+    running = GatewayProcess(folder_with_specs, CONFIG)
     await asyncio.to_thread(running.start)
     try:
         async with Api(running.url, running.token) as api:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.bash_session import Bash
+from tests.support.bash_session import BashSession
 from tests.support.kernel_client import Api, execute_content
 
 pytestmark = pytest.mark.docker
 
 
 @pytest.fixture
-async def bash(api: Api) -> Bash:
-    return Bash(await api.connect(await api.create(name="bash", env={"KERNEL_COLOUR": "it's blue"})))
+async def bash(api: Api) -> BashSession:
+    return BashSession(await api.connect(await api.create(name="bash", env={"KERNEL_COLOUR": "it's blue"})))
 
 
-async def test_state_persists_from_command_to_command(bash: Bash) -> None:
+async def test_state_persists_from_command_to_command(bash: BashSession) -> None:
     await bash.run("cd /tmp; export A=5; B=6; f() { echo f$A; }; alias hi='echo hey'")
     result = await bash.run("pwd; f; echo $B")
     assert result.stream() == "/tmp\nf5\n6\n"
@@ -24,7 +24,7 @@ async def test_state_persists_from_command_to_command(bash: Bash) -> None:
     assert await bash.out("echo $KERNEL_COLOUR") == "it's blue\n"
 
 
-async def test_streams_are_separate_and_exactly_what_was_written(bash: Bash) -> None:
+async def test_streams_are_separate_and_exactly_what_was_written(bash: BashSession) -> None:
     result = await bash.run("printf 'a\\tb\\x1b[31m'; printf 'no newline' >&2")
     assert (result.stream(), result.stream("stderr")) == ("a\tb\x1b[31m", "no newline")
     assert await bash.out("printf ''") == ""
@@ -45,7 +45,7 @@ async def test_streams_are_separate_and_exactly_what_was_written(bash: Bash) -> 
         ("kill -9 $BASHPID", 137),
     ],
 )
-async def test_the_exit_code_is_in_the_reply(bash: Bash, command: str, code: int) -> None:
+async def test_the_exit_code_is_in_the_reply(bash: BashSession, command: str, code: int) -> None:
     reply = (await bash.run(command)).reply
     assert reply["exit_code"] == code
     assert reply["status"] == ("ok" if code == 0 else "error")
@@ -53,7 +53,9 @@ async def test_the_exit_code_is_in_the_reply(bash: Bash, command: str, code: int
 
 
 @pytest.mark.parametrize("command", ["exit 3", "set -e; false", "exec echo gone"])
-async def test_bash_that_ends_is_started_again_in_the_same_directory_and_said_so(bash: Bash, command: str) -> None:
+async def test_bash_that_ends_is_started_again_in_the_same_directory_and_said_so(
+    bash: BashSession, command: str
+) -> None:
     await bash.run("cd /usr/lib")
     assert (await bash.run(command)).reply["restarted"]
     result = await bash.run("pwd; echo $KERNEL_COLOUR")
@@ -72,7 +74,7 @@ async def test_bash_that_ends_is_started_again_in_the_same_directory_and_said_so
         "sleep 60 | cat",
     ],
 )
-async def test_a_timeout_ends_the_command_and_the_next_one_works(bash: Bash, command: str) -> None:
+async def test_a_timeout_ends_the_command_and_the_next_one_works(bash: BashSession, command: str) -> None:
     result = await bash.run(f"echo before; A=kept; {command}", timeout=1)
     assert result.stream().startswith("before\n")
     assert (result.reply["exit_code"], result.reply["timed_out"], result.reply["restarted"]) == (-1, True, False)
@@ -81,7 +83,7 @@ async def test_a_timeout_ends_the_command_and_the_next_one_works(bash: Bash, com
 
 async def test_an_interrupt_ends_the_command_and_keeps_the_state(api: Api) -> None:
     kernel = await api.create(name="bash")
-    bash = Bash(await api.connect(kernel))
+    bash = BashSession(await api.connect(kernel))
     await bash.run("A=kept")
     msg_id = await bash.socket.send("execute_request", execute_content("echo in; sleep 60"))
     await bash.socket.said("in\n")
@@ -92,7 +94,7 @@ async def test_an_interrupt_ends_the_command_and_keeps_the_state(api: Api) -> No
 
 async def test_a_restart_is_a_new_shell_with_the_environment(api: Api) -> None:
     kernel = await api.create(name="bash", env={"KERNEL_COLOUR": "blue"})
-    bash = Bash(await api.connect(kernel))
+    bash = BashSession(await api.connect(kernel))
     await bash.run("cd /tmp; A=gone; touch /workspace/kept")
     assert (await api.request("POST", f"/api/kernels/{kernel}/restart")).code == 200
     result = await bash.run("echo [$A] $KERNEL_COLOUR; ls /workspace")
@@ -100,7 +102,7 @@ async def test_a_restart_is_a_new_shell_with_the_environment(api: Api) -> None:
     assert result.reply["execution_count"] == 1
 
 
-async def test_a_background_job_holds_nobody_up_and_its_late_output_is_its_own(bash: Bash) -> None:
+async def test_a_background_job_holds_nobody_up_and_its_late_output_is_its_own(bash: BashSession) -> None:
     first = await bash.run("(until [ -e go ]; do sleep 0.05; done; echo late) & exec 3>&1; echo now")
     assert first.stream() == "now\n"
     assert await bash.out("echo next; jobs -p | wc -l") == "next\n1\n"
@@ -109,14 +111,14 @@ async def test_a_background_job_holds_nobody_up_and_its_late_output_is_its_own(b
     assert late.parent_id == first.messages[0].parent_id
 
 
-async def test_standard_input_is_given_and_otherwise_empty(bash: Bash) -> None:
+async def test_standard_input_is_given_and_otherwise_empty(bash: BashSession) -> None:
     assert await bash.out("cat; echo .", stdin="hello\n") == "hello\n.\n"
     assert await bash.out("wc -c", stdin="x" * 300_000) == "300000\n"
     assert await bash.out("cat; echo .") == ".\n"
     assert await bash.out("echo unread", stdin="x" * 300_000) == "unread\n"
 
 
-async def test_large_and_binary_output_arrives_whole(bash: Bash) -> None:
+async def test_large_and_binary_output_arrives_whole(bash: BashSession) -> None:
     assert len(await bash.out("head -c 5000000 /dev/zero | tr '\\0' x")) == 5_000_000
     assert await bash.out("printf '\\xff\\x00ä'") == "\ufffd\x00ä"
     assert await bash.out("cat <<X\nhere $((1+1))\nX") == "here 2\n"
@@ -137,7 +139,7 @@ async def test_large_and_binary_output_arrives_whole(bash: Bash) -> None:
     ],
 )
 async def test_bashs_own_notices_are_not_the_commands_output(
-    bash: Bash, command: str, stdout: str, stderr: str
+    bash: BashSession, command: str, stdout: str, stderr: str
 ) -> None:
     await bash.run("true")
     result = await bash.run(command, timeout=60)
@@ -149,7 +151,7 @@ async def test_bashs_own_notices_are_not_the_commands_output(
 
 async def test_an_interrupted_command_writes_nothing_of_its_own(api: Api) -> None:
     kernel = await api.create(name="bash")
-    bash = Bash(await api.connect(kernel))
+    bash = BashSession(await api.connect(kernel))
     for command in ("sleep 60", "x=$(sleep 60)", "while :; do sleep .3; done", "while :; do :; done", "sleep 60 | cat"):
         msg_id = await bash.socket.send("execute_request", execute_content(f"echo in; {command}"))
         await bash.socket.said("in\n")
@@ -162,7 +164,7 @@ async def test_an_interrupted_command_writes_nothing_of_its_own(api: Api) -> Non
 
 async def test_an_interrupt_that_comes_before_the_command_runs_ends_it_too(api: Api) -> None:
     kernel = await api.create(name="bash")
-    bash = Bash(await api.connect(kernel))
+    bash = BashSession(await api.connect(kernel))
     for _ in range(10):
         msg_id = await bash.socket.send("execute_request", execute_content(f": {'x' * 300_000}; sleep 60"))
         await bash.socket.until("execute_input")
@@ -171,7 +173,7 @@ async def test_an_interrupt_that_comes_before_the_command_runs_ends_it_too(api: 
         assert await bash.out("echo fine") == "fine\n"
 
 
-async def test_directory_and_variables_can_be_given_for_one_command(bash: Bash) -> None:
+async def test_directory_and_variables_can_be_given_for_one_command(bash: BashSession) -> None:
     await bash.run("cd /usr; cd /tmp; A=mine; set -- one two")
     result = await bash.run(
         "pwd; echo $A $B $2; env | grep -c '^[AB]='", cwd="/usr/lib", env={"A": "it's", "B": "2\n3"}
@@ -192,7 +194,7 @@ async def test_directory_and_variables_can_be_given_for_one_command(bash: Bash) 
         assert await bash.out("echo fine") == "fine\n"
 
 
-async def test_late_output_is_bounded_and_ends_with_its_job(bash: Bash) -> None:
+async def test_late_output_is_bounded_and_ends_with_its_job(bash: BashSession) -> None:
     first = await bash.run("{ until [ -e go ]; do sleep 0.05; done; yes | head -c 20000000; } & :")
     last = await bash.socket.send("execute_request", execute_content("touch go; wait; echo fine"))
     late, others = 0, ""
@@ -206,12 +208,12 @@ async def test_late_output_is_bounded_and_ends_with_its_job(bash: Bash) -> None:
     assert others == "fine\n"
 
 
-async def test_a_signals_name_is_in_the_reply(bash: Bash) -> None:
+async def test_a_signals_name_is_in_the_reply(bash: BashSession) -> None:
     reply = (await bash.run("sh -c 'kill -SEGV $$'")).reply
     assert (reply["exit_code"], reply["evalue"]) == (139, "exit code 139 (Segmentation fault)")
 
 
-async def test_jupyter_requests_are_answered(bash: Bash) -> None:
+async def test_jupyter_requests_are_answered(bash: BashSession) -> None:
     for request in ("kernel_info", "complete", "inspect", "is_complete", "history", "comm_info"):
         await bash.socket.send(f"{request}_request", {"code": "ec", "cursor_pos": 2})
         reply = await bash.socket.until(f"{request}_reply")

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.bash_session import Bash
+from tests.support.bash_session import BashSession
 from tests.support.kernel_client import Api
 
 pytestmark = pytest.mark.docker
 
 
 @pytest.fixture
-async def bash(api: Api) -> Bash:
-    return Bash(await api.connect(await api.create(name="bash")))
+async def bash(api: Api) -> BashSession:
+    return BashSession(await api.connect(await api.create(name="bash")))
 
 
 @pytest.mark.parametrize(
     "command", ["trap '' INT; while :; do :; done", "kill -STOP $$", "bash -c 'trap \"\" INT TERM; sleep 60'"]
 )
-async def test_what_ignores_every_signal_is_killed(bash: Bash, command: str) -> None:
+async def test_what_ignores_every_signal_is_killed(bash: BashSession, command: str) -> None:
     result = await bash.run(command, timeout=0.3)
     assert result.reply["timed_out"]
     assert await bash.out("echo after") == "after\n"
 
 
-async def test_odd_commands_leave_a_working_shell(bash: Bash) -> None:
+async def test_odd_commands_leave_a_working_shell(bash: BashSession) -> None:
     for command in (
         "exec 1>&- 2>&-",
         "break; continue; return",
@@ -49,7 +49,7 @@ async def test_odd_commands_leave_a_working_shell(bash: Bash) -> None:
 )
 async def test_nothing_done_in_the_guests_directory_ends_the_sandbox(api: Api, command: str) -> None:
     kernel = await api.create(name="bash")
-    bash = Bash(await api.connect(kernel))
+    bash = BashSession(await api.connect(kernel))
     await bash.run(f"A=kept; {{ {command}; }} 2>/dev/null", timeout=60)
     assert await bash.out("echo ok $A; head -c 200000 /dev/zero | wc -c; cat", stdin="in") == "ok kept\n200000\nin"
     assert (await bash.run("exit 3")).reply["restarted"]
@@ -94,7 +94,7 @@ async def test_a_python_kernel_restarts_whatever_a_cell_did_to_the_sockets(api: 
     ],
 )
 async def test_what_a_command_does_to_its_shell_leaves_the_next_one_whole(
-    bash: Bash, before: str, command: str, expected: str
+    bash: BashSession, before: str, command: str, expected: str
 ) -> None:
     await bash.run(before, timeout=60)
     result = await bash.run(command, timeout=60)
@@ -103,7 +103,7 @@ async def test_what_a_command_does_to_its_shell_leaves_the_next_one_whole(
     assert await bash.out("set +x; echo fine") == "fine\n"
 
 
-async def test_set_u_and_set_e_are_told_like_bash_tells_them(bash: Bash) -> None:
+async def test_set_u_and_set_e_are_told_like_bash_tells_them(bash: BashSession) -> None:
     unbound = await bash.run("set -u; echo $NOPE; echo never")
     assert (unbound.stream(), unbound.stream("stderr")) == ("", "bash: NOPE: unbound variable\n")
     assert not unbound.reply["restarted"]
@@ -125,7 +125,7 @@ while True:
 """
 
 
-async def test_a_shell_that_cannot_start_says_why_and_works_again_later(bash: Bash) -> None:
+async def test_a_shell_that_cannot_start_says_why_and_works_again_later(bash: BashSession) -> None:
     fill = f"/opt/sandkasten/bin/python -c '{ALL_PROCESSES}' & until [ -e /tmp/full ]; do :; done; kill -9 $$"
     assert (await bash.run(fill, timeout=60)).reply["restarted"]
     while not (reply := (await bash.run("kill -9 $$")).reply)["error"]:
@@ -138,6 +138,6 @@ async def test_a_shell_that_cannot_start_says_why_and_works_again_later(bash: Ba
     assert await bash.out("echo again") == "again\n"
 
 
-async def test_what_a_command_starts_is_killed_for_memory_before_the_guest(bash: Bash) -> None:
+async def test_what_a_command_starts_is_killed_for_memory_before_the_guest(bash: BashSession) -> None:
     own, guest = (await bash.out("cat /proc/self/oom_score_adj /proc/1/oom_score_adj")).split()
     assert int(own) > int(guest)

@@ -16,7 +16,7 @@ from tornado.testing import bind_unused_port
 from sandkasten_kernels.handlers.server import http_server
 from sandkasten_kernels.handlers.v1.uploads import StreamedHandler
 from tests.support.kernel_client import PATIENCE_SECONDS
-from tests.support.raw_http import Wire, examples, wired
+from tests.support.raw_http import RawHttp, examples, wired
 from tests.support.route_list import ALL, Route
 from tests.support.services import some_services
 
@@ -24,13 +24,13 @@ pytestmark = pytest.mark.docker
 
 
 @pytest.fixture(scope="module")
-def wire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
+def wire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RawHttp]:
     with wired(tmp_path_factory.mktemp("fuzz")) as made:
         yield made
 
 
 @pytest.fixture(autouse=True)
-def kernels(wire: Wire) -> Iterator[None]:
+def kernels(wire: RawHttp) -> Iterator[None]:
     """No request of these tests leaves a kernel behind."""
     yield
     wire.assert_one_kernel()
@@ -41,7 +41,7 @@ def routes_with_methods() -> list[Any]:
 
 
 @pytest.mark.parametrize(("route", "method"), routes_with_methods())
-def test_a_wrong_or_missing_token_opens_no_route(wire: Wire, route: Route, method: str) -> None:
+def test_a_wrong_or_missing_token_opens_no_route(wire: RawHttp, route: Route, method: str) -> None:
     wrong = [
         (), ("Authorization: token x",), ("Authorization: Bearer",), ("Authorization: token " + "x" * 5000,),
         (f"Authorization: Basic {wire.token}",), (f"Authorization: token {wire.token}x",), ("X-API-Key: \xff\xfe",),
@@ -58,7 +58,7 @@ def test_a_wrong_or_missing_token_opens_no_route(wire: Wire, route: Route, metho
 
 
 @pytest.mark.parametrize("route", ALL, ids=lambda route: route.pattern)
-def test_a_method_that_a_route_has_not_is_told_which_it_has(wire: Wire, route: Route) -> None:
+def test_a_method_that_a_route_has_not_is_told_which_it_has(wire: RawHttp, route: Route) -> None:
     for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "FOO", "TRACE"} - {*route.methods}:
         answer = wire.ask(method, route.path())
         answer.assert_is_an_error(405)
@@ -78,7 +78,7 @@ def test_a_method_that_a_route_has_not_is_told_which_it_has(wire: Wire, route: R
 @example(argument="\u202e\u2028".encode())
 @example(argument=b"x" * 10_000)
 @example(argument=b"%s%d{0}")
-def test_no_argument_of_a_path_is_too_strange(wire: Wire, route: Route, method: str, argument: bytes) -> None:
+def test_no_argument_of_a_path_is_too_strange(wire: RawHttp, route: Route, method: str, argument: bytes) -> None:
     path = route.path(quote_from_bytes(argument, safe=""))
     wire.ask(method, path, b"{}").assert_is_an_error(400, 404)
 
@@ -105,7 +105,7 @@ BODIES: dict[str, tuple[bytes, int]] = {
 
 @pytest.mark.parametrize("path", ["/api/kernels", "/api/sessions"])
 @pytest.mark.parametrize(("body", "code"), BODIES.values(), ids=BODIES.keys())
-def test_a_body_that_means_nothing_is_told_so(wire: Wire, path: str, body: bytes, code: int) -> None:
+def test_a_body_that_means_nothing_is_told_so(wire: RawHttp, path: str, body: bytes, code: int) -> None:
     for kind in ("Content-Type: application/json", "Content-Type: application/x-www-form-urlencoded"):
         wire.ask("POST", path, body, kind).assert_is_an_error(code)
     wire.ask("POST", path, body, "Content-Type: multipart/form-data; boundary=x").assert_is_an_error(code, 400)
@@ -114,7 +114,9 @@ def test_a_body_that_means_nothing_is_told_so(wire: Wire, path: str, body: bytes
 @pytest.mark.parametrize(
     ("route", "method"), [param for param in routes_with_methods() if param.values[1] in ("POST", "PATCH")]
 )
-def test_a_body_of_twenty_megabytes_is_refused_in_words_on_every_route(wire: Wire, route: Route, method: str) -> None:
+def test_a_body_of_twenty_megabytes_is_refused_in_words_on_every_route(
+    wire: RawHttp, route: Route, method: str
+) -> None:
     body = bytes(20_000_000)
     path = route.path("unknown")
     streamed = issubclass(route.handler, StreamedHandler)  # it takes as much, and says what else is wrong
@@ -138,7 +140,7 @@ bodies = st.recursive(
 
 @examples(60)
 @given(body=bodies)
-def test_json_of_any_shape_is_an_answer_and_not_an_accident(wire: Wire, body: Any) -> None:
+def test_json_of_any_shape_is_an_answer_and_not_an_accident(wire: RawHttp, body: Any) -> None:
     asks: dict[str, Any] = {"name": "cobol", "kernel": {"name": "cobol"}}
     described = {**body, **asks} if isinstance(body, dict) else body
     data = json.dumps(described).encode()
@@ -178,7 +180,7 @@ REQUESTS: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("data", REQUESTS.values(), ids=REQUESTS.keys())
-def test_what_is_no_request_of_ours_is_refused_or_cut_off(wire: Wire, data: bytes) -> None:
+def test_what_is_no_request_of_ours_is_refused_or_cut_off(wire: RawHttp, data: bytes) -> None:
     answer = wire.raw(data, ends=True)
     assert answer.status in (0, 400, 401, 404, 413, 431), answer
     if answer.body:

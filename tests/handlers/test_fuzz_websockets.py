@@ -16,19 +16,19 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.support.kernel_client import V1, Api
-from tests.support.raw_http import HANDSHAKE, Wire, examples, wired
+from tests.support.raw_http import HANDSHAKE, RawHttp, examples, wired
 
 pytestmark = pytest.mark.docker
 
 
 @pytest.fixture(scope="module")
-def wire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
+def wire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RawHttp]:
     with wired(tmp_path_factory.mktemp("fuzz")) as made:
         yield made
 
 
 @pytest.fixture(autouse=True)
-def kernels(wire: Wire) -> Iterator[None]:
+def kernels(wire: RawHttp) -> Iterator[None]:
     """No request of these tests leaves a kernel behind."""
     yield
     wire.assert_one_kernel()
@@ -52,7 +52,9 @@ def kernels(wire: Wire) -> Iterator[None]:
         ([*HANDSHAKE, "Sec-WebSocket-Extensions: permessage-deflate; x=\xff;;"], "", 101),
     ],
 )
-def test_a_handshake_that_cannot_be_is_refused_in_json(wire: Wire, headers: list[str], query: str, code: int) -> None:
+def test_a_handshake_that_cannot_be_is_refused_in_json(
+    wire: RawHttp, headers: list[str], query: str, code: int
+) -> None:
     answer = wire.ask("GET", f"/api/kernels/{wire.kernel}/channels{query}", b"", *headers)
     if code == 101:
         assert answer.status == 101
@@ -125,7 +127,7 @@ def binary_frames(draw: st.DrawFn) -> bytes:
 @example(frames=["[" * 100_000, '{"header":{"msg_type":"x"},"content":' + '{"a":' * 950 + "1" + "}" * 951])
 @example(frames=['{"header":{"msg_type":"x"},"content":{"a":' + "9" * 50_000 + "}}"])
 @example(frames=['{"header":{"msg_type":"kernel_info_request"},"content":{"a":NaN,"a":-Infinity,"a":"\\ud800"}}'])
-def test_no_frame_harms_the_gateway_or_its_kernel(wire: Wire, v1: bool, frames: list[str | bytes]) -> None:
+def test_no_frame_harms_the_gateway_or_its_kernel(wire: RawHttp, v1: bool, frames: list[str | bytes]) -> None:
     channels = wire.channels(v1)
     for frame in frames:
         opcode = websocket.ABNF.OPCODE_BINARY if isinstance(frame, bytes) else websocket.ABNF.OPCODE_TEXT
@@ -137,7 +139,7 @@ def test_no_frame_harms_the_gateway_or_its_kernel(wire: Wire, v1: bool, frames: 
     wire.assert_unharmed()
 
 
-def test_nesting_at_the_edge_of_what_can_be_read_is_passed_on_or_told(wire: Wire) -> None:
+def test_nesting_at_the_edge_of_what_can_be_read_is_passed_on_or_told(wire: RawHttp) -> None:
     channels = wire.channels(v1=False)
     for depth in (*range(100, 900, 100), *range(900, 1010)):
         deep = '{"a":' * depth + "1" + "}" * depth
@@ -172,7 +174,7 @@ WIRE_FRAMES: dict[str, bytes] = {
 
 @pytest.mark.parametrize("v1", [True, False], ids=["v1", "legacy"])
 @pytest.mark.parametrize("data", WIRE_FRAMES.values(), ids=WIRE_FRAMES.keys())
-def test_what_is_no_websocket_frame_ends_at_most_its_own_connection(wire: Wire, v1: bool, data: bytes) -> None:
+def test_what_is_no_websocket_frame_ends_at_most_its_own_connection(wire: RawHttp, v1: bool, data: bytes) -> None:
     with wire.connect() as sock:
         path = f"/api/kernels/{wire.kernel}/channels?token={wire.token}"
         protocol = [f"Sec-WebSocket-Protocol: {V1}"] if v1 else []
@@ -188,7 +190,7 @@ def test_what_is_no_websocket_frame_ends_at_most_its_own_connection(wire: Wire, 
 
 @pytest.mark.parametrize("v1", [True, False], ids=["v1", "legacy"])
 async def test_a_message_of_twenty_megabytes_passes_and_one_of_seventy_ends_its_connection(
-    wire: Wire, v1: bool
+    wire: RawHttp, v1: bool
 ) -> None:
     api = Api(wire.url, wire.token)
     client = await api.connect(wire.kernel, v1)

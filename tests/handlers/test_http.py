@@ -9,7 +9,7 @@ import pytest
 from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.websocket import websocket_connect
 
-from tests.support.gateway_process import Gateway
+from tests.support.gateway_process import GatewayProcess
 from tests.support.kernel_client import Api, execute_content
 
 pytestmark = pytest.mark.docker
@@ -163,7 +163,7 @@ async def test_status_tells_of_kernels_connections_and_the_pool(api: Api) -> Non
     assert isinstance((await api.get("/api"))["version"], str)
 
 
-async def test_no_token_reaches_the_log(api: Api, gateway: Gateway) -> None:
+async def test_no_token_reaches_the_log(api: Api, gateway: GatewayProcess) -> None:
     for query, status in ((f"x=1&token={api.token}", 404), (f"TOKEN={api.token}&y", 401)):
         assert (await api.request("GET", f"/api/kernels/none?{query}", headers={})).code == status
     assert (await api.request("GET", f"/api/kernels/none?x&%74o%6Ben={api.token}", headers={})).code == 404

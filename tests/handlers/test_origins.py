@@ -15,7 +15,7 @@ from tornado.websocket import websocket_connect
 
 from sandkasten_kernels.errors import ConfigError
 from sandkasten_kernels.handlers.origins import OriginPolicy
-from tests.support.gateway_process import Gateway
+from tests.support.gateway_process import GatewayProcess
 from tests.support.kernel_client import Api
 from tests.support.route_list import ALL
 
@@ -30,15 +30,15 @@ pool: {{enabled: false}}
 
 
 @pytest.fixture(scope="module")
-def proxied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def proxied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
     """A gateway as it is configured behind a proxy that it trusts."""
-    with Gateway(tmp_path_factory.mktemp("proxied"), BEHIND_A_PROXY) as running:
+    with GatewayProcess(tmp_path_factory.mktemp("proxied"), BEHIND_A_PROXY) as running:
         yield running
     running.assert_nothing_left()
 
 
 @pytest.fixture
-async def hub(proxied: Gateway) -> AsyncIterator[Api]:
+async def hub(proxied: GatewayProcess) -> AsyncIterator[Api]:
     """Its REST API."""
     async with Api(proxied.url, proxied.token) as client:
         yield client
@@ -57,7 +57,7 @@ async def opened(api: Api, kernel: str, **headers: str) -> int:
 
 
 @pytest.mark.docker
-async def test_every_path_begins_with_the_base_url(proxied: Gateway, hub: Api) -> None:
+async def test_every_path_begins_with_the_base_url(proxied: GatewayProcess, hub: Api) -> None:
     assert proxied.url.endswith("/hub/kernels")
     response = await hub.request("POST", "/api/kernels")
     assert response.headers["Location"] == f"/hub/kernels/api/kernels/{json.loads(response.body)['id']}"
@@ -95,7 +95,7 @@ async def test_the_pages_cookie_and_links_stay_under_the_base_url(hub: Api) -> N
 
 
 @pytest.mark.docker
-async def test_a_program_runs_at_a_gateway_under_a_base_url(proxied: Gateway) -> None:
+async def test_a_program_runs_at_a_gateway_under_a_base_url(proxied: GatewayProcess) -> None:
     command = [sys.executable, "-m", "sandkasten_kernels", "run", f"--url={proxied.url}/?token={proxied.token}", "-"]
     done = subprocess.run(command, input=b"print(6 * 7)", capture_output=True, timeout=60, check=True)
     assert done.stdout == b"42\n"
@@ -148,7 +148,7 @@ async def test_a_websocket_is_opened_from_the_allowed_page_and_through_the_proxy
 
 
 @pytest.mark.docker
-async def test_the_log_names_the_address_that_a_trusted_proxy_tells(hub: Api, proxied: Gateway) -> None:
+async def test_the_log_names_the_address_that_a_trusted_proxy_tells(hub: Api, proxied: GatewayProcess) -> None:
     await hub.request("GET", "/nowhere?who=far", headers={"X-Forwarded-For": "192.0.2.7"})
     await hub.request("GET", "/healthz")  # by its answer the line is written
     (line,) = [line for line in proxied.log.read_text().splitlines() if "who=far" in line]
@@ -156,7 +156,7 @@ async def test_the_log_names_the_address_that_a_trusted_proxy_tells(hub: Api, pr
 
 
 @pytest.mark.docker
-async def test_an_untrusted_proxy_and_a_foreign_page_are_told_nothing(api: Api, gateway: Gateway) -> None:
+async def test_an_untrusted_proxy_and_a_foreign_page_are_told_nothing(api: Api, gateway: GatewayProcess) -> None:
     kernel = await api.create()
     assert await opened(api, kernel, Origin="http://a.example", **{"X-Forwarded-Host": "a.example"}) == 403
     await api.request("GET", "/nowhere?who=forged", headers={"X-Forwarded-For": "192.0.2.7"})

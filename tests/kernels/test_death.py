@@ -78,9 +78,9 @@ for fd in range(3, 256):
 
 
 async def test_the_end_of_the_sandbox_is_the_end_of_the_kernel(api: Api, engine: object, gateway: object) -> None:
-    from tests.support.gateway_process import Gateway
+    from tests.support.gateway_process import GatewayProcess
 
-    assert isinstance(gateway, Gateway)
+    assert isinstance(gateway, GatewayProcess)
     kernel = await api.create()
     socket = await api.connect(kernel)
     hostname = (await socket.execute("print(open('/proc/self/mountinfo').read())")).stream()

@@ -12,7 +12,7 @@ import docker
 import pytest
 
 from tests.kernelspecs.test_metadata import PYTHON
-from tests.support.gateway_process import Gateway
+from tests.support.gateway_process import GatewayProcess
 from tests.support.kernel_client import Api, KernelSocket, execute_content
 from tests.support.v1_requests import begun, create, ended, run
 from tests.support.waiting import eventually
@@ -27,7 +27,7 @@ STUBBORN = "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\no
 
 
 @pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
     """A gateway with kernelspecs that differ in what becomes of a kernel that does not answer, or ends."""
     folder = tmp_path_factory.mktemp("reasons")
     for name, settings in {
@@ -42,14 +42,14 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     bash["metadata"]["sandkasten"]["interrupt_seconds"] = 1
     (folder / "specs" / "bash").mkdir()
     (folder / "specs" / "bash" / "kernel.json").write_text(json.dumps(bash))
-    with Gateway(folder, "kernelspec_dirs: [specs]\npool: {images: {python: 1}}\n") as running:
+    with GatewayProcess(folder, "kernelspec_dirs: [specs]\npool: {images: {python: 1}}\n") as running:
         yield running
     running.assert_nothing_left()
     assert "Traceback" not in running.log.read_text()
 
 
 @pytest.fixture
-async def api(gateway: Gateway) -> AsyncIterator[Api]:
+async def api(gateway: GatewayProcess) -> AsyncIterator[Api]:
     async with Api(gateway.url, gateway.token) as client:
         yield client
         for kernel in await client.kernels():
@@ -69,7 +69,7 @@ async def said(socket: KernelSocket, words: str) -> None:
 
 
 async def test_docker_kill_is_told_everywhere_and_ends_what_runs(
-    api: Api, gateway: Gateway, engine: docker.DockerClient
+    api: Api, gateway: GatewayProcess, engine: docker.DockerClient
 ) -> None:
     session = await create(api)
     path = f"/v1/sessions/{session['id']}"
@@ -228,7 +228,9 @@ async def test_a_bash_kernel_that_ignores_sigint_is_stopped_too(api: Api) -> Non
 
 
 @pytest.mark.parametrize("how", ["stopped", "lock"])
-async def test_a_kernel_that_cannot_answer_is_unresponsive_until_it_does(api: Api, gateway: Gateway, how: str) -> None:
+async def test_a_kernel_that_cannot_answer_is_unresponsive_until_it_does(
+    api: Api, gateway: GatewayProcess, how: str
+) -> None:
     session = {"id": await api.create(name="watched")}
     pid = (await run(api, session, code="import os; print(os.getpid())"))["stdout"].strip()
     code = BUSY if how == "stopped" else "import ctypes\nctypes.PyDLL(None).sleep(5)"
@@ -264,7 +266,7 @@ async def test_a_stopped_kernel_is_ended_by_a_restart(api: Api) -> None:
 
 
 async def test_sandboxes_that_are_killed_at_once_are_all_known(
-    api: Api, gateway: Gateway, engine: docker.DockerClient
+    api: Api, gateway: GatewayProcess, engine: docker.DockerClient
 ) -> None:
     sessions: list[dict[str, Any]] = await asyncio.gather(*(create(api, image="base") for _ in range(COUNT)))
     running = [asyncio.create_task(run(api, session, cmd="sleep 100")) for session in sessions]

@@ -12,7 +12,7 @@ import pytest
 
 from sandkasten_kernels.config.keys import Keys
 from sandkasten_kernels.kernelspecs.metadata import SCHEMA
-from tests.support.gateway_process import Gateway
+from tests.support.gateway_process import GatewayProcess
 from tests.support.kernel_client import Api
 
 ROOT = Path(__file__).parents[2]
@@ -54,7 +54,7 @@ def worked(tmp_path: Path, engine: docker.DockerClient) -> Iterator[Path]:
 
 @pytest.mark.docker
 async def test_the_worked_example_works(worked: Path) -> None:
-    with Gateway(worked, config=example("yaml", 1).replace("python: 2", "python: 0")) as running:
+    with GatewayProcess(worked, config=example("yaml", 1).replace("python: 2", "python: 0")) as running:
         async with Api(running.url, running.token) as api:
             assert (await api.get("/api/kernelspecs"))["kernelspecs"]["calc"]["spec"]["display_name"] == "Calc"
             socket = await api.connect(await api.create(name="calc", env={"KERNEL_COLOUR": "blue"}))

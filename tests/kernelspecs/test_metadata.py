@@ -9,7 +9,7 @@ from typing import Any
 import docker
 import pytest
 
-from tests.support.gateway_process import Gateway
+from tests.support.gateway_process import GatewayProcess
 from tests.support.kernel_client import Api
 from tests.support.waiting import eventually
 
@@ -42,7 +42,7 @@ async def kept_warm(api: Api) -> dict[str, int]:
 async def test_limits_and_pool_are_those_of_the_kernelspec(tmp_path: Path, engine: docker.DockerClient) -> None:
     limits = {"cpu_limit": 0.5, "mem_limit_mb": 256, "pids_limit": 64}
     add_kernelspec(tmp_path, "apart", metadata=metadata(pool=False, limits=limits))
-    with Gateway(tmp_path, CONFIG) as running:
+    with GatewayProcess(tmp_path, CONFIG) as running:
         async with Api(running.url, running.token) as api:
             assert await kept_warm(api) == {"apart": 0, "bash": 0, "python3": 1}
             before = set(running.containers())
@@ -57,7 +57,7 @@ async def test_limits_and_pool_are_those_of_the_kernelspec(tmp_path: Path, engin
 
 async def test_an_image_that_two_kernelspecs_run_in_is_kept_warm_once(tmp_path: Path) -> None:
     add_kernelspec(tmp_path, "another")
-    with Gateway(tmp_path, CONFIG) as running:
+    with GatewayProcess(tmp_path, CONFIG) as running:
         async with Api(running.url, running.token) as api:
             assert await kept_warm(api) == {"another": 1, "bash": 0, "python3": 0}
             assert len(running.containers()) == 1
@@ -72,7 +72,7 @@ async def test_code_before_and_after_a_claim_of_a_bash_kernel_prepares_its_one_s
         "after_claim": 'cd /tmp; GREETING="hello $KERNEL_NAME"',
     }
     add_kernelspec(tmp_path, "shell", argv=["bash"], language="bash", metadata={"sandkasten": ours})
-    with Gateway(tmp_path, CONFIG) as running:
+    with GatewayProcess(tmp_path, CONFIG) as running:
         async with Api(running.url, running.token) as api:
             socket = await api.connect(await api.create(name="shell", env={"KERNEL_NAME": "ada"}))
             result = await socket.execute('echo "$COUNT $GREETING"; pwd')
@@ -83,7 +83,7 @@ async def test_code_before_and_after_a_claim_of_a_bash_kernel_prepares_its_one_s
 async def test_code_after_a_claim_sees_the_owners_environment_and_leaves_no_trace(tmp_path: Path) -> None:
     code = "assert warm; import os; greeting = 'hello ' + os.environ['KERNEL_NAME']; print('unseen')"
     add_kernelspec(tmp_path, "greeter", metadata=metadata(warm_up="warm = True", after_claim=code))
-    with Gateway(tmp_path, CONFIG) as running:
+    with GatewayProcess(tmp_path, CONFIG) as running:
         async with Api(running.url, running.token) as api:
             assert (await kept_warm(api))["greeter"] == 1
             for env in ({"KERNEL_NAME": "ada"}, {"KERNEL_NAME": "ada", "PYTHONHASHSEED": "0"}):

@@ -12,7 +12,7 @@ from playwright.async_api import Browser, Page, expect
 
 from tests.support.browser import DESKTOP, PATIENCE_MS, PHONE, axe_findings, browser, opened, shown
 from tests.support.cable import Cable
-from tests.support.gateway_process import Gateway
+from tests.support.gateway_process import GatewayProcess
 from tests.support.kernel_client import Api
 
 pytestmark = [pytest.mark.docker, pytest.mark.asyncio(loop_scope="module")]
@@ -21,9 +21,9 @@ EVIL = "<img src=x onerror=alert(1)>"
 
 
 @pytest.fixture(scope="module")
-def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
     """A gateway of these tests' own, so that its lists hold what they made."""
-    with Gateway(tmp_path_factory.mktemp("pages"), config="pool: {images: {python: 1}}\n") as running:
+    with GatewayProcess(tmp_path_factory.mktemp("pages"), config="pool: {images: {python: 1}}\n") as running:
         yield running
     running.assert_nothing_left()
 
@@ -36,7 +36,7 @@ async def chromium() -> AsyncIterator[Browser]:
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def api(watched: Gateway) -> AsyncIterator[Api]:
+async def api(watched: GatewayProcess) -> AsyncIterator[Api]:
     """The gateway's REST API; sessions that a test leaves are ended."""
     async with Api(watched.url, watched.token) as client:
         yield client
@@ -53,7 +53,7 @@ def row(page: Page, name: str) -> Any:
     return page.locator("table.sessions tbody tr", has=page.get_by_role("link", name=name, exact=True))
 
 
-async def test_one_signs_in_with_the_token_and_out_again(chromium: Browser, watched: Gateway) -> None:
+async def test_one_signs_in_with_the_token_and_out_again(chromium: Browser, watched: GatewayProcess) -> None:
     async with opened(chromium, allowed_errors=("401",)) as page:
         await page.goto(f"{watched.url}/")
         await expect(page).to_have_title("Sign in · Sandkasten Kernels")
@@ -73,7 +73,7 @@ async def test_one_signs_in_with_the_token_and_out_again(chromium: Browser, watc
         assert await page.context.cookies() == []
 
 
-async def test_a_link_of_another_site_finds_one_signed_in(chromium: Browser, watched: Gateway) -> None:
+async def test_a_link_of_another_site_finds_one_signed_in(chromium: Browser, watched: GatewayProcess) -> None:
     async with opened(chromium, allowed_errors=("401",)) as page:
         await page.goto(watched.url.replace("127.0.0.1", "localhost") + "/signin")
         await page.evaluate("url => { location.href = url; }", f"{watched.url}/?token={watched.token}")
@@ -81,7 +81,7 @@ async def test_a_link_of_another_site_finds_one_signed_in(chromium: Browser, wat
 
 
 async def test_a_session_appears_without_reload_and_its_name_is_text(
-    chromium: Browser, watched: Gateway, api: Api
+    chromium: Browser, watched: GatewayProcess, api: Api
 ) -> None:
     async with shown(chromium, watched.url, watched.token) as page:
         page.on("dialog", lambda dialog: pytest.fail(f"a script of a name ran: {dialog.message}"))
@@ -97,7 +97,7 @@ async def test_a_session_appears_without_reload_and_its_name_is_text(
         assert await page.locator("main img").count() == 0
 
 
-async def test_a_session_is_ended_when_that_was_confirmed(chromium: Browser, watched: Gateway, api: Api) -> None:
+async def test_a_session_is_ended_when_that_was_confirmed(chromium: Browser, watched: GatewayProcess, api: Api) -> None:
     for name in ("first", "second", "third"):
         await session(api, name=name)
     async with shown(chromium, watched.url, watched.token) as page:
@@ -122,7 +122,9 @@ async def test_a_session_is_ended_when_that_was_confirmed(chromium: Browser, wat
         assert await axe_findings(page) == []
 
 
-async def test_a_kernel_is_interrupted_extended_and_restarted(chromium: Browser, watched: Gateway, api: Api) -> None:
+async def test_a_kernel_is_interrupted_extended_and_restarted(
+    chromium: Browser, watched: GatewayProcess, api: Api
+) -> None:
     name = await session(api, name="worker", ttl_seconds=600)
     socket = await api.connect(name)
     async with shown(chromium, watched.url, watched.token) as page:
@@ -141,7 +143,7 @@ async def test_a_kernel_is_interrupted_extended_and_restarted(chromium: Browser,
     socket.close()
 
 
-async def test_a_workspace_is_looked_at_and_deleted(chromium: Browser, watched: Gateway, api: Api) -> None:
+async def test_a_workspace_is_looked_at_and_deleted(chromium: Browser, watched: GatewayProcess, api: Api) -> None:
     name = await session(api, name="writer", workspace_id="to-go")
     await api.request("POST", f"/v1/sessions/{name}/fs/write", {"path": "kept.txt", "text": "x"})
     async with shown(chromium, watched.url, watched.token, "/") as page:
@@ -161,7 +163,7 @@ async def test_a_workspace_is_looked_at_and_deleted(chromium: Browser, watched: 
         await expect(page.get_by_text("There is no workspace")).to_be_visible()
 
 
-async def test_a_lost_connection_is_told_and_comes_back(chromium: Browser, watched: Gateway, api: Api) -> None:
+async def test_a_lost_connection_is_told_and_comes_back(chromium: Browser, watched: GatewayProcess, api: Api) -> None:
     name = await session(api, name="before")
     async with (
         Cable(watched.url) as cable,
@@ -185,7 +187,7 @@ async def test_a_lost_connection_is_told_and_comes_back(chromium: Browser, watch
         socket.close()
 
 
-async def test_the_keyboard_alone_is_enough(chromium: Browser, watched: Gateway, api: Api) -> None:
+async def test_the_keyboard_alone_is_enough(chromium: Browser, watched: GatewayProcess, api: Api) -> None:
     await session(api, name="typed")
     async with shown(chromium, watched.url, watched.token) as page:
         await expect(row(page, "typed")).to_be_visible()
@@ -210,7 +212,7 @@ async def test_the_keyboard_alone_is_enough(chromium: Browser, watched: Gateway,
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])
-async def test_axe_finds_nothing_serious(chromium: Browser, watched: Gateway, api: Api, theme: str) -> None:
+async def test_axe_finds_nothing_serious(chromium: Browser, watched: GatewayProcess, api: Api, theme: str) -> None:
     name = await session(api, name="looked at", labels={"team": "data"})
     for size in (DESKTOP, (900, 1000), PHONE) if theme == "dark" else (DESKTOP,):
         async with shown(chromium, watched.url, watched.token, size=size) as page:
@@ -224,7 +226,7 @@ async def test_axe_finds_nothing_serious(chromium: Browser, watched: Gateway, ap
                 assert not wide, f"{path} can be scrolled sideways at {size}"
 
 
-async def test_the_theme_is_dark_until_another_is_chosen_and_kept(chromium: Browser, watched: Gateway) -> None:
+async def test_the_theme_is_dark_until_another_is_chosen_and_kept(chromium: Browser, watched: GatewayProcess) -> None:
     async with shown(chromium, watched.url, watched.token, color_scheme="light") as page:
         assert await page.evaluate("document.documentElement.dataset.theme") == "dark"
         await page.get_by_role("button", name="Use the light theme").click()

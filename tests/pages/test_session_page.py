@@ -12,7 +12,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, expect
 
 from tests.support.browser import PATIENCE_MS, axe_findings, browser, shown
-from tests.support.gateway_process import Gateway
+from tests.support.gateway_process import GatewayProcess
 from tests.support.kernel_client import Api
 
 pytestmark = [pytest.mark.docker, pytest.mark.asyncio(loop_scope="module")]
@@ -28,7 +28,7 @@ async def chromium() -> AsyncIterator[Browser]:
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def api(gateway: Gateway) -> AsyncIterator[Api]:
+async def api(gateway: GatewayProcess) -> AsyncIterator[Api]:
     """The shared gateway's REST API, in the loop of the browser; sessions that a test leaves are ended."""
     async with Api(gateway.url, gateway.token) as client:
         yield client
@@ -42,7 +42,7 @@ async def session(api: Api, **wanted: Any) -> str:
 
 
 async def test_a_page_shows_what_anybody_runs_and_a_cells_picture(
-    chromium: Browser, gateway: Gateway, api: Api
+    chromium: Browser, gateway: GatewayProcess, api: Api
 ) -> None:
     name = await session(api)
     async with shown(chromium, gateway.url, gateway.token, f"/sessions/{name}") as page:
@@ -79,7 +79,7 @@ async def test_a_page_shows_what_anybody_runs_and_a_cells_picture(
         other.close()
 
 
-async def test_a_command_is_streamed_and_can_be_stopped(chromium: Browser, gateway: Gateway, api: Api) -> None:
+async def test_a_command_is_streamed_and_can_be_stopped(chromium: Browser, gateway: GatewayProcess, api: Api) -> None:
     name = await session(api, image="python")
     async with shown(chromium, gateway.url, gateway.token, f"/sessions/{name}") as page:
         await page.get_by_role("button", name="Shell").click()
@@ -98,7 +98,7 @@ async def test_a_command_is_streamed_and_can_be_stopped(chromium: Browser, gatew
         assert await page.locator(".cell").count() == 3
 
 
-async def test_files_go_up_and_come_down(chromium: Browser, gateway: Gateway, api: Api, tmp_path: Path) -> None:
+async def test_files_go_up_and_come_down(chromium: Browser, gateway: GatewayProcess, api: Api, tmp_path: Path) -> None:
     name = await session(api)
     (tmp_path / "up <b>.txt").write_bytes(b"\0\xff up")
     async with shown(chromium, gateway.url, gateway.token, f"/sessions/{name}") as page:
@@ -120,7 +120,7 @@ async def test_files_go_up_and_come_down(chromium: Browser, gateway: Gateway, ap
 
 
 async def test_a_page_of_a_session_that_ends_or_never_was_says_so(
-    chromium: Browser, gateway: Gateway, api: Api
+    chromium: Browser, gateway: GatewayProcess, api: Api
 ) -> None:
     name = await session(api, name="short")
     async with shown(chromium, gateway.url, gateway.token, f"/sessions/{name}", allowed_errors=("404",)) as page:

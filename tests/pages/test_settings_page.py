@@ -12,7 +12,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
 from tests.support.browser import DESKTOP, PHONE, axe_findings, browser, opened, screenshot
-from tests.support.gateway_process import Gateway
+from tests.support.gateway_process import GatewayProcess
 
 pytestmark = [pytest.mark.docker, pytest.mark.asyncio(loop_scope="module")]
 KEY = "a-key-of-the-operators-0815"
@@ -29,16 +29,16 @@ expect.set_options(timeout=60_000)
 
 
 @pytest.fixture(scope="module")
-def page_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def page_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
     folder = tmp_path_factory.mktemp("settings-page")
-    with Gateway(folder, config=CONFIG, env={"SANDKASTEN_CPU_LIMIT": "0.5"}) as gateway:
+    with GatewayProcess(folder, config=CONFIG, env={"SANDKASTEN_CPU_LIMIT": "0.5"}) as gateway:
         gateway.token = KEY
         yield gateway
     gateway.assert_nothing_left()
 
 
 @pytest.fixture
-def gateway(page_gateway: Gateway) -> Iterator[Gateway]:
+def gateway(page_gateway: GatewayProcess) -> Iterator[GatewayProcess]:
     """The gateway of these tests, whose file is at the end as it was."""
     page_gateway.config.write_text(CONFIG)
     yield page_gateway
@@ -52,7 +52,7 @@ async def chromium() -> AsyncIterator[Browser]:
 
 
 @asynccontextmanager
-async def settings_page(gateway: Gateway, chromium: Browser, **options: Any) -> AsyncIterator[Page]:
+async def settings_page(gateway: GatewayProcess, chromium: Browser, **options: Any) -> AsyncIterator[Page]:
     """The page, signed in, in a fresh profile."""
     async with opened(chromium, **options) as page:
         await page.goto(f"{gateway.url}/settings?token={gateway.token}")
@@ -70,7 +70,7 @@ async def saved(page: Page) -> None:
     await expect(page.locator("#save-bar")).to_be_hidden()
 
 
-async def test_the_pool_is_made_larger_and_seen_to_fill(gateway: Gateway, chromium: Browser) -> None:
+async def test_the_pool_is_made_larger_and_seen_to_fill(gateway: GatewayProcess, chromium: Browser) -> None:
     async with settings_page(gateway, chromium) as page:
         assert urlsplit(page.url).query == ""
         pool = page.locator("[id='setting-pool.images']")
@@ -89,7 +89,7 @@ async def test_the_pool_is_made_larger_and_seen_to_fill(gateway: Gateway, chromi
         assert gateway.config.read_text() == CONFIG
 
 
-async def test_a_wrong_value_is_refused_at_its_field(gateway: Gateway, chromium: Browser) -> None:
+async def test_a_wrong_value_is_refused_at_its_field(gateway: GatewayProcess, chromium: Browser) -> None:
     async with settings_page(gateway, chromium) as page:
         ttl, image = (
             page.get_by_label("session_ttl_seconds", exact=True),
@@ -119,7 +119,7 @@ async def test_a_wrong_value_is_refused_at_its_field(gateway: Gateway, chromium:
         assert "session_ttl_seconds" not in gateway.config.read_text()
 
 
-async def test_the_second_of_two_who_save_is_told_and_loses_nothing(gateway: Gateway, chromium: Browser) -> None:
+async def test_the_second_of_two_who_save_is_told_and_loses_nothing(gateway: GatewayProcess, chromium: Browser) -> None:
     async with (
         settings_page(gateway, chromium) as first,
         settings_page(gateway, chromium, allowed_errors=("409",)) as second,
@@ -145,7 +145,7 @@ async def test_the_second_of_two_who_save_is_told_and_loses_nothing(gateway: Gat
         assert "kernel_ttl_seconds: 901" in text
 
 
-async def test_the_file_is_edited_without_its_secret_being_seen(gateway: Gateway, chromium: Browser) -> None:
+async def test_the_file_is_edited_without_its_secret_being_seen(gateway: GatewayProcess, chromium: Browser) -> None:
     async with settings_page(gateway, chromium) as page:
         await page.get_by_role("tab", name="File").click()
         text = page.get_by_label("The file, in YAML")
@@ -169,7 +169,7 @@ async def test_the_file_is_edited_without_its_secret_being_seen(gateway: Gateway
 
 
 async def test_an_image_that_is_not_built_is_told_with_the_command_that_builds_it(
-    gateway: Gateway, chromium: Browser
+    gateway: GatewayProcess, chromium: Browser
 ) -> None:
     command = f"sandkasten-kernels images build never-built --config={gateway.config}"
     async with settings_page(gateway, chromium) as page:
@@ -182,7 +182,7 @@ async def test_an_image_that_is_not_built_is_told_with_the_command_that_builds_i
         assert await axe_findings(page) == []
 
 
-async def test_what_cannot_be_changed_is_shown_and_cannot_be_typed(gateway: Gateway, chromium: Browser) -> None:
+async def test_what_cannot_be_changed_is_shown_and_cannot_be_typed(gateway: GatewayProcess, chromium: Browser) -> None:
     gateway.config.chmod(0o444)
     try:
         async with settings_page(gateway, chromium) as page:
@@ -201,7 +201,7 @@ async def test_what_cannot_be_changed_is_shown_and_cannot_be_typed(gateway: Gate
 
 @pytest.mark.parametrize(("theme", "size"), [("dark", DESKTOP), ("light", PHONE)])
 async def test_it_is_usable_by_everybody(
-    gateway: Gateway, chromium: Browser, theme: str, size: tuple[int, int]
+    gateway: GatewayProcess, chromium: Browser, theme: str, size: tuple[int, int]
 ) -> None:
     async with settings_page(gateway, chromium, size=size) as page:
         await page.evaluate("theme => localStorage.setItem('sandkasten-theme', theme)", theme)

@@ -13,7 +13,7 @@ import websocket
 from jupyter_kernel_client import JupyterKernelClient
 
 from sandkasten_kernels.paths import asset_dir
-from tests.support.gateway_process import Gateway
+from tests.support.gateway_process import GatewayProcess
 from tests.support.kernel_client import PATIENCE_SECONDS, Api, execute_content
 from tests.support.lab import LabServer, LabSocket
 
@@ -29,7 +29,7 @@ display(slider)
 
 
 @pytest.fixture(scope="module")
-def lab_server(gateway: Gateway, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabServer]:
+def lab_server(gateway: GatewayProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabServer]:
     """One server for the tests of this module."""
     with LabServer(tmp_path_factory.mktemp("lab"), gateway.url, gateway.token) as running:
         yield running
@@ -167,7 +167,7 @@ async def test_a_notebook_that_is_shut_down_leaves_no_kernel_here_and_there(
     assert await lab.get("/api/sessions") == []
 
 
-async def test_jupyter_kernel_client_runs_code(gateway: Gateway, api: Api) -> None:
+async def test_jupyter_kernel_client_runs_code(gateway: GatewayProcess, api: Api) -> None:
     def run() -> str:
         with JupyterKernelClient(server_url=gateway.url, token=gateway.token) as kernel:
             result = kernel.execute("import sys\nprint('out')\nprint('err', file=sys.stderr)\n20 + 1")
@@ -187,7 +187,9 @@ async def test_jupyter_kernel_client_runs_code(gateway: Gateway, api: Api) -> No
     assert (await api.request("GET", f"/api/kernels/{kernel_id}")).code == 404
 
 
-async def test_a_script_with_websocket_client_needs_only_the_token_in_the_url(gateway: Gateway, api: Api) -> None:
+async def test_a_script_with_websocket_client_needs_only_the_token_in_the_url(
+    gateway: GatewayProcess, api: Api
+) -> None:
     kernel_id = await api.create()
     url = f"{gateway.url.replace('http', 'ws', 1)}/api/kernels/{kernel_id}/channels?token={gateway.token}"
     connection = websocket.create_connection(url, timeout=PATIENCE_SECONDS)

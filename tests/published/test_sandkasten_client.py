@@ -15,13 +15,13 @@ from agents.tool_context import ToolContext
 from sandkasten import SandboxClient
 from sandkasten.agents import create_sandkasten_tools
 
-from tests.support.gateway_process import Gateway
+from tests.support.gateway_process import GatewayProcess
 
 pytestmark = pytest.mark.docker
 
 
 @pytest.fixture
-async def client(gateway: Gateway) -> AsyncIterator[SandboxClient]:
+async def client(gateway: GatewayProcess) -> AsyncIterator[SandboxClient]:
     published = SandboxClient(base_url=gateway.url, api_key=gateway.token)
     yield published
     for info in await published.list_sessions():

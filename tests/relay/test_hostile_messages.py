@@ -12,7 +12,7 @@ import psutil
 import pytest
 import websocket
 
-from tests.support.gateway_process import Gateway
+from tests.support.gateway_process import GatewayProcess
 from tests.support.kernel_client import V1, Api, execute_content, parsed
 from tests.support.misbehaviour import neighbour_is_fine
 from tests.support.waiting import eventually
@@ -20,7 +20,7 @@ from tests.support.waiting import eventually
 pytestmark = [pytest.mark.docker, pytest.mark.alone]
 
 
-async def test_forged_and_endless_messages_harm_only_their_sender(api: Api, gateway: Gateway) -> None:
+async def test_forged_and_endless_messages_harm_only_their_sender(api: Api, gateway: GatewayProcess) -> None:
     kernel = await api.create()
     socket, watcher = await api.connect(kernel), await api.connect(kernel, v1=False)
     process = psutil.Process(gateway.process.pid)
@@ -59,7 +59,7 @@ FLOODS = {
 
 @pytest.mark.parametrize("attack", FLOODS.values(), ids=FLOODS.keys())
 async def test_a_flood_from_a_sandbox_neither_grows_nor_stalls_the_gateway(
-    api: Api, gateway: Gateway, attack: str
+    api: Api, gateway: GatewayProcess, attack: str
 ) -> None:
     socket = await api.connect(await api.create())
     process = psutil.Process(gateway.process.pid)
@@ -109,7 +109,7 @@ os.close(1); open('/workspace/sent', 'w').write(str(len(connections)))
 """
 
 
-async def test_messages_that_are_never_finished_do_not_grow_the_gateway(api: Api, gateway: Gateway) -> None:
+async def test_messages_that_are_never_finished_do_not_grow_the_gateway(api: Api, gateway: GatewayProcess) -> None:
     process = psutil.Process(gateway.process.pid)
     before = process.memory_info().rss
     for _ in range(2):
@@ -215,7 +215,7 @@ done.wait(60)
 """
 
 
-async def test_a_reader_of_a_few_huge_messages_is_cut_off_once(api: Api, gateway: Gateway) -> None:
+async def test_a_reader_of_a_few_huge_messages_is_cut_off_once(api: Api, gateway: GatewayProcess) -> None:
     kernel = await api.create()
     reader, writer = await asyncio.open_connection(*api.url.removeprefix("http://").split(":"))
     request = (

@@ -17,7 +17,7 @@ import pytest
 import websocket
 
 from tests.support.cable import Cable
-from tests.support.gateway_process import Gateway
+from tests.support.gateway_process import GatewayProcess
 from tests.support.kernel_client import Api, KernelSocket, Message, Result, execute_content, parsed
 from tests.support.lab import LabServer, LabSocket
 from tests.support.waiting import eventually
@@ -197,7 +197,7 @@ def frames(data: bytes) -> list[Message]:
 
 async def test_a_notebook_whose_server_loses_the_gateway_for_a_while_misses_nothing(tmp_path: Path) -> None:
     """JupyterLab's server at a gateway under a path of its own, over a cable that is cut while a cell runs."""
-    with Gateway(tmp_path, "base_url: /deep/in\npool: {enabled: false}\n") as gateway:
+    with GatewayProcess(tmp_path, "base_url: /deep/in\npool: {enabled: false}\n") as gateway:
         async with Cable(gateway.url) as cable, Api(gateway.url, gateway.token) as api:
             folder = tmp_path / "lab"
             folder.mkdir()
@@ -233,7 +233,7 @@ async def cut_while_a_cell_runs(api: Api, cable: Cable, socket: KernelSocket, ke
 
 
 async def test_a_client_that_is_away_keeps_no_kernel_from_ending(tmp_path: Path) -> None:
-    with Gateway(tmp_path, "kernel_ttl_seconds: 2\npool: {enabled: false}\n") as gateway:
+    with GatewayProcess(tmp_path, "kernel_ttl_seconds: 2\npool: {enabled: false}\n") as gateway:
         async with Api(gateway.url, gateway.token) as api:
             kernel = await api.create()
             client = await api.connect(kernel, query="?session_id=me")

@@ -19,7 +19,7 @@ from sandkasten_kernels.sessions.lifetime import FOR_EVER, Lifetime
 from sandkasten_kernels.sessions.policy import SessionPolicy
 from sandkasten_kernels.sessions.request import SessionRequest
 from tests.kernelspecs.test_metadata import PYTHON
-from tests.support.gateway_process import Gateway
+from tests.support.gateway_process import GatewayProcess
 from tests.support.kernel_client import Api, KernelSocket, execute_content
 from tests.support.v1_requests import create, ended, run, when
 
@@ -103,7 +103,7 @@ def test_a_caller_may_choose_a_ttl_and_otherwise_only_a_shorter_life() -> None:
 
 
 @pytest.fixture(scope="module")
-def culling(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def culling(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
     """A gateway whose kernelspecs differ in nothing but what they say of culling."""
     folder = tmp_path_factory.mktemp("culling")
     specs = {
@@ -118,13 +118,13 @@ def culling(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
         metadata = {"sandkasten": {"image": "python", "pool": False, "culling": settings}}
         (folder / "specs" / name / "kernel.json").write_text(json.dumps({**PYTHON, "metadata": metadata}))
     config = "kernelspec_dirs: [specs]\npool: {images: {python: 1}}\nsession_ttl_seconds: 600\n"
-    with Gateway(folder, config) as running:
+    with GatewayProcess(folder, config) as running:
         yield running
     running.assert_nothing_left()
 
 
 @pytest.fixture
-async def culled(culling: Gateway) -> AsyncIterator[Api]:
+async def culled(culling: GatewayProcess) -> AsyncIterator[Api]:
     async with Api(culling.url, culling.token) as api:
         yield api
         for kernel in await api.kernels():
@@ -141,7 +141,7 @@ async def told(api: Api, session: str) -> tuple[str, str]:
 
 
 @pytest.mark.docker
-async def test_an_idle_kernel_ends_and_its_client_is_told_why(culled: Api, culling: Gateway) -> None:
+async def test_an_idle_kernel_ends_and_its_client_is_told_why(culled: Api, culling: GatewayProcess) -> None:
     kernel = await culled.create(name="idle")
     assert await told(culled, kernel) == ("expired", "idle for 1 s")
     assert f"kernel {kernel} ended: idle for 1 s" in culling.log.read_text()

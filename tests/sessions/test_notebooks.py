@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.support.gateway_process import Gateway
+from tests.support.gateway_process import GatewayProcess
 from tests.support.kernel_client import Api
 from tests.support.waiting import eventually
 
@@ -170,7 +170,7 @@ async def test_the_end_of_a_session_is_the_end_of_its_kernel_and_the_other_way_r
 
 
 async def test_a_culled_kernel_takes_its_session_along(tmp_path: Any) -> None:
-    with Gateway(tmp_path, "kernel_ttl_seconds: 1\npool: {enabled: false}\n") as running:
+    with GatewayProcess(tmp_path, "kernel_ttl_seconds: 1\npool: {enabled: false}\n") as running:
         async with Api(running.url, running.token) as api:
             model = await opened(api, "a.ipynb")
             await eventually(lambda: api.get("/api/sessions"), lambda models: models == [])

@@ -22,7 +22,7 @@ from sandkasten_kernels.status import feed as status_feed
 from sandkasten_kernels.status.feed import StatusFeed, Update
 from sandkasten_kernels.status.host import HostMonitor
 from sandkasten_kernels.telemetry.activity import Activity
-from tests.support.gateway_process import Gateway
+from tests.support.gateway_process import GatewayProcess
 from tests.support.kernel_client import Api
 from tests.support.services import some_services
 from tests.support.waiting import eventually
@@ -217,7 +217,7 @@ def test_the_host_has_numbers_that_can_be() -> None:
 
 
 @pytest.mark.docker
-async def test_the_status_of_a_real_gateway(api: Api, gateway: Gateway) -> None:
+async def test_the_status_of_a_real_gateway(api: Api, gateway: GatewayProcess) -> None:
     made = json.loads((await api.request("POST", "/v1/sessions", {"name": "watched", "labels": {"a": "b"}})).body)
     socket = await api.connect(made["id"])
     await socket.execute("print('x' * 1000)")

@@ -7,7 +7,7 @@ from typing import Any
 from tests.support.kernel_client import KernelSocket, Result
 
 
-class Bash:
+class BashSession:
     """A shell in a sandbox."""
 
     def __init__(self, socket: KernelSocket) -> None:

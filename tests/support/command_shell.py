@@ -18,7 +18,7 @@ class Ran(NamedTuple):
     err: str
 
 
-class Shell:
+class CommandShell:
     """Runs commands in this process, in a directory of the test's own, with the shared gateway as the user's."""
 
     def __init__(self, capfd: pytest.CaptureFixture[str]) -> None:

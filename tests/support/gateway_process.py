@@ -21,7 +21,7 @@ START_SECONDS = 60
 STOP_SECONDS = 60
 
 
-class Gateway:
+class GatewayProcess:
     """Starts ``sandkasten-kernels serve`` on a free port, and stops it by SIGTERM at the end of the ``with`` block.
 
     Parameters
@@ -57,7 +57,7 @@ class Gateway:
         self.process: subprocess.Popen[bytes]
         self.url = self.token = ""
 
-    def __enter__(self) -> Gateway:
+    def __enter__(self) -> GatewayProcess:
         self.start()
         return self
 

@@ -7,7 +7,7 @@ import json
 import signal
 from typing import Any
 
-from tests.support.gateway_process import Gateway
+from tests.support.gateway_process import GatewayProcess
 from tests.support.kernel_client import Api, KernelSocket, execute_content
 from tests.support.waiting import eventually
 
@@ -29,13 +29,13 @@ async def warm(api: Api, kernelspec: str = "python3") -> None:
     await eventually(lambda: api.pool(kernelspec), lambda pool: pool["warm"])
 
 
-async def restarted(gateway: Gateway, number: signal.Signals = signal.SIGKILL) -> Api:
+async def restarted(gateway: GatewayProcess, number: signal.Signals = signal.SIGKILL) -> Api:
     """Return the API of the gateway's next process, which has taken over what the one before has left."""
     await asyncio.to_thread(gateway.stop, number)
     return await back(gateway)
 
 
-async def back(gateway: Gateway) -> Api:
+async def back(gateway: GatewayProcess) -> Api:
     """Return what `restarted` does, of a gateway that has been stopped."""
     await asyncio.to_thread(gateway.start_again)
     api = Api(gateway.url, gateway.token)

@@ -45,7 +45,7 @@ def _run(command: list[str], folder: Path | None = None) -> bool:
     return subprocess.run(command, cwd=folder, capture_output=True, timeout=300, check=False).returncode == 0
 
 
-class Registry:
+class ImageRegistry:
     """Serves a registry at `address` while the ``with`` block runs; all of it is in `folder`."""
 
     def __init__(self, program: str, folder: Path) -> None:
@@ -54,7 +54,7 @@ class Registry:
         self._process: subprocess.Popen[bytes]
         self.address = ""
 
-    def __enter__(self) -> Registry:
+    def __enter__(self) -> ImageRegistry:
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.address = f"localhost:{probe.getsockname()[1]}"
         config = self._folder / "registry.yml"

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import websocket
 from hypothesis import HealthCheck, settings
 
-from tests.support.gateway_process import Gateway
+from tests.support.gateway_process import GatewayProcess
 from tests.support.kernel_client import PATIENCE_SECONDS, V1
 
 HANDSHAKE = [
@@ -49,10 +49,10 @@ class Answer(NamedTuple):
         assert b"/site-packages/" not in self.body
 
 
-class Wire:
+class RawHttp:
     """Sends bytes as they are to a gateway."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: GatewayProcess) -> None:
         self.url, self.token = gateway.url, gateway.token
         address = urlsplit(gateway.url)
         self._address = str(address.hostname), int(address.port or 80)
@@ -114,10 +114,10 @@ class Wire:
 
 
 @contextlib.contextmanager
-def wired(folder: Path) -> Iterator[Wire]:
+def wired(folder: Path) -> Iterator[RawHttp]:
     """A gateway with one kernel; at the end it is unharmed, and its log has no traceback."""
-    with Gateway(folder, "pool: {enabled: false}\nlog_level: INFO\n") as gateway:
-        wire = Wire(gateway)
+    with GatewayProcess(folder, "pool: {enabled: false}\nlog_level: INFO\n") as gateway:
+        wire = RawHttp(gateway)
         wire.kernel = str(json.loads(wire.ask("POST", "/api/kernels").body)["id"])
         yield wire
         wire.assert_unharmed()

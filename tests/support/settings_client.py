@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.support.gateway_process import Gateway
+from tests.support.gateway_process import GatewayProcess
 from tests.support.kernel_client import Api
 
 KEY = "a-key-of-the-operators-0815"
@@ -23,10 +23,10 @@ limits: {{max_sandboxes: 8}}
 """
 
 
-class Settings:
+class SettingsClient:
     """``/v1/settings`` of a gateway whose file can be looked at."""
 
-    def __init__(self, api: Api, gateway: Gateway) -> None:
+    def __init__(self, api: Api, gateway: GatewayProcess) -> None:
         self.api = api
         self.gateway = gateway
         self.file = gateway.config
@@ -60,9 +60,9 @@ class Settings:
 
 
 @contextmanager
-def configured(folder: Path) -> Iterator[Gateway]:
+def configured(folder: Path) -> Iterator[GatewayProcess]:
     """A gateway with `CONFIG`, whose key is not in its log."""
-    with Gateway(folder, config=CONFIG, env={"SANDKASTEN_CPU_LIMIT": "0.5"}) as gateway:
+    with GatewayProcess(folder, config=CONFIG, env={"SANDKASTEN_CPU_LIMIT": "0.5"}) as gateway:
         gateway.token = KEY
         yield gateway
         assert KEY not in gateway.log.read_text()
@@ -70,10 +70,10 @@ def configured(folder: Path) -> Iterator[Gateway]:
 
 
 @asynccontextmanager
-async def settings_of(gateway: Gateway) -> AsyncIterator[Settings]:
+async def settings_of(gateway: GatewayProcess) -> AsyncIterator[SettingsClient]:
     """The settings of such a gateway, which are at the end as they were."""
     async with Api(gateway.url, gateway.token) as api:
-        found = Settings(api, gateway)
+        found = SettingsClient(api, gateway)
         await found.put(text=(await found.model())["text"])
         yield found
         gateway.config.write_text(CONFIG)

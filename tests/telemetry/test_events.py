@@ -17,7 +17,7 @@ import pytest
 from sandkasten_kernels.store import Store
 from sandkasten_kernels.telemetry import events as event_log
 from sandkasten_kernels.telemetry.events import EventLog
-from tests.support.gateway_process import Gateway
+from tests.support.gateway_process import GatewayProcess
 from tests.support.kernel_client import PATIENCE_SECONDS, Api
 
 LOG = logging.getLogger("test")
@@ -84,7 +84,7 @@ async def test_who_waits_is_woken_by_the_next_event(store: Store) -> None:
 
 
 @asynccontextmanager
-async def stream(gateway: Gateway, path: str, **headers: str) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
+async def stream(gateway: GatewayProcess, path: str, **headers: str) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
     """Give what ``/v1/events`` sends, as it comes: each event's data, which must carry its id."""
     headers = {"Authorization": f"Bearer {gateway.token}", "Accept": "text/event-stream", **headers}
 
@@ -109,7 +109,7 @@ async def stream(gateway: Gateway, path: str, **headers: str) -> AsyncIterator[A
 
 
 @pytest.mark.docker
-async def test_the_life_of_a_session_is_told_as_a_list_and_as_it_happens(gateway: Gateway, api: Api) -> None:
+async def test_the_life_of_a_session_is_told_as_a_list_and_as_it_happens(gateway: GatewayProcess, api: Api) -> None:
     begin = (await api.get("/v1/events?limit=0"))["last"]
     async with stream(gateway, f"/v1/events?since={begin}") as told:
         answer = await api.request("POST", "/v1/sessions", {"name": "mine"})
@@ -144,7 +144,7 @@ async def test_what_is_refused_and_attached_is_told_and_a_gateway_stops_although
     tmp_path: Path, engine: docker.DockerClient
 ) -> None:
     config = "pool: {enabled: false}\ndefault_image: base\nlimits: {max_sessions_per_owner: 1}\n"
-    with Gateway(tmp_path, config) as running:
+    with GatewayProcess(tmp_path, config) as running:
         running.stop()
         labels = {"sandkasten.instance": running.instance, "sandkasten.sandbox": "nobodys"}
         engine.containers.create("sandbox-runtime:base", labels=labels)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.gateway_process import Gateway
+from tests.support.gateway_process import GatewayProcess
 from tests.support.kernel_client import Api
 from tests.support.v1_requests import create, ended, run
 from tests.support.waiting import eventually
@@ -26,7 +26,7 @@ CYCLES = int(os.environ.get("TEST_CYCLES", "6"))
 
 
 async def test_a_workspace_without_a_name_may_be_on_the_disk_and_goes_with_its_session(folder: Path) -> None:
-    with Gateway(folder, "pool: {images: {python: 1}}\nworkspace: {ephemeral: disk}\n") as gateway:
+    with GatewayProcess(folder, "pool: {images: {python: 1}}\nworkspace: {ephemeral: disk}\n") as gateway:
         async with Api(gateway.url, gateway.token) as api:
             await warm(api)
             session = await create(api)
@@ -45,7 +45,7 @@ async def test_a_workspace_without_a_name_may_be_on_the_disk_and_goes_with_its_s
 
 
 async def test_what_fills_a_workspace_is_stopped_with_the_reason_and_then_ended(folder: Path) -> None:
-    with Gateway(folder, "pool: {images: {python: 1}}\nlimits: {workspace_mb: 5}\n") as gateway:
+    with GatewayProcess(folder, "pool: {images: {python: 1}}\nlimits: {workspace_mb: 5}\n") as gateway:
         async with Api(gateway.url, gateway.token) as api:
             session = await create(api, workspace_id="full")
             fill = "while :; do head -c 1M /dev/zero >> big; sleep 0.05; done"
@@ -68,7 +68,7 @@ async def test_what_fills_a_workspace_is_stopped_with_the_reason_and_then_ended(
 async def test_no_session_is_made_when_the_disk_is_nearly_full(folder: Path) -> None:
     disk = shutil.disk_usage(folder)
     config = f"pool: {{enabled: false}}\nlimits: {{min_free_disk_mb: {disk.total // 2**20}}}\n"
-    with Gateway(folder, config) as gateway:
+    with GatewayProcess(folder, config) as gateway:
         async with Api(gateway.url, gateway.token) as api:
             for path, body in (("/v1/sessions", {}), ("/api/kernels", {}), ("/v1/sessions", {"workspace_id": "ab"})):
                 answer = await api.request("POST", path, body)
@@ -84,7 +84,7 @@ def mounts() -> list[str]:
     return sorted(line for line in [*lines, *loops.splitlines()] if "workspaces" in line)
 
 
-async def cycles(api: Api, gateway: Gateway, count: int) -> None:
+async def cycles(api: Api, gateway: GatewayProcess, count: int) -> None:
     """Make a workspace, use it and delete it, again and again, and see that nothing is left."""
     before = mounts()
     for _ in range(count):
@@ -98,7 +98,7 @@ async def cycles(api: Api, gateway: Gateway, count: int) -> None:
     assert gateway.volumes() == []
 
 
-async def test_cycles_leave_no_volume_no_mount_and_no_directory(api: Api, gateway: Gateway) -> None:
+async def test_cycles_leave_no_volume_no_mount_and_no_directory(api: Api, gateway: GatewayProcess) -> None:
     await cycles(api, gateway, CYCLES)
     assert list((gateway.data_dir / "workspaces").iterdir()) == []
 
@@ -106,7 +106,7 @@ async def test_cycles_leave_no_volume_no_mount_and_no_directory(api: Api, gatewa
 async def test_a_workspace_that_is_an_image_cannot_grow_beyond_its_limit(folder: Path) -> None:
     config = "pool: {images: {python: 2}}\nlimits: {workspace_mb: 32}\nworkspace: {disk: image, ephemeral: disk}\n"
     before = mounts()
-    with Gateway(folder, config) as gateway:
+    with GatewayProcess(folder, config) as gateway:
         async with Api(gateway.url, gateway.token) as api:
             first = await create(api, workspace_id="small")
             look = (
@@ -143,7 +143,7 @@ async def test_a_workspace_that_is_an_image_cannot_grow_beyond_its_limit(folder:
 def test_images_are_refused_at_start_where_they_cannot_be_mounted() -> None:
     config = "workspace: {disk: image}\npool: {enabled: false}\n"
     with foreign_folder() as folder:
-        gateway = Gateway(folder, config, uid=UID)
+        gateway = GatewayProcess(folder, config, uid=UID)
         with pytest.raises(AssertionError, match="no image can be mounted here"):
             gateway.start()
         assert gateway.containers() == []
@@ -165,7 +165,7 @@ def small_disk(folder: Path) -> Iterator[Path]:
 @pytest.mark.parametrize("least", [8, 0])
 async def test_a_full_disk_is_said_in_words_and_costs_nobody_a_session(small_disk: Path, least: int) -> None:
     config = f"pool: {{images: {{python: 1}}}}\nlimits: {{min_free_disk_mb: {least}}}\n"
-    with Gateway(small_disk, config) as gateway:
+    with GatewayProcess(small_disk, config) as gateway:
         async with Api(gateway.url, gateway.token) as api:
             session = await create(api, workspace_id="full")
             await run(api, session, code="mine = 5")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.gateway_process import Gateway
+from tests.support.gateway_process import GatewayProcess
 from tests.support.kernel_client import Api
 from tests.support.v1_requests import create, run
 from tests.support.workspace_requests import end, tidy, workspaces
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.alone]
 
 
 @pytest.fixture
-async def api(gateway: Gateway) -> AsyncIterator[Api]:
+async def api(gateway: GatewayProcess) -> AsyncIterator[Api]:
     """The shared gateway; sessions and workspaces that a test leaves are ended and deleted."""
     async with Api(gateway.url, gateway.token) as client:
         yield client
@@ -61,7 +61,7 @@ async def test_create_and_delete_at_the_same_moment_leave_every_session_with_its
 
 
 async def test_what_hostile_code_leaves_harms_nothing_outside_and_is_removed(
-    api: Api, gateway: Gateway, folder: Path
+    api: Api, gateway: GatewayProcess, folder: Path
 ) -> None:
     outside = folder / "outside"
     outside.write_text("precious")
@@ -86,7 +86,7 @@ async def test_what_hostile_code_leaves_harms_nothing_outside_and_is_removed(
     assert list((gateway.data_dir / "workspaces").iterdir()) == []
 
 
-async def test_nothing_is_deleted_through_a_mount(api: Api, gateway: Gateway, folder: Path) -> None:
+async def test_nothing_is_deleted_through_a_mount(api: Api, gateway: GatewayProcess, folder: Path) -> None:
     (folder / "disk").mkdir()
     (folder / "disk" / "precious").touch()
     await end(api, await create(api, workspace_id="disk"))

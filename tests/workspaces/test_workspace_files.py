@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from tests.support.gateway_process import Gateway
+from tests.support.gateway_process import GatewayProcess
 from tests.support.kernel_client import Api
 from tests.support.v1_requests import create, run
 from tests.support.waiting import eventually
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.alone]
 
 
 @pytest.fixture
-async def api(gateway: Gateway) -> AsyncIterator[Api]:
+async def api(gateway: GatewayProcess) -> AsyncIterator[Api]:
     """The shared gateway; sessions and workspaces that a test leaves are ended and deleted."""
     async with Api(gateway.url, gateway.token) as client:
         yield client

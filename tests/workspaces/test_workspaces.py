@@ -12,7 +12,7 @@ from pathlib import Path
 import docker
 import pytest
 
-from tests.support.gateway_process import Gateway
+from tests.support.gateway_process import GatewayProcess
 from tests.support.kernel_client import Api
 from tests.support.v1_requests import create, run
 from tests.support.workspace_requests import UID, WRONG_NAMES, end, foreign_folder, tidy, warm, workspaces
@@ -38,7 +38,7 @@ class UnableEngine(DockerEngine):
 
 
 @pytest.fixture
-async def api(gateway: Gateway) -> AsyncIterator[Api]:
+async def api(gateway: GatewayProcess) -> AsyncIterator[Api]:
     """The shared gateway; sessions and workspaces that a test leaves are ended and deleted."""
     async with Api(gateway.url, gateway.token) as client:
         yield client
@@ -81,7 +81,7 @@ async def test_what_one_session_writes_the_next_reads_on_a_hit(api: Api) -> None
 
 
 async def test_what_one_session_writes_the_next_reads_on_a_miss(folder: Path) -> None:
-    with Gateway(folder, "pool: {enabled: false}\n") as gateway:
+    with GatewayProcess(folder, "pool: {enabled: false}\n") as gateway:
         async with Api(gateway.url, gateway.token) as api:
             await survives(api, "cold")
             await tidy(api)
@@ -90,7 +90,7 @@ async def test_what_one_session_writes_the_next_reads_on_a_miss(folder: Path) ->
 
 
 async def test_a_gateway_that_is_not_root_attaches_through_its_helper() -> None:
-    with foreign_folder() as folder, Gateway(folder, "pool: {images: {python: 1}}\n", uid=UID) as gateway:
+    with foreign_folder() as folder, GatewayProcess(folder, "pool: {images: {python: 1}}\n", uid=UID) as gateway:
         async with Api(gateway.url, gateway.token) as api:
             await warm(api)
             await survives(api, "pool")
@@ -105,7 +105,7 @@ async def test_a_gateway_that_is_not_root_attaches_through_its_helper() -> None:
         assert gateway.data_dir.stat().st_uid == UID
 
 
-def kill_helper(gateway: Gateway) -> None:
+def kill_helper(gateway: GatewayProcess) -> None:
     with contextlib.closing(docker.from_env()) as client:
         labels = [f"sandkasten.instance={gateway.instance}"]
         (helper,) = [
@@ -126,7 +126,7 @@ async def test_where_nothing_can_be_attached_a_sandbox_starts_with_its_workspace
     )
     (package / "unable.py").write_text(UNABLE)
     config = "engine: unable\npool: {images: {python: 1}}\n"
-    with Gateway(folder, config, env={"PYTHONPATH": f"{package}:{Path(__file__).parents[2]}"}) as gateway:
+    with GatewayProcess(folder, config, env={"PYTHONPATH": f"{package}:{Path(__file__).parents[2]}"}) as gateway:
         async with Api(gateway.url, gateway.token) as api:
             await warm(api)
             await survives(api, "cold", attached=False)
@@ -175,7 +175,7 @@ async def test_what_pip_installs_is_there_the_next_time_in_kernel_and_shell(api:
 
 
 @pytest.mark.parametrize("name", WRONG_NAMES)
-async def test_a_name_that_is_none_is_refused_at_every_door(api: Api, gateway: Gateway, name: str) -> None:
+async def test_a_name_that_is_none_is_refused_at_every_door(api: Api, gateway: GatewayProcess, name: str) -> None:
     before = sorted((gateway.data_dir / "workspaces").iterdir())
     quoted = "".join(f"%{byte:02x}" for byte in name.encode())
     answers = [
@@ -201,7 +201,7 @@ async def test_sessions_may_share_a_workspace(api: Api) -> None:
 
 
 async def test_every_session_may_have_a_workspace_that_stays(folder: Path) -> None:
-    with Gateway(folder, "pool: {images: {python: 1}}\nworkspace: {persist_by_default: true}\n") as gateway:
+    with GatewayProcess(folder, "pool: {images: {python: 1}}\nworkspace: {persist_by_default: true}\n") as gateway:
         async with Api(gateway.url, gateway.token) as api:
             session = await create(api)
             await run(api, session, cmd="echo kept > a")
@@ -214,7 +214,7 @@ async def test_every_session_may_have_a_workspace_that_stays(folder: Path) -> No
 
 
 async def test_neither_a_pruned_volume_nor_a_lost_database_loses_a_file(folder: Path) -> None:
-    with Gateway(folder) as gateway:
+    with GatewayProcess(folder) as gateway:
         async with Api(gateway.url, gateway.token) as api:
             session = await create(api, workspace_id="dear")
             await run(api, session, cmd="echo precious > a")

@@ -11,7 +11,7 @@ from typing import Any
 import docker
 import pytest
 
-from tests.support.gateway_process import Gateway
+from tests.support.gateway_process import GatewayProcess
 from tests.support.kernel_client import Api
 
 pytestmark = [pytest.mark.docker, pytest.mark.alone]
@@ -25,7 +25,7 @@ async def inside(api: Api, code: str) -> Any:
     return json.loads(result.stream())
 
 
-def inspected(gateway: Gateway, engine: docker.DockerClient) -> list[Any]:
+def inspected(gateway: GatewayProcess, engine: docker.DockerClient) -> list[Any]:
     """Return what the engine says of each of the gateway's containers."""
     found = []
     for container in gateway.containers():
@@ -35,7 +35,9 @@ def inspected(gateway: Gateway, engine: docker.DockerClient) -> list[Any]:
     return found
 
 
-async def test_the_floor_is_set_on_every_container(api: Api, gateway: Gateway, engine: docker.DockerClient) -> None:
+async def test_the_floor_is_set_on_every_container(
+    api: Api, gateway: GatewayProcess, engine: docker.DockerClient
+) -> None:
     await api.create()
     for details in inspected(gateway, engine):
         host, config = details["HostConfig"], details["Config"]
@@ -63,7 +65,7 @@ async def test_the_floor_is_set_on_every_container(api: Api, gateway: Gateway, e
 
 
 async def test_a_socket_made_inside_opens_for_the_gateway_and_for_nobody_else(
-    api: Api, gateway: Gateway, engine: docker.DockerClient
+    api: Api, gateway: GatewayProcess, engine: docker.DockerClient
 ) -> None:
     await api.create()
     for pid in [details["State"]["Pid"] for details in inspected(gateway, engine)]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.engine_cable import EngineCable, Mode
-from tests.support.gateway_process import Gateway
+from tests.support.gateway_process import GatewayProcess
 from tests.support.kernel_client import Api
 from tests.support.waiting import eventually
 
@@ -21,7 +21,7 @@ CONFIG = "pool: {images: {python: 1}}\n"
 @pytest.mark.parametrize("mode", [Mode.CUT, Mode.MUTE])
 async def test_kernels_live_on_without_the_engine_and_new_ones_come_when_it_is_back(tmp_path: Path, mode: Mode) -> None:
     async with EngineCable(tmp_path / "docker.sock") as cable:
-        gateway = Gateway(tmp_path, CONFIG, env={"DOCKER_HOST": cable.url})
+        gateway = GatewayProcess(tmp_path, CONFIG, env={"DOCKER_HOST": cable.url})
         await asyncio.to_thread(gateway.start)
         try:
             async with Api(gateway.url, gateway.token) as api:
@@ -33,7 +33,7 @@ async def test_kernels_live_on_without_the_engine_and_new_ones_come_when_it_is_b
     assert "Traceback" not in gateway.log.read_text()
 
 
-async def live_through(api: Api, gateway: Gateway, cable: EngineCable, mode: Mode) -> None:
+async def live_through(api: Api, gateway: GatewayProcess, cable: EngineCable, mode: Mode) -> None:
     staying, ended = await api.create(), await api.create()
     socket = await api.connect(staying)
     await socket.execute("x = 6")
@@ -67,7 +67,7 @@ async def warm(api: Api, count: int) -> None:
 
 
 async def test_a_gateway_that_finds_no_engine_says_so_and_ends(tmp_path: Path) -> None:
-    gateway = Gateway(tmp_path, CONFIG, env={"DOCKER_HOST": f"unix://{tmp_path}/none.sock"})
+    gateway = GatewayProcess(tmp_path, CONFIG, env={"DOCKER_HOST": f"unix://{tmp_path}/none.sock"})
     with pytest.raises(AssertionError, match=r"no Docker engine answers at unix://.*none.sock"):
         await asyncio.to_thread(gateway.start)
     assert gateway.process.wait() == 1

@@ -15,7 +15,7 @@ import docker
 import pytest
 
 from tests.support.dockerd import LIVE_RESTORE, Dockerd
-from tests.support.gateway_process import Gateway
+from tests.support.gateway_process import GatewayProcess
 from tests.support.kernel_client import Api
 from tests.support.waiting import eventually
 
@@ -58,7 +58,7 @@ async def test_sandboxes_go_on_with_live_restore_and_are_told_to_have_ended_with
     dockerd = engine_of_our_own
     await asyncio.to_thread(dockerd.stop)
     await asyncio.to_thread(dockerd.start, LIVE_RESTORE)
-    gateway = Gateway(tmp_path, CONFIG, env={"DOCKER_HOST": dockerd.url})
+    gateway = GatewayProcess(tmp_path, CONFIG, env={"DOCKER_HOST": dockerd.url})
     await asyncio.to_thread(gateway.start)
     try:
         async with Api(gateway.url, gateway.token) as api:
@@ -92,7 +92,7 @@ async def test_a_full_disk_of_the_engine_is_told_and_what_runs_goes_on(
     tmp_path: Path, engine_of_our_own: Dockerd
 ) -> None:
     config = "default_image: base\nallowed_images: [base]\npool: {enabled: false}\n"
-    gateway = Gateway(tmp_path, config, env={"DOCKER_HOST": engine_of_our_own.url})
+    gateway = GatewayProcess(tmp_path, config, env={"DOCKER_HOST": engine_of_our_own.url})
     await asyncio.to_thread(gateway.start)
     try:
         async with Api(gateway.url, gateway.token) as api:

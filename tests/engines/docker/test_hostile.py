@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.gateway_process import Gateway
+from tests.support.gateway_process import GatewayProcess
 from tests.support.kernel_client import Api, Message, execute_content
 from tests.support.misbehaviour import CELLS, COMMANDS, neighbour_is_fine
 from tests.support.waiting import eventually
@@ -18,7 +18,7 @@ from tests.support.waiting import eventually
 pytestmark = [pytest.mark.docker, pytest.mark.alone]
 
 
-async def test_sockets_replaced_by_symlinks_gain_nothing(api: Api, gateway: Gateway) -> None:
+async def test_sockets_replaced_by_symlinks_gain_nothing(api: Api, gateway: GatewayProcess) -> None:
     victim = await api.connect(await api.create())
     kernel = await api.create()
     attacker = await api.connect(kernel)
@@ -112,7 +112,7 @@ if 'sandkasten_ipykernel' in ' '.join(sys.orig_argv):
 
 
 async def test_a_kernel_that_shakes_hands_and_hangs_up_ends_in_words_not_in_waiting(tmp_path: Path) -> None:
-    with Gateway(tmp_path, "env_names: [PYTHONPATH]\npool: {enabled: false}\n") as running:
+    with GatewayProcess(tmp_path, "env_names: [PYTHONPATH]\npool: {enabled: false}\n") as running:
         async with Api(running.url, running.token) as api:
             kernel = await api.create(env={"PYTHONPATH": "/workspace/evil"})
             socket = await api.connect(kernel)
@@ -148,7 +148,7 @@ async def test_the_neighbours_and_the_gateway_stay_responsive(api: Api, kernelsp
     assert (await api.request("DELETE", f"/api/kernels/{kernel}")).code == 204
 
 
-async def test_no_descriptor_is_left_after_many_kernels(api: Api, gateway: Gateway) -> None:
+async def test_no_descriptor_is_left_after_many_kernels(api: Api, gateway: GatewayProcess) -> None:
     process = psutil.Process(gateway.process.pid)
 
     async def settled() -> int:

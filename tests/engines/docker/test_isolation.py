@@ -18,7 +18,7 @@ import pytest
 from sandkasten_kernels.engines import SandboxSpec
 from sandkasten_kernels.engines.docker.engine import DockerEngine
 from sandkasten_kernels.engines.host.firewall import table_name
-from tests.support.gateway_process import Gateway
+from tests.support.gateway_process import GatewayProcess
 from tests.support.isolation_checks import NO_ROUTE, Listener, broken, host_addresses, outside, probe
 from tests.support.kernel_client import Api, KernelSocket
 from tests.support.waiting import eventually
@@ -43,10 +43,10 @@ def targets() -> Iterator[dict[str, tuple[str, int]]]:
 
 
 @pytest.fixture(scope="module")
-def with_network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def with_network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
     """A gateway whose sandboxes have a network; it listens on every address, as far as its sandboxes could tell."""
     config = "defaults: {network_mode: bridge}\npool: {images: {python: 1}}\n"
-    with Gateway(tmp_path_factory.mktemp("bridge"), config, env={"GATEWAY_SECRET": "hunter2"}) as running:
+    with GatewayProcess(tmp_path_factory.mktemp("bridge"), config, env={"GATEWAY_SECRET": "hunter2"}) as running:
         yield running
     running.assert_nothing_left()
     names = ("docker network ls --format {{.Name}}", "nft list tables", "ls /sys/fs/cgroup/memory /sys/fs/cgroup")
@@ -55,7 +55,7 @@ def with_network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
 
 
 @pytest.fixture(params=["none", "bridge"])
-async def sandboxes(request: pytest.FixtureRequest) -> AsyncIterator[tuple[str, Gateway, Api]]:
+async def sandboxes(request: pytest.FixtureRequest) -> AsyncIterator[tuple[str, GatewayProcess, Api]]:
     """A network mode and a gateway whose sandboxes have it."""
     running = request.getfixturevalue("gateway" if request.param == "none" else "with_network")
     async with Api(running.url, running.token) as api:
@@ -75,7 +75,7 @@ async def from_shell(socket: KernelSocket, code: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("kernelspec", "ask"), [("python3", from_cell), ("bash", from_shell)], ids=["cell", "shell"])
 async def test_the_table_holds(
-    sandboxes: tuple[str, Gateway, Api], targets: dict[str, tuple[str, int]], kernelspec: str, ask: Any
+    sandboxes: tuple[str, GatewayProcess, Api], targets: dict[str, tuple[str, int]], kernelspec: str, ask: Any
 ) -> None:
     mode, running, api = sandboxes
     neighbour = await api.connect(await api.create())
@@ -194,7 +194,7 @@ async def test_nothing_of_the_one_before_is_found_after_a_claim(api: Api, kernel
 async def test_thirty_that_fill_their_memory_end_each_other_and_never_the_gateway(tmp_path: Path) -> None:
     total = int(Path("/proc/meminfo").read_text().split()[1]) // 1024
     config = f"pool: {{enabled: false}}\nlimits: {{host_reserve_mb: {total - 3072}}}\n"
-    with Gateway(tmp_path, config) as running:
+    with GatewayProcess(tmp_path, config) as running:
         async with Api(running.url, running.token) as api:
             watched = await api.connect(await api.create(name="bash"))
             kernels = [await api.create(name="bash") for _ in range(29)]

@@ -12,7 +12,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.support.gateway_process import Gateway
+from tests.support.gateway_process import GatewayProcess
 from tests.support.kernel_client import Api
 from tests.support.v1_requests import create, run
 
@@ -35,7 +35,7 @@ class Stream:
 
 
 @pytest.fixture
-async def http(gateway: Gateway) -> AsyncIterator[httpx.AsyncClient]:
+async def http(gateway: GatewayProcess) -> AsyncIterator[httpx.AsyncClient]:
     headers = {"Authorization": f"Bearer {gateway.token}"}
     async with httpx.AsyncClient(base_url=gateway.url, headers=headers, timeout=60) as client:
         yield client
@@ -140,7 +140,7 @@ async def test_each_event_is_pure_ascii_and_one_piece(session: dict[str, Any], h
 
 
 async def test_a_hundred_megabytes_stream_in_bounded_memory(
-    gateway: Gateway, session: dict[str, Any], http: httpx.AsyncClient
+    gateway: GatewayProcess, session: dict[str, Any], http: httpx.AsyncClient
 ) -> None:
     process = psutil.Process(gateway.process.pid)
     before = process.memory_info().rss
@@ -157,7 +157,7 @@ async def test_a_hundred_megabytes_stream_in_bounded_memory(
 
 
 async def test_a_reader_that_stalls_is_cut_off_alone_and_the_command_ended(
-    gateway: Gateway, api: Api, session: dict[str, Any]
+    gateway: GatewayProcess, api: Api, session: dict[str, Any]
 ) -> None:
     process = psutil.Process(gateway.process.pid)
     before = process.memory_info().rss

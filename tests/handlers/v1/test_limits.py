@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.gateway_process import Gateway
+from tests.support.gateway_process import GatewayProcess
 from tests.support.kernel_client import Api
 from tests.support.v1_requests import WAITS, begun, create, ended, go, post, run, when
 from tests.support.waiting import eventually
@@ -30,15 +30,15 @@ default_image: base
 
 
 @pytest.fixture(scope="module")
-def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
     """A gateway with short times and low limits."""
-    with Gateway(tmp_path_factory.mktemp("strict"), RULES) as running:
+    with GatewayProcess(tmp_path_factory.mktemp("strict"), RULES) as running:
         yield running
     running.assert_nothing_left()
 
 
 @pytest.fixture
-async def short(strict: Gateway) -> AsyncIterator[Api]:
+async def short(strict: GatewayProcess) -> AsyncIterator[Api]:
     async with Api(strict.url, strict.token) as client:
         yield client
         for session in await client.get("/v1/sessions"):
@@ -117,7 +117,7 @@ async def test_executions_have_a_limit_for_all_and_a_queue_for_one(short: Api) -
 
 
 @contextlib.contextmanager
-def locked(gateway: Gateway) -> Iterator[None]:
+def locked(gateway: GatewayProcess) -> Iterator[None]:
     """Keep the gateway's store from being written, as a full disk does."""
     with contextlib.closing(sqlite3.connect(gateway.data_dir / "sessions.sqlite", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -125,7 +125,7 @@ def locked(gateway: Gateway) -> Iterator[None]:
 
 
 async def test_what_runs_goes_on_while_the_store_cannot_be_written_and_nothing_is_lost(
-    short: Api, strict: Gateway
+    short: Api, strict: GatewayProcess
 ) -> None:
     session = await create(short, ttl_seconds=60)
     with locked(strict):
@@ -138,7 +138,7 @@ async def test_what_runs_goes_on_while_the_store_cannot_be_written_and_nothing_i
 
 async def test_a_session_that_is_too_old_is_not_called_idle(tmp_path: Path) -> None:
     config = "pool: {enabled: false}\ndefault_image: base\nmax_lifetime_seconds: 1\n"
-    gateway = Gateway(tmp_path, config)
+    gateway = GatewayProcess(tmp_path, config)
     await asyncio.to_thread(gateway.start)
     try:
         async with Api(gateway.url, gateway.token) as api:

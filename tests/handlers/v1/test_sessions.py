@@ -15,7 +15,7 @@ import pytest
 from sandkasten_kernels.engines.docker.connection import EngineConnection
 from sandkasten_kernels.engines.docker.containers import Containers
 from sandkasten_kernels.errors import InvalidRequest
-from tests.support.gateway_process import Gateway
+from tests.support.gateway_process import GatewayProcess
 from tests.support.kernel_client import Api
 from tests.support.v1_requests import begun, create, ended, post, run
 from tests.support.waiting import eventually
@@ -104,7 +104,7 @@ async def test_a_client_of_the_other_world_that_exits_ends_nothing(api: Api) -> 
 
 
 async def test_the_environment_reaches_kernel_shell_and_children_and_nothing_else(
-    api: Api, gateway: Gateway, engine: docker.DockerClient
+    api: Api, gateway: GatewayProcess, engine: docker.DockerClient
 ) -> None:
     value = "a-value-nobody-else-may-see"
     session = await create(api, env={"MY_SETTING": value})
@@ -151,7 +151,7 @@ async def test_what_this_machine_cannot_give_is_refused_with_its_number(api: Api
     )
 
 
-async def test_a_limit_that_the_engine_refuses_is_the_callers_fault(api: Api, gateway: Gateway) -> None:
+async def test_a_limit_that_the_engine_refuses_is_the_callers_fault(api: Api, gateway: GatewayProcess) -> None:
     session = await create(api)
     with contextlib.closing(EngineConnection()) as connection:
         await connection.open()

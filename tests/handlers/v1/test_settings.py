@@ -18,7 +18,7 @@ from sandkasten_kernels.gateway.live_settings import APPLIES
 from sandkasten_kernels.images import warnings as image_warnings
 from sandkasten_kernels.paths import asset_dir
 from tests.support.kernel_client import Api
-from tests.support.settings_client import CONFIG, KEY, Settings
+from tests.support.settings_client import CONFIG, KEY, SettingsClient
 from tests.support.waiting import eventually
 
 docker = pytest.mark.docker
@@ -30,7 +30,7 @@ async def until_pool(api: Api, **figures: int) -> None:
 
 
 @docker
-async def test_every_setting_is_shown_with_what_it_is_and_where_it_comes_from(settings: Settings) -> None:
+async def test_every_setting_is_shown_with_what_it_is_and_where_it_comes_from(settings: SettingsClient) -> None:
     model = await settings.model()
     shown = {found["name"]: found for section in model["sections"] for found in section["settings"]}
     assert list(shown) == [key.name for key in Keys(SECTIONS)]
@@ -55,7 +55,7 @@ async def test_every_setting_is_shown_with_what_it_is_and_where_it_comes_from(se
 
 
 @docker
-async def test_a_secret_is_never_sent_and_never_lost(settings: Settings) -> None:
+async def test_a_secret_is_never_sent_and_never_lost(settings: SettingsClient) -> None:
     response = await settings.api.request("GET", "/v1/settings")
     assert KEY.encode() not in response.body
     key = await settings.setting("api_key")
@@ -76,7 +76,7 @@ async def test_a_secret_is_never_sent_and_never_lost(settings: Settings) -> None
 
 
 @docker
-async def test_the_pool_follows_its_size(settings: Settings) -> None:
+async def test_the_pool_follows_its_size(settings: SettingsClient) -> None:
     await until_pool(settings.api, warm=1, starting=0)
     answer = await settings.change("pool.images", {"python": 3})
     assert (answer["saved"], answer["applied"], answer["after_restart"]) == (True, ["pool.images"], [])
@@ -88,7 +88,7 @@ async def test_the_pool_follows_its_size(settings: Settings) -> None:
 
 
 @docker
-async def test_new_sandboxes_have_the_new_limits_and_warm_ones_too(settings: Settings) -> None:
+async def test_new_sandboxes_have_the_new_limits_and_warm_ones_too(settings: SettingsClient) -> None:
     await until_pool(settings.api, warm=1, starting=0)
     changes = {"defaults.mem_limit_mb": 256, "session_ttl_seconds": 77, "limits.max_sandboxes": 2}
     answer = await settings.put(changes=changes)
@@ -111,7 +111,7 @@ async def test_new_sandboxes_have_the_new_limits_and_warm_ones_too(settings: Set
 
 
 @docker
-async def test_what_cannot_change_at_once_says_so(settings: Settings) -> None:
+async def test_what_cannot_change_at_once_says_so(settings: SettingsClient) -> None:
     answer = await settings.put(changes={"base_url": "/kernels/", "limits.max_output_bytes": 4096})
     assert (answer["applied"], answer["after_restart"]) == (["limits.max_output_bytes"], ["base_url"])
     found = await settings.setting("base_url")
@@ -143,7 +143,7 @@ async def test_what_cannot_change_at_once_says_so(settings: Settings) -> None:
     ],
 )
 async def test_a_wrong_value_is_refused_at_its_field(
-    settings: Settings, changes: dict[str, Any], name: str, words: str
+    settings: SettingsClient, changes: dict[str, Any], name: str, words: str
 ) -> None:
     told = await settings.refused(changes=changes)
     assert words in told[name]
@@ -151,7 +151,7 @@ async def test_a_wrong_value_is_refused_at_its_field(
 
 
 @docker
-async def test_every_field_that_is_wrong_is_told_at_once(settings: Settings) -> None:
+async def test_every_field_that_is_wrong_is_told_at_once(settings: SettingsClient) -> None:
     changes = {"session_ttl_seconds": -1, "pool.max_starting": 0, "listen": "x:1", "log_level": "INFO"}
     told = await settings.refused(changes=changes, yaml={"images": "{x: [}", "pool.images": "{python: 2}"})
     assert told.keys() == {"session_ttl_seconds", "pool.max_starting", "listen", "images"}
@@ -170,7 +170,7 @@ async def test_every_field_that_is_wrong_is_told_at_once(settings: Settings) -> 
         ("a: 1\n" * 20_000, "", 0),
     ],
 )
-async def test_a_text_is_checked_as_the_fields_are(settings: Settings, text: str, name: str, line: int) -> None:
+async def test_a_text_is_checked_as_the_fields_are(settings: SettingsClient, text: str, name: str, line: int) -> None:
     before = settings.file.read_bytes()
     answer = await settings.put(400, text=text)
     error = answer["details"]["errors"][0]
@@ -180,7 +180,7 @@ async def test_a_text_is_checked_as_the_fields_are(settings: Settings, text: str
 
 @docker
 async def test_an_image_that_is_not_built_is_told_with_the_command_that_builds_it(
-    settings: Settings, tmp_path: Path
+    settings: SettingsClient, tmp_path: Path
 ) -> None:
     spec = json.loads((asset_dir("kernelspecs") / "bash" / "kernel.json").read_text())
     spec["metadata"]["sandkasten"]["image"] = "never-made"
@@ -217,7 +217,7 @@ async def test_an_engine_that_does_not_answer_keeps_nobody_from_saving(monkeypat
 
 
 @docker
-async def test_of_many_who_save_at_once_one_does_and_the_others_are_told(settings: Settings) -> None:
+async def test_of_many_who_save_at_once_one_does_and_the_others_are_told(settings: SettingsClient) -> None:
     version = (await settings.model())["version"]
     bodies = [{"version": version, "changes": {"session_ttl_seconds": 100 + number}} for number in range(20)]
     answers = await asyncio.gather(*(settings.api.request("PUT", "/v1/settings", body) for body in bodies))
@@ -229,7 +229,7 @@ async def test_of_many_who_save_at_once_one_does_and_the_others_are_told(setting
 
 
 @docker
-async def test_who_has_no_key_sees_and_saves_nothing(settings: Settings) -> None:
+async def test_who_has_no_key_sees_and_saves_nothing(settings: SettingsClient) -> None:
     for method in ("GET", "PUT"):
         response = await settings.api.request(
             method, "/v1/settings", b"{}" if method == "PUT" else None, headers={"A": "b"}

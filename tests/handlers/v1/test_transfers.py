@@ -14,7 +14,7 @@ import pytest
 from tornado.httpclient import HTTPResponse
 
 from tests.support.box import BOUNDARY, KIND, MB, Box, form, member, new_box, packed
-from tests.support.gateway_process import Gateway
+from tests.support.gateway_process import GatewayProcess
 from tests.support.kernel_client import Api
 from tests.support.waiting import eventually
 
@@ -22,16 +22,16 @@ pytestmark = pytest.mark.docker
 
 
 @pytest.fixture(scope="module")
-def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
     """A gateway whose sandboxes have 500 MiB of files, and that takes no upload above 310 MB."""
     config = "pool: {images: {python: 0}}\ndefaults: {mem_limit_mb: 2000}\nlimits: {max_upload_bytes: 310000000}\n"
-    with Gateway(tmp_path_factory.mktemp("large"), config=config) as running:
+    with GatewayProcess(tmp_path_factory.mktemp("large"), config=config) as running:
         yield running
     running.assert_nothing_left()
 
 
 @pytest.fixture
-async def large_box(large: Gateway) -> AsyncIterator[Box]:
+async def large_box(large: GatewayProcess) -> AsyncIterator[Box]:
     async with Api(large.url, large.token) as api:
         made = await new_box(api)
         yield made
@@ -57,7 +57,7 @@ async def test_where_there_is_no_space_the_old_file_stays(box: Box) -> None:
     assert await box.run("cat f; ls -A; df --output=used . | tail -1 | tr -d ' '") == "olda\nf\n8\n"
 
 
-async def test_a_client_that_goes_away_leaves_nothing(box: Box, gateway: Gateway) -> None:
+async def test_a_client_that_goes_away_leaves_nothing(box: Box, gateway: GatewayProcess) -> None:
     host, port = box.api.url.removeprefix("http://").split(":")
     body = form(("file", "one", bytes(2 * MB)), ("file", "two", bytes(20 * MB)))
     archive = packed((member("two"), bytes(20 * MB)))
@@ -161,7 +161,7 @@ async def test_an_upload_into_a_session_that_ends_is_told_so(box: Box) -> None:
         assert answer.status_code == 401
 
 
-async def test_three_hundred_megabytes_pass_in_bounded_memory(large_box: Box, large: Gateway) -> None:
+async def test_three_hundred_megabytes_pass_in_bounded_memory(large_box: Box, large: GatewayProcess) -> None:
     process = psutil.Process(large.process.pid)
     before = process.memory_info().rss
     highest = 0

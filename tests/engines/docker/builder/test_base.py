@@ -21,25 +21,25 @@ from sandkasten_kernels.errors import ImageBuildError
 from sandkasten_kernels.guest import PROTOCOL
 from sandkasten_kernels.images.names import PROTOCOL_LABEL, full_name
 from sandkasten_kernels.images.state import ImageStatus
-from tests.support.image_registry import Registry, RegistryUnavailable, registry_program
+from tests.support.image_registry import ImageRegistry, RegistryUnavailable, registry_program
 
 pytestmark = [pytest.mark.docker, pytest.mark.alone]
 
 
 @pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ImageRegistry]:
     folder = tmp_path_factory.mktemp("registry")
     try:
         program = registry_program(folder)
     except RegistryUnavailable as error:
         refuse = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
         refuse(str(error))
-    with Registry(program, folder) as running:
+    with ImageRegistry(program, folder) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def published(engine: docker.DockerClient, registry: Registry) -> Iterator[str]:
+def published(engine: docker.DockerClient, registry: ImageRegistry) -> Iterator[str]:
     """The name of a base image that is in the registry; whatever the tests make from it is removed."""
     origin = present_base(engine)
     assert origin, "there is no base image to publish: run `make images`"
@@ -109,7 +109,7 @@ def test_the_official_base_is_pulled_where_a_registry_answers(
     assert lines.count(f"pulling {absent}") == 1
 
 
-def test_a_base_that_the_registry_does_not_have_is_told(engine: docker.DockerClient, registry: Registry) -> None:
+def test_a_base_that_the_registry_does_not_have_is_told(engine: docker.DockerClient, registry: ImageRegistry) -> None:
     missing = f"{registry.address}/python:none"
     with pytest.raises(ImageBuildError, match=f"the base image {missing} is not there and cannot be pulled: .*unknown"):
         build_images(engine, ["base"], base=missing, report=print)

@@ -26,7 +26,7 @@ from sandkasten_kernels.images.custom import CustomImage
 from sandkasten_kernels.images.names import DIGEST_LABEL, PROTOCOL_LABEL, full_name
 from sandkasten_kernels.images.pip import PipConfig, host_pip_config
 from sandkasten_kernels.images.state import ImageStatus
-from tests.support.gateway_process import Gateway
+from tests.support.gateway_process import GatewayProcess
 from tests.support.hostile_index import hostile_index
 from tests.support.kernel_client import Api
 
@@ -74,7 +74,7 @@ async def test_a_kernel_of_an_own_image_has_its_packages(
         "allowed_images": [own],
         "pool": {"images": {own: 1}},
     }
-    with Gateway(folder, config=yaml.safe_dump(config)) as gateway:
+    with GatewayProcess(folder, config=yaml.safe_dump(config)) as gateway:
         async with Api(gateway.url, gateway.token) as api:
             models = await api.get("/api/kernelspecs")
             assert models["default"] == own
@@ -142,7 +142,7 @@ async def test_an_image_that_stands_on_base_has_its_packages_in_the_shell(
 ) -> None:  # fmt: skip
     build(engine, CustomImage(own, "base", pip=("cowsay",)))
     config = {"images": {own: {"from": "base", "pip": ["cowsay"]}}, "pool": {"enabled": False}}
-    with Gateway(folder, config=yaml.safe_dump(config)) as gateway:
+    with GatewayProcess(folder, config=yaml.safe_dump(config)) as gateway:
         async with Api(gateway.url, gateway.token) as api:
             socket = await api.connect(await api.create(name=own))
             result = await socket.execute("python -c 'import cowsay; print(cowsay.__name__)'")
