@@ -1,6 +1,17 @@
-"""Where sandboxes run. Nothing outside this package knows Docker."""
+"""Where sandboxes run: `base` is the contract, `host` what engines on this host share, `docker` one engine."""
 
 from .base import Engine, LeftSandbox, Sandbox, SandboxSpec, StoredWorkspace, Usage
 from .host.door import Arrival, Door
+from .host.sandbox import HostSandbox
 
-__all__ = ["Arrival", "Door", "Engine", "LeftSandbox", "Sandbox", "SandboxSpec", "StoredWorkspace", "Usage"]
+__all__ = [
+    "Arrival",
+    "Door",
+    "Engine",
+    "HostSandbox",
+    "LeftSandbox",
+    "Sandbox",
+    "SandboxSpec",
+    "StoredWorkspace",
+    "Usage",
+]

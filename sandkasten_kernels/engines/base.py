@@ -5,15 +5,14 @@ contract; an engine of one's own subclasses `Engine` and is an entry point of th
 
 A guest is ``python -m sandkasten_guest SOCKETS HELLO`` in an image of ours, or ``python -m sandkasten_kernels.guest``
 with the same arguments. SOCKETS is a directory of the sandbox's own; HELLO is the path of ``hello.sock`` in a `Door`,
-whose `hello` gives the `Arrival` that a `Sandbox` is made of. Both paths must have less than 90 bytes.
+whose `hello` gives the `Arrival` that a `HostSandbox` is made of. Both paths must have less than 90 bytes.
 """
 
 from __future__ import annotations
 
-import asyncio
-import select
 import signal
-from abc import ABCMeta, abstractmethod
+import socket
+from abc import ABC, ABCMeta, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,9 +20,7 @@ from pathlib import Path
 from traitlets.config import LoggingConfigurable
 
 from ..errors import InvalidRequest, InvalidWorkspace, SandboxFailed
-from ..protocol.sockets import SocketDirectory
 from ..protocol.zmtp import MemoryBudget
-from .host.door import Arrival
 
 __all__ = ["WORKSPACE", "Engine", "LeftSandbox", "Sandbox", "SandboxSpec", "StoredWorkspace", "Usage", "signal_name"]
 
@@ -92,68 +89,60 @@ class Usage:
 
 
 @dataclass(eq=False)
-class Sandbox:
-    """One sandbox whose guest has said hello. Owns the descriptors of the guest's arrival; `close` gives them back.
+class Sandbox(ABC):
+    """One sandbox whose guest has said hello, and the endpoint at which its sockets are opened.
+
+    An engine has a subclass of its own; for sandboxes on this host there is `host.sandbox.HostSandbox`.
 
     Attributes
     ----------
     id: name of the sandbox, unique in the installation.
-    handle: how the engine itself calls it (a container's id).
-    workspace: the directory, as seen from inside, that a kernel starts in.
-    outdated: whether it is of another image than a new one would be.
-    room: what it shares with the other sandboxes for unfinished messages, in the gateway's memory.
+    handle: the engine's own name for it (a container's id).
+    workspace: the directory, as seen from inside, in which a kernel starts.
+    outdated: whether its image is another one than a new sandbox would get.
+    room: the gateway's memory for unfinished messages, which this sandbox shares with the others.
     """
 
     id: str
     spec: SandboxSpec
     handle: str
-    arrival: Arrival
     workspace: str = WORKSPACE
     outdated: bool = False
     room: MemoryBudget | None = None
-    _on_exit: list[Callable[[], None]] = field(default_factory=list)
-    _watched: bool = False
 
     @property
-    def sockets(self) -> SocketDirectory:
-        """The directory in which guest and kernel make their sockets."""
-        return SocketDirectory(self.arrival.directory, self.arrival.uid, self.room)
-
-    @property
+    @abstractmethod
     def guest_key(self) -> bytes:
-        """The key that signs what the guest is told."""
-        return self.arrival.key
+        """The key that signs the messages between gateway and guest."""
 
     @property
+    def socket_names(self) -> Mapping[str, str]:
+        """The names of the guest's own sockets by channel, as far as they differ from the defaults."""
+        return {}
+
+    @abstractmethod
+    async def open_socket(self, name: str) -> socket.socket:
+        """Return a stream, connected and non-blocking, to the socket ``name`` of the guest or the kernel.
+
+        The caller closes it, and bounds the wait for a process that is about to listen. Raises `SocketError` without
+        such a socket, and for a name that leads anywhere else.
+        """
+
+    @property
+    @abstractmethod
     def alive(self) -> bool:
-        """Whether the first process runs at this instant, asked of the kernel by its pidfd (no wait)."""
-        if self.arrival.pidfd < 0:
-            return False
-        poll = select.poll()
-        poll.register(self.arrival.pidfd, select.POLLIN)
-        return not poll.poll(0)
+        """Whether the first process runs at this instant; answered without a wait."""
 
+    @abstractmethod
     def on_exit(self, callback: Callable[[], None]) -> None:
-        """Call ``callback`` once, on the event loop, when the first process has ended."""
-        self._on_exit.append(callback)
-        if not self._watched:
-            self._watched = True
-            asyncio.get_running_loop().add_reader(self.arrival.pidfd, self._exited)
+        """Call ``callback`` once, on the event loop, when the first process has ended; there may be many callbacks."""
 
+    @abstractmethod
     def close(self) -> None:
-        """Give back the descriptors; no callback is made after it."""
-        if self._watched:
-            self._watched = False
-            asyncio.get_running_loop().remove_reader(self.arrival.pidfd)
-        self._on_exit.clear()
-        self.arrival.close()
+        """Release what this process holds of it (descriptors, connections); no callback is called afterwards.
 
-    def _exited(self) -> None:
-        self._watched = False
-        asyncio.get_running_loop().remove_reader(self.arrival.pidfd)
-        callbacks, self._on_exit = self._on_exit, []
-        for callback in callbacks:
-            callback()
+        The sandbox itself goes on: `Engine.destroy` ends it.
+        """
 
 
 class _EngineMeta(ABCMeta, type(LoggingConfigurable)):  # type: ignore[misc]

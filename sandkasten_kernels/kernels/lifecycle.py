@@ -102,7 +102,7 @@ class KernelLifecycle:
     async def start(self) -> None:
         """Return when the guest has answered, and the first process. Raises `LinkError`."""
         self._sandbox.on_exit(self._sandbox_exited)
-        await self.guest.open(self._sandbox.sockets)
+        await self.guest.open(self._sandbox)
         await self._run("kernel_start_request", {})
 
     async def resume(self, record: KernelRecord) -> Recalled:
@@ -111,7 +111,7 @@ class KernelLifecycle:
         One that has ended meanwhile is started again, as after any death.
         """
         self._sandbox.on_exit(self._sandbox_exited)
-        await self.guest.open(self._sandbox.sockets, self._sandbox.arrival.sockets)
+        await self.guest.open(self._sandbox, self._sandbox.socket_names)
         recalled, problem = await self.process.resume(record)
         if self.state is KernelState.STARTING and self._revival is None:  # else the guest has told of its death
             if problem:  # the guest tells more of it, on another socket than the one that was just asked

@@ -71,7 +71,7 @@ class KernelProcess:
             names, key = await guest_sockets(self._guest), self._sandbox.guest_key
         else:
             names, key = await self._start(request, extra)
-        await self._link.open(self._sandbox.sockets, names, key, START_SECONDS)
+        await self._link.open(self._sandbox, names, key, START_SECONDS)
         self.record = KernelRecord(
             id=self._id,
             kernelspec=self._spec.name,
@@ -108,7 +108,7 @@ class KernelProcess:
                 names = await guest_sockets(self._guest) if self._spec.in_guest else record.sockets
                 key = self._sandbox.guest_key if self._spec.in_guest else record.key.encode()
                 relief = partial(read_backlog, self._guest, max_message_bytes=MAX_MESSAGE_BYTES)
-                await self._link.resume(self._sandbox.sockets, names, key, relief, RESUME_SECONDS)
+                await self._link.resume(self._sandbox, names, key, relief, RESUME_SECONDS)
         except LinkError as error:
             problem = f"it could not be reached when the gateway was back: {error}"
         if problem:

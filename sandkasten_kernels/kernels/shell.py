@@ -50,7 +50,7 @@ class ShellLink:
         async with self._lock:
             link = KernelLink(self._lost, self._log)
             names, sandbox = await guest_sockets(self._guest), self._sandbox
-            await link.resume(sandbox.sockets, names, sandbox.guest_key, _nothing, GUEST_SECONDS)
+            await link.resume(sandbox, names, sandbox.guest_key, _nothing, GUEST_SECONDS)
             self._link = link
 
     async def warm_up(self) -> None:
@@ -89,7 +89,7 @@ class ShellLink:
         link = KernelLink(self._lost, self._log)
         names = await guest_sockets(self._guest)
         try:
-            await link.open(self._sandbox.sockets, names, self._sandbox.guest_key, GUEST_SECONDS)
+            await link.open(self._sandbox, names, self._sandbox.guest_key, GUEST_SECONDS)
         except BaseException:
             link.close("it was not opened")
             raise

@@ -1,64 +1,40 @@
-"""The gateway's end of one socket in a sandbox: an asyncio protocol that speaks ZMTP.
+"""The gateway's end of one socket in a sandbox: an asyncio protocol that speaks ZMTP over a stream.
 
-A socket is opened by descriptor, never connected by a name that the sandbox could change in between: the name is
-looked up below the sandbox's own directory without following a link, its type and owner are checked, and the
-connection goes to what was checked (``/proc/self/fd/N``). A lost connection is told, not made again.
+The stream comes from the sandbox's endpoint. A lost connection is reported to its owner, and never made again here.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 import socket
-import stat
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from typing import Protocol
 
 from . import zmtp
 
-__all__ = ["SocketDirectory", "SocketError", "ZmtpSocket"]
+__all__ = ["Endpoint", "SocketError", "ZmtpSocket"]
 
 EVENTS_PER_TURN = 200
 UNSENT_BYTES = 8 * 1024 * 1024
-_CONNECT_RETRY_SECONDS = 0.002
 
 
 class SocketError(Exception):
     """A socket of a sandbox cannot be used; the message says which and why."""
 
 
-@dataclass(frozen=True)
-class SocketDirectory:
-    """A sandbox's directory of sockets.
+class Endpoint(Protocol):
+    """Where the sockets of one sandbox are opened.
 
     Attributes
     ----------
-    fd: an ``O_PATH`` descriptor of it.
-    uid: owns the sockets in it.
-    room: what those who connect there, and others, share for unfinished messages.
+    room: memory for unfinished messages, shared with other endpoints; None for no limit of that kind.
     """
 
-    fd: int
-    uid: int
-    room: zmtp.MemoryBudget | None = None
+    room: zmtp.MemoryBudget | None
 
-    def open(self, name: str) -> int:
-        """Return an ``O_PATH`` descriptor of the socket ``name``; the caller closes it.
-
-        Raises `SocketError` when there is no such name, or when it is a link, no socket, or somebody else's.
-        """
-        if not name or "/" in name or not name.isprintable():
-            raise SocketError(f"{name!r} is not the name of a socket")
-        try:
-            fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd)
-        except OSError as error:
-            raise SocketError(f"socket {name}: {error.strerror}") from error
-        status = os.fstat(fd)
-        if not stat.S_ISSOCK(status.st_mode) or status.st_uid != self.uid:
-            os.close(fd)
-            raise SocketError(f"socket {name}: not a socket of the sandbox's user")
-        return fd
+    async def open_socket(self, name: str) -> socket.socket:
+        """Return a stream, connected and non-blocking, to the socket ``name``. Raises `SocketError`."""
 
 
 class ZmtpSocket(asyncio.Protocol):
@@ -94,35 +70,22 @@ class ZmtpSocket(asyncio.Protocol):
         self._paused = False
         self._held: Iterator[list[bytes] | zmtp.ZmtpCommand | zmtp.Oversized] | None = None
 
-    async def connect(self, directory: SocketDirectory, name: str, timeout: float) -> None:
+    async def connect(self, endpoint: Endpoint, name: str, timeout: float) -> None:
         """Return when the peer has answered the handshake.
 
-        Raises `SocketError` when that does not happen within ``timeout`` seconds. A refusal in the instant between
-        the other side's ``bind`` and ``listen`` is tried again.
+        Raises `SocketError` without such a socket, and when the peer has not answered within ``timeout`` seconds.
         """
-        fd = directory.open(name)
-        self._decoder.room = directory.room
+        self._decoder.room = endpoint.room
         try:
             async with asyncio.timeout(timeout):
-                while True:
-                    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-                    try:
-                        sock.connect(f"/proc/self/fd/{fd}")
-                        break
-                    except (ConnectionRefusedError, BlockingIOError):
-                        sock.close()
-                        await asyncio.sleep(_CONNECT_RETRY_SECONDS)
-                    except OSError as error:
-                        sock.close()
-                        raise SocketError(f"socket {name}: {error.strerror}") from error
-                await asyncio.get_running_loop().create_connection(lambda: self, sock=sock)
+                stream = await endpoint.open_socket(name)
+                await asyncio.get_running_loop().create_connection(lambda: self, sock=stream)
                 await self._ready
         except TimeoutError as error:
             raise SocketError(f"socket {name}: no answer within {timeout:g} s") from error
         finally:
             if not self._ready.done() or self._ready.cancelled() or self._ready.exception():
                 self.close()
-            os.close(fd)
 
     def send(self, frames: Sequence[bytes]) -> None:
         """Send one message; await `drain` before the next large one. Raises `SocketError` on a lost connection."""

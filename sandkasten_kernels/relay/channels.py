@@ -8,7 +8,7 @@ from functools import partial
 
 from ..protocol import zmtp
 from ..protocol.messages import Parts, Signer
-from ..protocol.sockets import SocketDirectory, SocketError, ZmtpSocket
+from ..protocol.sockets import Endpoint, SocketError, ZmtpSocket
 
 __all__ = ["KernelChannels"]
 
@@ -52,7 +52,7 @@ class KernelChannels:
 
     async def open(
         self,
-        directory: SocketDirectory,
+        endpoint: Endpoint,
         names: Mapping[str, str],
         key: bytes,
         timeout: float,
@@ -74,7 +74,7 @@ class KernelChannels:
             )
         for name in paused:
             self.pause(name)
-        await asyncio.gather(*(self._open[name].connect(directory, names[name], timeout) for name in _SOCKET_TYPES))
+        await asyncio.gather(*(self._open[name].connect(endpoint, names[name], timeout) for name in _SOCKET_TYPES))
 
     def close(self) -> None:
         """End the connections; a second call does nothing."""

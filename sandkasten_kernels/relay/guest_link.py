@@ -11,7 +11,7 @@ from typing import Any
 
 from ..protocol import zmtp
 from ..protocol.messages import Reply, Signer, build, json_object, message_type
-from ..protocol.sockets import SocketDirectory, SocketError, ZmtpSocket
+from ..protocol.sockets import Endpoint, SocketError, ZmtpSocket
 from .calls import Calls, LinkError
 
 __all__ = ["MAX_DATA_BYTES", "GuestLink"]
@@ -45,13 +45,13 @@ class GuestLink:
         self._control = ZmtpSocket("DEALER", self._on_control, self._on_oversized, self._lost, **limits)
         self._iopub = ZmtpSocket("SUB", self._on_iopub, self._on_oversized, self._lost, **limits)
 
-    async def open(self, directory: SocketDirectory, names: Mapping[str, str] = USUAL_NAMES) -> None:
+    async def open(self, endpoint: Endpoint, names: Mapping[str, str] = USUAL_NAMES) -> None:
         """Connect to the sockets with these names. Raises `LinkError` when the guest does not answer."""
         names = {**USUAL_NAMES, **names}
         try:
             await asyncio.gather(
-                self._control.connect(directory, names["control"], CONNECT_SECONDS),
-                self._iopub.connect(directory, names["iopub"], CONNECT_SECONDS),
+                self._control.connect(endpoint, names["control"], CONNECT_SECONDS),
+                self._iopub.connect(endpoint, names["iopub"], CONNECT_SECONDS),
             )
         except SocketError as error:
             self.close()

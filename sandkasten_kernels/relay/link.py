@@ -17,7 +17,7 @@ from typing import Any
 from ..protocol import zmtp
 from ..protocol.frames import split_stream
 from ..protocol.messages import EMPTY, Parts, Reply, build, json_object, message_type, parts_of, told_state
-from ..protocol.sockets import SocketDirectory, SocketError
+from ..protocol.sockets import Endpoint, SocketError
 from .backlog import Backlog
 from .calls import Calls, LinkError
 from .channels import KernelChannels
@@ -68,7 +68,7 @@ class KernelLink:
         self._marker = b""
         self._heard_at = 0.0
 
-    async def open(self, directory: SocketDirectory, names: Mapping[str, str], key: bytes, timeout: float) -> None:
+    async def open(self, endpoint: Endpoint, names: Mapping[str, str], key: bytes, timeout: float) -> None:
         """Connect, and return when the kernel has answered ``kernel_info`` and our subscription is proven.
 
         Raises `LinkError` when that does not happen within ``timeout`` seconds.
@@ -77,7 +77,7 @@ class KernelLink:
         self.execution_state = "starting"
         try:
             async with asyncio.timeout(timeout):
-                await self._channels.open(directory, names, key, timeout)
+                await self._channels.open(endpoint, names, key, timeout)
                 while not self._iopub_proven.is_set():
                     await self.call("shell", "kernel_info_request", {}, timeout)
                     try:
@@ -90,7 +90,7 @@ class KernelLink:
         self.execution_state = "idle"
 
     async def resume(
-        self, directory: SocketDirectory, names: Mapping[str, str], key: bytes, relief: Backlog, timeout: float
+        self, endpoint: Endpoint, names: Mapping[str, str], key: bytes, relief: Backlog, timeout: float
     ) -> None:
         """Connect to a kernel that an earlier process left, and return when nothing can be missed any more.
 
@@ -100,7 +100,7 @@ class KernelLink:
         """
         self.execution_state = "busy"
         try:
-            await self._channels.open(directory, names, key, timeout, paused=("shell", "stdin"))
+            await self._channels.open(endpoint, names, key, timeout, paused=("shell", "stdin"))
             marker = await self._mark(MARK_SECONDS)
             async for channel, frames in relief(marker):
                 if channel == "iopub":

@@ -17,8 +17,9 @@ import zmq.asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sandkasten_kernels.engines import Arrival, HostSandbox, SandboxSpec
 from sandkasten_kernels.protocol import zmtp
-from sandkasten_kernels.protocol.sockets import SocketDirectory, SocketError, ZmtpSocket
+from sandkasten_kernels.protocol.sockets import SocketError, ZmtpSocket
 
 frames = st.lists(st.binary(max_size=600), min_size=1, max_size=6)
 
@@ -130,10 +131,11 @@ def test_noise_ends_in_a_protocol_error_or_in_waiting(noise: bytes) -> None:
 
 
 @pytest.fixture
-def directory(tmp_path: Path) -> Iterator[SocketDirectory]:
-    fd = os.open(tmp_path, os.O_PATH | os.O_DIRECTORY)
-    yield SocketDirectory(fd, os.getuid())
-    os.close(fd)
+def directory(tmp_path: Path) -> Iterator[HostSandbox]:
+    """A sandbox with its sockets in `tmp_path`."""
+    arrival = Arrival(os.open(tmp_path, os.O_PATH | os.O_DIRECTORY), -1, os.getuid(), b"")
+    yield (sandbox := HostSandbox("test", SandboxSpec("local"), "", arrival=arrival))
+    sandbox.close()
 
 
 class Inbox:
@@ -150,9 +152,7 @@ class Inbox:
         return await asyncio.wait_for(self.events.get(), 60)
 
 
-async def test_a_dealer_talks_to_libzmqs_router_under_its_own_identity(
-    tmp_path: Path, directory: SocketDirectory
-) -> None:
+async def test_a_dealer_talks_to_libzmqs_router_under_its_own_identity(tmp_path: Path, directory: HostSandbox) -> None:
     with zmq.asyncio.Context() as context, context.socket(zmq.ROUTER) as router:
         router.bind(f"ipc://{tmp_path}/shell")
         inbox = Inbox("DEALER", identity=b"me")
@@ -165,7 +165,7 @@ async def test_a_dealer_talks_to_libzmqs_router_under_its_own_identity(
         inbox.channel.close()
 
 
-async def test_a_subscription_is_heard_by_libzmqs_publisher(tmp_path: Path, directory: SocketDirectory) -> None:
+async def test_a_subscription_is_heard_by_libzmqs_publisher(tmp_path: Path, directory: HostSandbox) -> None:
     with zmq.asyncio.Context() as context, context.socket(zmq.XPUB) as publisher:
         publisher.bind(f"ipc://{tmp_path}/iopub")
         inbox = Inbox("SUB")
@@ -181,7 +181,7 @@ async def test_a_subscription_is_heard_by_libzmqs_publisher(tmp_path: Path, dire
         assert await inbox.next() == "lost"
 
 
-async def test_a_socket_replaced_by_a_link_is_not_connected_to(tmp_path: Path, directory: SocketDirectory) -> None:
+async def test_a_socket_replaced_by_a_link_is_not_connected_to(tmp_path: Path, directory: HostSandbox) -> None:
     victim = tmp_path / "elsewhere"
     victim.mkdir()
     with zmq.asyncio.Context() as context, context.socket(zmq.ROUTER) as router:
@@ -192,20 +192,20 @@ async def test_a_socket_replaced_by_a_link_is_not_connected_to(tmp_path: Path, d
 
 
 @pytest.mark.parametrize("name", ["../x", "", "a/b", "missing", "a\0b", "\ud800"])
-async def test_only_names_in_the_directory_are_opened(directory: SocketDirectory, name: str) -> None:
+async def test_only_names_in_the_directory_are_opened(directory: HostSandbox, name: str) -> None:
     with pytest.raises(SocketError):
         await Inbox("DEALER").channel.connect(directory, name, 1)
 
 
-async def test_a_socket_of_another_user_is_refused(tmp_path: Path, directory: SocketDirectory) -> None:
+async def test_a_socket_of_another_user_is_refused(tmp_path: Path, directory: HostSandbox) -> None:
     with zmq.asyncio.Context() as context, context.socket(zmq.ROUTER) as router:
         router.bind(f"ipc://{tmp_path}/shell")
-        foreign = SocketDirectory(directory.fd, os.getuid() + 1)
+        directory.arrival.uid += 1
         with pytest.raises(SocketError, match="user"):
-            foreign.open("shell")
+            await directory.open_socket("shell")
 
 
-async def test_a_fifo_or_a_file_in_a_sockets_place_blocks_nobody(tmp_path: Path, directory: SocketDirectory) -> None:
+async def test_a_fifo_or_a_file_in_a_sockets_place_blocks_nobody(tmp_path: Path, directory: HostSandbox) -> None:
     os.mkfifo(tmp_path / "shell")
     (tmp_path / "control").write_text("")
     assert stat.S_ISFIFO((tmp_path / "shell").stat().st_mode)
@@ -214,14 +214,14 @@ async def test_a_fifo_or_a_file_in_a_sockets_place_blocks_nobody(tmp_path: Path,
             await Inbox("DEALER").channel.connect(directory, name, 1)
 
 
-async def test_a_peer_that_says_nothing_is_given_up_in_time(tmp_path: Path, directory: SocketDirectory) -> None:
+async def test_a_peer_that_says_nothing_is_given_up_in_time(tmp_path: Path, directory: HostSandbox) -> None:
     server = await asyncio.start_unix_server(lambda r, w: None, tmp_path / "mute")
     with pytest.raises(SocketError, match=r"no answer within 0\.2 s"):
         await Inbox("DEALER").channel.connect(directory, "mute", 0.2)
     server.close()
 
 
-async def test_a_peer_that_talks_nonsense_is_refused(tmp_path: Path, directory: SocketDirectory) -> None:
+async def test_a_peer_that_talks_nonsense_is_refused(tmp_path: Path, directory: HostSandbox) -> None:
     async def nonsense(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\n\r\n" + uuid.uuid4().bytes * 10)
 

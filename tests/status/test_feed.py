@@ -15,8 +15,9 @@ from typing import Any, cast
 import pytest
 from tornado.testing import bind_unused_port
 
-from sandkasten_kernels.engines.base import Sandbox, Usage
+from sandkasten_kernels.engines.base import Usage
 from sandkasten_kernels.engines.host import cgroups as usage
+from sandkasten_kernels.engines.host.sandbox import HostSandbox
 from sandkasten_kernels.handlers.server import http_server
 from sandkasten_kernels.status import feed as status_feed
 from sandkasten_kernels.status.feed import StatusFeed, Update
@@ -159,9 +160,9 @@ async def test_viewers_that_go_or_read_nothing_leave_nothing_behind(
         server.stop()
 
 
-def sandbox_here(pidfd: int) -> Sandbox:
+def sandbox_here(pidfd: int) -> HostSandbox:
     """A sandbox whose process is this one."""
-    return cast(Sandbox, Thing(id="here", arrival=SimpleNamespace(pidfd=pidfd)))
+    return cast(HostSandbox, Thing(id="here", arrival=SimpleNamespace(pidfd=pidfd)))
 
 
 class Thing(SimpleNamespace):

@@ -13,8 +13,9 @@ from docker.errors import APIError, NotFound
 
 from ...errors import EngineError, SandboxFailed
 from ...images.names import full_name
-from ..base import LeftSandbox, Sandbox
+from ..base import LeftSandbox
 from ..host.door import Arrival, Door
+from ..host.sandbox import HostSandbox
 from .connection import EngineConnection, words
 from .spec import INSTANCE_LABEL, SANDBOX_LABEL
 
@@ -65,7 +66,7 @@ async def _failure(connection: EngineConnection, container: str, log: logging.Lo
 
 async def returned(
     api: Any, run: Callable[..., Awaitable[Any]], instance: str, run_dir: Path, left: LeftSandbox
-) -> Sandbox:
+) -> HostSandbox:
     """Return a sandbox whose guest has shown itself at its own door again.
 
     The door's directory is mounted into it. What arrives must come from the container's first process, as the system
@@ -99,7 +100,7 @@ async def returned(
     except BaseException:
         arrival.close()
         raise
-    return Sandbox(left.id, left.spec, left.handle, arrival, left.workspace, outdated)
+    return HostSandbox(left.id, left.spec, left.handle, left.workspace, outdated, arrival=arrival)
 
 
 async def _called(wake: Callable[[], Awaitable[Any]], door: Door, pid: int, left: LeftSandbox) -> Arrival:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,10 +14,12 @@ from ...errors import EngineError, SandboxFailed
 from ...guest import PROTOCOL
 from ...images.names import PROTOCOL_LABEL, build_command, full_name
 from ...paths import asset_dir
+from ...protocol.sockets import SocketError
 from ..base import Engine, LeftSandbox, Sandbox, SandboxSpec, StoredWorkspace, Usage
 from ..host.cgroups import CgroupReader
 from ..host.door import Door
 from ..host.firewall import network_name
+from ..host.sandbox import HostSandbox
 from .arrival import arrived, returned
 from .connection import CALL_SECONDS, EngineConnection, connect
 from .containers import Containers, container_name
@@ -30,6 +31,11 @@ from .sweeper import Sweeper
 from .volumes import Volumes, private_name
 
 __all__ = ["DockerEngine", "connect"]
+
+WHERE_TO_RUN = (
+    "The gateway must run on the engine's own host, in the host's pid namespace, with a data directory that the engine "
+    "can mount"
+)
 
 
 class DockerEngine(Engine):
@@ -108,7 +114,7 @@ class DockerEngine(Engine):
         await self._containers.remove(container_name(left.id))
         await self._forget(left.id)
 
-    async def start(self, spec: SandboxSpec) -> Sandbox:
+    async def start(self, spec: SandboxSpec) -> HostSandbox:
         name = uuid.uuid4().hex
         self._sweeper.known.add(name)
         door = Door(self.run_dir / name)
@@ -118,7 +124,7 @@ class DockerEngine(Engine):
         try:
             container = await self._connection.answer(created)
             arrival = await arrived(self._connection, container, door, self.log)
-            sandbox = Sandbox(name, spec, container, arrival)
+            sandbox = HostSandbox(name, spec, container, arrival=arrival)
             if self._volumes and self._private.ephemeral == "disk" and not spec.workspace:
                 await self._give_private(self._volumes, sandbox)
         except BaseException:
@@ -150,7 +156,7 @@ class DockerEngine(Engine):
         return await self._containers.stats(sandbox.handle)
 
     async def usages(self, sandboxes: Sequence[Sandbox]) -> Mapping[str, Usage]:
-        return await asyncio.to_thread(self._cgroups.read, sandboxes) if sandboxes else {}
+        return await asyncio.to_thread(self._cgroups.read, map(_on_host, sandboxes)) if sandboxes else {}
 
     async def workspaces(self) -> list[StoredWorkspace]:
         return await self._volumes.stored() if self._volumes else []
@@ -159,13 +165,13 @@ class DockerEngine(Engine):
         await self._storage.make(name)
 
     async def attach(self, sandbox: Sandbox, workspace: str) -> bool:
-        return await self._storage.attach(sandbox, workspace)
+        return await self._storage.attach(_on_host(sandbox), workspace)
 
     def stored_in(self, sandbox: Sandbox, workspace: str) -> str:
         on_disk = self._private.ephemeral == "disk"
         return workspace or (private_name(sandbox.id) if on_disk else "")
 
-    async def _give_private(self, volumes: Volumes, sandbox: Sandbox) -> None:
+    async def _give_private(self, volumes: Volumes, sandbox: HostSandbox) -> None:
         """Give a sandbox a workspace on the disk that goes with it."""
         try:
             await volumes.make_private(sandbox.id)
@@ -210,12 +216,9 @@ class DockerEngine(Engine):
         try:
             sandbox = await self.start(spec)
         except SandboxFailed as error:
-            raise EngineError(
-                f"a sandbox cannot be used from here: {error}. The gateway must run on the engine's own host, in the "
-                "host's pid namespace, with a data directory that the engine can mount"
-            ) from error
+            raise EngineError(f"a sandbox cannot be used from here: {error}. {WHERE_TO_RUN}") from error
         try:
-            os.close(sandbox.sockets.open("guest-control"))
+            await _reach(sandbox)
             if self.workspaces_dir:
                 run = self._connection.run
                 self._volumes = Volumes(self.instance, self.workspaces_dir, self.run_dir, run, self.log, self._image_mb)
@@ -258,3 +261,19 @@ class DockerEngine(Engine):
         if self._volumes is None:
             raise EngineError("the engine's workspaces are not set up")
         return self._volumes
+
+
+def _on_host(sandbox: Sandbox) -> HostSandbox:
+    assert isinstance(sandbox, HostSandbox)  # this engine makes no others
+    return sandbox
+
+
+async def _reach(sandbox: Sandbox) -> None:
+    """Return when a socket of the guest was opened from here. Raises `EngineError`."""
+    try:
+        async with asyncio.timeout(CALL_SECONDS):
+            (await sandbox.open_socket("guest-control")).close()
+    except (SocketError, TimeoutError) as error:
+        raise EngineError(
+            f"the sockets of a sandbox cannot be reached ({error or 'no answer'}). {WHERE_TO_RUN}"
+        ) from error

@@ -19,9 +19,10 @@ from typing import Any
 from docker.errors import APIError, NotFound
 
 from ...errors import EngineError, WorkspaceInUse
-from ..base import Sandbox, StoredWorkspace
+from ..base import StoredWorkspace
 from ..host.door import accepted
 from ..host.mounts import Helper, HelperError, own_helper
+from ..host.sandbox import HostSandbox
 from ..workspace_name import is_workspace_name
 from .spec import INSTANCE_LABEL, SANDBOX_UID, WORKSPACE_LABEL, helper_config
 
@@ -68,7 +69,7 @@ class Volumes:
         self.can_attach = False
         """Whether a workspace can be attached to a sandbox that runs already."""
 
-    async def setup(self, api: Any, sandbox: Sandbox, left: Collection[str] = ()) -> None:
+    async def setup(self, api: Any, sandbox: HostSandbox, left: Collection[str] = ()) -> None:
         """Find out, with a sandbox, how workspaces are attached here; remove what was left half removed, and make the
         volumes anew that are missing. What goes with the sandboxes in ``left`` stays. Raises `EngineError`."""
         self._api = api
@@ -149,7 +150,7 @@ class Volumes:
         if (self._root / private_name(sandbox)).is_dir():
             await self._empty(private_name(sandbox))
 
-    async def attach(self, sandbox: Sandbox, name: str) -> bool:
+    async def attach(self, sandbox: HostSandbox, name: str) -> bool:
         """Mount a workspace over a sandbox's ``/workspace``; False where that cannot be done. Raises `EngineError`."""
         if not self.can_attach:
             return False
@@ -199,7 +200,7 @@ class Volumes:
             if is_workspace_name(entry.name)
         ]
 
-    async def _probe(self, sandbox: Sandbox) -> bool:
+    async def _probe(self, sandbox: HostSandbox) -> bool:
         """Attach an empty directory to a sandbox as a workspace would be."""
         try:
             (self._root / PROBE / DATA).mkdir(parents=True, exist_ok=True)

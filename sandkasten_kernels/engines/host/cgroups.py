@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
-from ..base import Sandbox, Usage
+from ..base import Usage
+from .sandbox import HostSandbox
 
 __all__ = ["CgroupReader"]
 
@@ -30,9 +31,9 @@ class CgroupReader:
 
     def __init__(self, root: Path = ROOT) -> None:
         self._root = root
-        self._files: WeakKeyDictionary[Sandbox, _Files] = WeakKeyDictionary()
+        self._files: WeakKeyDictionary[HostSandbox, _Files] = WeakKeyDictionary()
 
-    def read(self, sandboxes: Iterable[Sandbox]) -> dict[str, Usage]:
+    def read(self, sandboxes: Iterable[HostSandbox]) -> dict[str, Usage]:
         """Return the usages by the sandboxes' ids; those that are gone, or whose files are not to be seen, are left
         out. May be called from a thread, of one at a time."""
         found = {}
@@ -46,7 +47,7 @@ class CgroupReader:
             found[sandbox.id] = usage
         return found
 
-    def _find(self, sandbox: Sandbox) -> _Files:
+    def _find(self, sandbox: HostSandbox) -> _Files:
         """Return a sandbox's files. Raises `OSError` or `ValueError` where they cannot be found."""
         match = _PID.search(Path(f"/proc/self/fdinfo/{sandbox.arrival.pidfd}").read_text())
         if match is None:

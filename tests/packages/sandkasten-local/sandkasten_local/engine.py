@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 
-from sandkasten_kernels.engines import Arrival, Door, Engine, Sandbox, SandboxSpec, Usage
+from sandkasten_kernels.engines import Arrival, Door, Engine, HostSandbox, Sandbox, SandboxSpec, Usage
 from sandkasten_kernels.engines.host.cgroups import CgroupReader
 from sandkasten_kernels.errors import EngineError, SandboxFailed
 
@@ -59,14 +59,15 @@ class LocalEngine(Engine):
             raise
         finally:
             door.remove()
-        return Sandbox(name, spec, str(home), arrival, workspace=str(home / "workspace"))
+        return HostSandbox(name, spec, str(home), str(home / "workspace"), arrival=arrival)
 
     async def destroy(self, sandbox: Sandbox) -> None:
         sandbox.close()
         await self._end(sandbox.handle)
 
     async def usages(self, sandboxes: Sequence[Sandbox]) -> Mapping[str, Usage]:
-        return await asyncio.to_thread(self._cgroups.read, sandboxes)
+        ours = [sandbox for sandbox in sandboxes if isinstance(sandbox, HostSandbox)]
+        return await asyncio.to_thread(self._cgroups.read, ours)
 
     async def _arrival(self, door: Door, process: asyncio.subprocess.Process) -> Arrival:
         hello, death = asyncio.create_task(door.hello()), asyncio.create_task(process.wait())
