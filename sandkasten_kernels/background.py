@@ -54,6 +54,16 @@ class BackgroundTasks:
         task.add_done_callback(self._done)
         return task
 
+    def awaited(self, name: str, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Start a coroutine that its caller awaits: a failure is the caller's, and is neither logged nor counted here.
+
+        `cleanup` cancels it as any other.
+        """
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
     def keep(self, name: str, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
         """Start a coroutine that must go on, and start it again whenever it fails.
 

@@ -27,6 +27,21 @@ async def test_a_task_that_fails_is_logged_with_its_name_and_counted(caplog: pyt
     assert len(tasks) == 0
 
 
+async def test_a_failure_of_an_awaited_task_is_its_callers_alone(caplog: pytest.LogCaptureFixture) -> None:
+    tasks = BackgroundTasks(LOG)
+
+    async def work() -> None:
+        raise ValueError("no luck")
+
+    with pytest.raises(ValueError, match="no luck"):
+        await tasks.awaited("guess", work())
+    waiting = tasks.awaited("wait", asyncio.sleep(60))
+    await tasks.cleanup()
+    assert waiting.cancelled()
+    assert not tasks.failures
+    assert caplog.text == ""
+
+
 async def test_what_must_go_on_starts_again_after_each_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(background, "FIRST_PAUSE_SECONDS", 0.001)
     tasks = BackgroundTasks(LOG)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tornado.netutil import bind_sockets
 
+from ..background import BackgroundTasks
 from ..config.address import parse_listen, reachable, url_host
 from ..config.editor import SettingsEditor
 from ..engines import Engine
@@ -56,6 +57,8 @@ class Gateway:
         _raise_file_limit()
         data = DataDir(Path(app.data_dir))
         stack.callback(data.close)
+        tasks = BackgroundTasks(app.log)
+        stack.push_async_callback(tasks.cleanup)
         token = app.api_key or data.token()
         app.file.salt = data.instance().encode()
         sockets = _bind(host, port)
@@ -84,6 +87,7 @@ class Gateway:
             events=parts.events,
             status=parts.status,
             settings=editor,
+            tasks=tasks,
             metrics=parts.metrics,
         )
         server = http_server(services)

@@ -1,4 +1,4 @@
-"""What every handler shares: who may call, JSON in and out, errors in one shape."""
+"""The base of every handler: authentication, JSON in and out, errors in one shape."""
 
 from __future__ import annotations
 
@@ -29,13 +29,14 @@ _PARAMETER = re.compile(r"(?<=[?&])([^=&]*)=[^&]*")
 
 
 def _masked(parameter: re.Match[str]) -> str:
-    """Return a parameter of a query as it may be logged: a token is one however its name is written."""
+    """Return a query parameter for the log, with the value of ``token`` masked."""
+    # A client may percent-encode the name, or write a second "?" before it: both still carry a token.
     name = unquote_plus(parameter[1]).rpartition("?")[2]
     return f"{parameter[1]}=[secret]" if name.lower() == "token" else parameter[0]
 
 
 def log_request(handler: RequestHandler) -> None:
-    """Write one line for a finished request: no token is in it."""
+    """Log one line for a finished request, without any token, and count it."""
     status = handler.get_status()
     level = logging.DEBUG if status < 400 else logging.WARNING if status < 500 else logging.ERROR
     uri = _UNPRINTABLE.sub("?", _PARAMETER.sub(_masked, handler.request.uri or "")[:512])
@@ -50,10 +51,13 @@ def log_request(handler: RequestHandler) -> None:
 
 
 class Handler(RequestHandler):
-    """A handler whose caller has a key, and whose errors are JSON.
+    """A handler that needs a key and answers errors as JSON.
 
-    ``open_to_all`` is set by the few handlers that need no key, ``way_out`` by those that can say what else to do with
-    a body that is too large.
+    Attributes
+    ----------
+    open_to_all: True in the few handlers that need no key.
+    way_out: text appended to the error for a body that is too large, in handlers that know an alternative.
+    owner: the owner that the key belongs to; empty before `authenticate`.
     """
 
     open_to_all = False
@@ -80,38 +84,49 @@ class Handler(RequestHandler):
             return
         self.authenticate()
         if is_oversized(self.request):
-            limit = f"{MAX_BODY_BYTES // 2**20} MiB, the most that a request may have"
-            raise TooLarge(f"the body is larger than {limit}{self.way_out}")
+            limit = f"{MAX_BODY_BYTES // 2**20} MiB"
+            raise TooLarge(f"the body is larger than {limit}, the limit of a request{self.way_out}")
 
     def authenticate(self) -> None:
-        """Raise `Unauthorized` for a caller without a key, `ForeignPage` for a change that none of our pages made."""
+        """Set `owner`, unless `open_to_all`.
+
+        Raises `Unauthorized` for a caller without a key, and `ForeignPage` for a change by cookie that does not come
+        from one of our own pages.
+        """
         if self.open_to_all:
             return
         means = self.services.authenticator.caller(self.request)
         if not means:
             raise Unauthorized(
-                "a token is needed: send it as 'Authorization: token ...', or open the URL printed at start"
+                "a token is needed: send 'Authorization: token ...', or open the URL that the gateway printed at start"
             )
         if means == "cookie":
             self._check_page()
         self.owner = OWNER
 
     def _check_page(self) -> None:
-        """Raise `ForeignPage` for what a browser was made to send: it adds the cookie whoever asks."""
+        """Raise `ForeignPage` unless one of our own pages sent the request.
+
+        A browser sends the cookie with every request, also with those that a foreign page makes.
+        """
         headers = self.request.headers
         if "Upgrade" in headers:
             if not self.services.web.is_trusted_page(headers, named=True):
                 raise ForeignPage(
-                    "a WebSocket by cookie is opened from our own pages only (trust_proxy, allow_credentials)"
+                    "a cookie opens a WebSocket from the gateway's own pages only: "
+                    "send a token, or see trust_proxy and allow_credentials"
                 )
         elif self.request.method not in ("GET", "HEAD"):
             if not self.services.web.is_trusted_page(headers):
-                raise ForeignPage("a change by cookie is made from our own pages only (trust_proxy, allow_credentials)")
+                raise ForeignPage(
+                    "a cookie allows changes from the gateway's own pages only: "
+                    "send a token, or see trust_proxy and allow_credentials"
+                )
             if not self.services.authenticator.has_xsrf_token(self.request):
-                raise ForeignPage(f"a change by cookie needs the header {XSRF_HEADER} of the page: load it anew")
+                raise ForeignPage(f"a change by cookie needs the header {XSRF_HEADER}: reload the page to get it")
 
     def options(self, *args: str) -> None:
-        """Answer what a client may ask before it has a token."""
+        """Answer ``OPTIONS``, also without a token: browsers send none with a preflight."""
         self.set_status(204)
         self.set_header("Allow", self.allowed_methods())
         for name, value in self.services.web.preflight(self.request.headers, self.allowed_methods()).items():
@@ -119,7 +134,7 @@ class Handler(RequestHandler):
 
     @classmethod
     def allowed_methods(cls) -> str:
-        """Return the methods that the route has, as the ``Allow`` header lists them."""
+        """Return the methods of the handler, as the ``Allow`` header lists them; empty for none."""
         return ", ".join(
             name
             for name in cls.SUPPORTED_METHODS
@@ -127,33 +142,36 @@ class Handler(RequestHandler):
         )
 
     def url(self, path: str) -> str:
-        """Return the path of a route as a client has to ask for it."""
+        """Return a route's path with the base URL in front."""
         return self.services.web.path(path)
 
     async def unless_gone(self, work: Coroutine[Any, Any, T]) -> T:
-        """Return what ``work`` returns; it is cancelled when the client goes away, and so is the request."""
-        task = asyncio.ensure_future(work)
+        """Return the result of ``work``. When the client disconnects, ``work`` is cancelled.
+
+        Raises `asyncio.CancelledError` then, and any error of ``work``.
+        """
+        task = self.services.tasks.awaited("request", work)
         self._work = task
         return await task
 
     def on_connection_close(self) -> None:
-        super().on_connection_close()  # a WebSocket learns there that it is closed
+        super().on_connection_close()  # in a WebSocket's handler, Tornado's method closes it
         self.abandon()
 
     def abandon(self) -> None:
-        """Cancel the work, as when the client goes away, which may still be told why."""
+        """Cancel the work of `unless_gone`, as for a client that disconnected. An answer can still be written."""
         if not self._gone and self._work is not None:
-            self._work.cancel()  # once: a second time would cut short how it ends
+            self._work.cancel()  # once: a second cancel would interrupt its cleanup
         self._gone = True
 
     def json_body(self) -> dict[str, Any]:
-        """Return the request's JSON object, and an empty one for no body. Raises `InvalidRequest`."""
+        """Return the body as a JSON object, {} for an empty body. Raises `InvalidRequest`."""
         if not self.request.body.strip():
             return {}
         try:
             body = json.loads(self.request.body)
         except (ValueError, RecursionError) as error:
-            raise InvalidRequest(f"the body is not JSON: {error}"[:300]) from error
+            raise InvalidRequest(f"the body is not valid JSON: {error}"[:300]) from error
         if not isinstance(body, dict):
             raise InvalidRequest("the body must be a JSON object")
         return body
@@ -164,12 +182,12 @@ class Handler(RequestHandler):
         self.write_text(json.dumps(value))
 
     def write_text(self, document: str) -> None:
-        """Answer with what is a JSON document already."""
+        """Answer with text that is a JSON document already."""
         self.set_header("Content-Type", "application/json; charset=UTF-8")
         self.finish(document)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """Answer an error: a public one in its own words, any other as an id that the log has too."""
+        """Answer with an error as JSON: a public one with its message, any other with the id that the log has."""
         error = kwargs["exc_info"][1] if "exc_info" in kwargs else None
         details: dict[str, Any] = {}
         code = http.HTTPStatus(status_code).name
@@ -184,10 +202,10 @@ class Handler(RequestHandler):
             message = (error.log_message or http.HTTPStatus(status_code).phrase) % error.args
             if status_code == 405:
                 self.set_header("Allow", self.allowed_methods())
-                message = f"this path knows no such method; it has {self.allowed_methods()}"
+                message = f"method not allowed; allowed: {self.allowed_methods()}"
         else:
             code = "INTERNAL_ERROR"
-            message = f"something went wrong here; the gateway's log has it under {self.request_id}"
+            message = f"internal error: search the gateway's log for {self.request_id}"
             details = {"request_id": self.request_id}
         reason = http.HTTPStatus(self.get_status()).phrase
         body = {
@@ -200,11 +218,11 @@ class Handler(RequestHandler):
         self.write_json(body, self.get_status())
 
     def status_of(self, error: SandkastenError) -> int:
-        """Return the status that a public error is told as."""
+        """Return the HTTP status for a public error."""
         return error.status
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
-        """Log what is a defect of ours, with the request's id; a public error is in the access log already."""
+        """Log an unexpected error with its traceback and the request's id; a public one only at level DEBUG."""
         if isinstance(value, SandkastenError | HTTPError):
             log.debug("%s [%s]", value, self.request_id)
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ..background import BackgroundTasks
 from ..config.editor import SettingsEditor
 from ..config.traits import Limits
 from ..kernelspecs.kernelspec import Kernelspecs
@@ -39,4 +40,5 @@ class Services:
     events: EventLog
     status: StatusFeed
     settings: SettingsEditor
+    tasks: BackgroundTasks
     metrics: Metrics = field(default_factory=Metrics)

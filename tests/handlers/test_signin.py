@@ -144,7 +144,7 @@ async def test_what_is_open_ends_when_its_user_signs_out(api: Api) -> None:
     await api.create()  # of which the stream does not tell any more
     assert (await stream).code == 200
     await others.write_message("{")
-    await eventually(others.read_message, lambda frame: "passed a message over" in str(frame), interval=0)
+    await eventually(others.read_message, lambda frame: "dropped a message" in str(frame), interval=0)
     others.close()
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
+from sandkasten_kernels.background import BackgroundTasks
 from sandkasten_kernels.handlers.auth import Authenticator
 from sandkasten_kernels.handlers.origins import OriginPolicy
 from sandkasten_kernels.handlers.services import Services
@@ -30,4 +32,9 @@ def some_services(**parts: Any) -> Services:
             "settings",
         )
     )
-    return Services(**{"authenticator": Authenticator(TOKEN), "web": OriginPolicy(), **nothing, **parts})
+    usual = {
+        "authenticator": Authenticator(TOKEN),
+        "web": OriginPolicy(),
+        "tasks": BackgroundTasks(logging.getLogger(__name__)),
+    }
+    return Services(**{**nothing, **usual, **parts})

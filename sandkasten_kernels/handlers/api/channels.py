@@ -1,21 +1,18 @@
-"""``/api/kernels/{id}/channels``: the WebSocket that carries a kernel's messages, in both framings."""
+"""``/api/kernels/{id}/channels``: the WebSocket for a kernel's messages, in both framings."""
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
 import math
 import socket
-import struct
-import termios
 from collections.abc import Callable, Sequence
 from functools import partial
 
 from tornado.httputil import HTTPServerRequest
 from tornado.iostream import IOStream
 from tornado.web import HTTPError
-from tornado.websocket import WebSocketClosedError, WebSocketHandler
+from tornado.websocket import WebSocketClosedError, WebSocketHandler, WebSocketProtocol13
 
 from ...protocol.frames import V1, MalformedFrame, legacy_decode, legacy_encode, v1_decode, v1_encode
 from ...protocol.messages import EMPTY, Parts, build, json_object
@@ -26,6 +23,7 @@ from ...relay.seats import Seat
 from ...sessions.session import Session
 from ..base import Handler
 from ..services import Services
+from .byte_counts import ByteCounts
 from .outbox import ENDS_SECONDS, Outbox
 
 __all__ = ["ChannelsHandler", "client_of"]
@@ -34,35 +32,36 @@ log = logging.getLogger("sandkasten_kernels.channels")
 MAX_UNREAD_BYTES = MAX_MESSAGE_BYTES + 64 * 1024 * 1024
 MAX_LAB_FRAME_BYTES = 10 * 1024 * 1024 - 4096
 MAX_IN_FLIGHT = 32
-TIDY_BYTES, TIDY_SECONDS = 1024 * 1024, 1.0
+TRIM_BYTES, TRIM_SECONDS = 1024 * 1024, 1.0
 GONE, SIGNED_OUT, TOO_SLOW, REPLACED = 1001, 1008, 4000, 4001
-GONE_SECONDS = 120
+TCP_TIMEOUT_SECONDS = 120
 MAX_SESSION_ID = 256
 
 
 def client_of(request: HTTPServerRequest) -> str:
-    """Return what tells clients apart as far as it goes: their address and their program."""
+    """Return a client's address and program (``User-Agent``): two clients may have the same."""
     return f"{request.remote_ip} {request.headers.get('User-Agent', '')}"
 
 
 class ChannelsHandler(Handler, WebSocketHandler):
-    """One client of one kernel.
+    """One connection of a client to a kernel.
 
-    What the client has not read yet waits here, up to `MAX_UNREAD_BYTES`; a client above that is told so and cut off,
-    and nobody else notices. What a lost connection has not delivered goes to the next one of its ``session_id``.
+    Messages that the client has not read wait here, up to `MAX_UNREAD_BYTES`. Above this limit the gateway says so on
+    the kernel's stderr and closes this connection; other clients are not affected. When a connection is lost, the next
+    one with its ``session_id`` gets the messages that did not arrive.
     """
 
     session: Session
     session_id = ""
     client = ""
     _seat: Seat | None = None
-    _stream: IOStream | None = None
+    _bytes: ByteCounts | None = None
     _v1 = False
     _lab = False
     _in_flight = 0
     _in_flight_bytes = 0
-    _tidying: asyncio.TimerHandle | None = None
-    _signs_out_no_more: Callable[[], None] | None = None
+    _trim_timer: asyncio.TimerHandle | None = None
+    _forget_sign_out: Callable[[], None] | None = None
 
     def prepare(self) -> None:
         super().prepare()
@@ -71,19 +70,21 @@ class ChannelsHandler(Handler, WebSocketHandler):
         headers = self.request.headers
         upgrades = {word.strip().lower() for word in headers.get("Connection", "").split(",")}
         if headers.get("Upgrade", "").lower() != "websocket" or "upgrade" not in upgrades:
-            raise HTTPError(400, "this path speaks WebSocket only")
+            raise HTTPError(400, "this route needs a WebSocket: send Connection: Upgrade and Upgrade: websocket")
         if headers.get("Sec-WebSocket-Version") != "13" or not headers.get("Sec-WebSocket-Key"):
-            raise HTTPError(400, "the WebSocket handshake has no key, or is not of version 13")
+            raise HTTPError(400, "Sec-WebSocket-Key must be set, and Sec-WebSocket-Version must be 13")
         if not self.services.web.accepts(headers):
             raise HTTPError(
-                403, f"pages of {headers.get('Origin', 'another site')[:100]} may not connect: allow_origin"
+                403,
+                f"pages of {headers.get('Origin', 'another site')[:100]} are not allowed to connect; "
+                "the setting allow_origin names the origin that is",
             )
         self.session_id = self.get_query_argument("session_id", "")
         if len(self.session_id) > MAX_SESSION_ID:
-            raise HTTPError(400, f"session_id is longer than {MAX_SESSION_ID} characters")
+            raise HTTPError(400, f"session_id: must have at most {MAX_SESSION_ID} characters")
 
     def check_origin(self, origin: str) -> bool:
-        return True  # `prepare` has checked it, and answers in JSON
+        return True  # `prepare` has checked it already: its error is JSON
 
     def initialize(self, services: Services) -> None:
         super().initialize(services)
@@ -98,14 +99,17 @@ class ChannelsHandler(Handler, WebSocketHandler):
 
     def open(self, *args: str, **kwargs: str) -> None:
         self._v1 = self.selected_subprotocol == V1
-        # jupyter_server's own gateway client stops for good at a binary frame, and reconnects at a large one
+        # The gateway client of jupyter_server stops for good at a binary frame, and reconnects at a large one.
         self._lab = not self._v1 and self.request.headers.get("User-Agent", "").startswith("Tornado/")
         self.set_nodelay(True)  # without it every cell waits 40 ms for the client's delayed acknowledgement
-        self._stream = getattr(self.ws_connection, "stream", None)
-        self._give_up_after(GONE_SECONDS)
+        stream = self._stream()
+        self._bytes = ByteCounts(stream)
+        if stream.socket is not None:
+            # Close a connection when the other end acknowledges nothing, pings included, for so long.
+            stream.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * TCP_TIMEOUT_SECONDS)
         self.client = client_of(self.request)
         end = partial(self.close, SIGNED_OUT, "signed out")
-        self._signs_out_no_more = self.services.authenticator.until_sign_out(self.request, end)
+        self._forget_sign_out = self.services.authenticator.until_sign_out(self.request, end)
         self._seat = self.services.sessions.attach(self.session, self, self.session_id)
 
     async def on_message(self, message: str | bytes) -> None:
@@ -118,22 +122,22 @@ class ChannelsHandler(Handler, WebSocketHandler):
             if self._seat is not None:
                 await self.session.kernel.send(self._seat, channel, parts)
         except MalformedFrame as error:
-            log.warning("a message to kernel %s was passed over: %s", self.session.id, error)
-            words = f"The gateway passed a message over: {error}.\n"
-            self.deliver("iopub", build("stream", {"name": "stderr", "text": words}, "", EMPTY)[1])
+            log.warning("kernel %s: dropped a client's message: %s", self.session.id, error)
+            text = f"The gateway dropped a message: {error}.\n"
+            self.deliver("iopub", build("stream", {"name": "stderr", "text": text}, "", EMPTY)[1])
         except LinkError as error:
-            log.info("a message to kernel %s was not sent: %s", self.session.id, error)
+            log.info("kernel %s: could not send a client's message: %s", self.session.id, error)
             self.deliver("iopub", build("status", {"execution_state": "dead"}, "", EMPTY)[1])
 
     def on_close(self) -> None:
-        if self._tidying:
-            self._tidying.cancel()
-        if self._signs_out_no_more:
-            self._signs_out_no_more()
+        if self._trim_timer:
+            self._trim_timer.cancel()
+        if self._forget_sign_out:
+            self._forget_sign_out()
         self._leave()
 
     def deliver(self, channel: str, parts: Parts) -> None:
-        """Send one message of the kernel's to the client."""
+        """Send one message of the kernel to the client."""
         self._outbox.put((channel, parts))
         if self.session.first_result.waiting:
             self.session.first_result.hear(channel, parts)
@@ -142,13 +146,13 @@ class ChannelsHandler(Handler, WebSocketHandler):
             self._cut_off()
 
     def hand_over(self) -> Sequence[Message]:
-        """Close: a newer connection of the same client gets what is returned."""
+        """Close, and return the messages that did not arrive, for a newer connection of the same client."""
         undelivered = self._undelivered()
         self.close(REPLACED, "a newer connection of this session_id took over")
         return undelivered
 
     def end(self, reason: str) -> None:
-        """Close: the kernel is gone for good."""
+        """Close because the kernel has ended for good."""
         self.close(GONE, reason[:100])
 
     def _count(self, parts: Parts, size: int) -> None:
@@ -164,14 +168,18 @@ class ChannelsHandler(Handler, WebSocketHandler):
             self.services.sessions.detach(self.session, self._seat, self, undelivered)
 
     def _write(self) -> None:
-        """Hand frames to the connection, a few at a time: each that it holds costs far more than its bytes."""
+        """Write waiting messages to the connection, at most `MAX_IN_FLIGHT` at a time.
+
+        Each frame that Tornado holds costs far more memory than its bytes; messages in the outbox are shared.
+        """
         while self._in_flight < MAX_IN_FLIGHT and (message := self._outbox.first()):
             frame = self._frame(*message)
             try:
-                written = asyncio.ensure_future(self.write_message(frame, binary=isinstance(frame, bytes)))
+                written = self.write_message(frame, binary=isinstance(frame, bytes))
             except WebSocketClosedError:
                 return
-            size = self._outbox.sent(self._bytes("_total_write_index"), asyncio.get_running_loop().time())
+            assert self._bytes is not None
+            size = self._outbox.sent(self._bytes.written, asyncio.get_running_loop().time())
             self.services.metrics.relayed("to_client", len(frame))
             self._in_flight += 1
             self._in_flight_bytes += size
@@ -180,7 +188,7 @@ class ChannelsHandler(Handler, WebSocketHandler):
     def _frame(self, channel: str, parts: Parts) -> str | bytes:
         frame = v1_encode(channel, parts) if self._v1 else legacy_encode(channel, parts)
         if self._lab and (isinstance(frame, bytes) or len(frame) > MAX_LAB_FRAME_BYTES):
-            return _in_words(frame, parts)
+            return _placeholder(frame, parts)
         return frame
 
     def _written(self, size: int, written: asyncio.Future[None]) -> None:
@@ -188,53 +196,48 @@ class ChannelsHandler(Handler, WebSocketHandler):
         self._in_flight_bytes -= size
         if not written.cancelled() and written.exception() is None:
             self._write()
-        if self._outbox.sent_bytes > TIDY_BYTES:
-            self._tidy()
+        if self._outbox.sent_bytes > TRIM_BYTES:
+            self._trim()
 
-    def _tidy(self) -> None:
-        """Forget what has arrived; looked for again, because it may arrive with nothing more to write."""
-        self._outbox.arrived(self._arrived())
-        if self._tidying:
-            self._tidying.cancel()
-        later = self._outbox.sent_bytes > TIDY_BYTES
-        self._tidying = asyncio.get_running_loop().call_later(TIDY_SECONDS, self._tidy) if later else None
+    def _trim(self) -> None:
+        """Drop the messages that have arrived; look again later if many have not."""
+        self._outbox.arrived(self._received())
+        if self._trim_timer:
+            self._trim_timer.cancel()
+        # Messages arrive also when nothing more is written, so no later `_written` can be relied on.
+        later = self._outbox.sent_bytes > TRIM_BYTES
+        self._trim_timer = asyncio.get_running_loop().call_later(TRIM_SECONDS, self._trim) if later else None
 
     def _undelivered(self) -> Sequence[Message]:
-        """Return what the next connection is given; a client that said goodbye has got what was sent."""
-        said_goodbye = self.close_code is not None
-        since = math.inf if said_goodbye else asyncio.get_running_loop().time() - ENDS_SECONDS
-        return self._outbox.undelivered(self._arrived(), since)
+        """Return the messages for the next connection of this client."""
+        # A client that sent a close frame has received all that was sent before it: it needs no cell's end twice.
+        closed_by_client = self.close_code is not None
+        since = math.inf if closed_by_client else asyncio.get_running_loop().time() - ENDS_SECONDS
+        return self._outbox.undelivered(self._received(), since)
 
-    def _arrived(self) -> int:
-        """Return how many bytes of the connection have reached the other end, or once it is closed, the system."""
-        done = self._bytes("_total_write_done_index")
-        if self._stream is None or self._stream.socket is None:
-            return done
-        (unacknowledged,) = struct.unpack("i", fcntl.ioctl(self._stream.socket, termios.TIOCOUTQ, bytes(4)))
-        return done - int(unacknowledged)
+    def _received(self) -> int:
+        """Return how many bytes of the connection have reached the client; 0 before it is open."""
+        return self._bytes.received() if self._bytes is not None else 0
 
-    def _bytes(self, name: str) -> int:
-        """Return a count of bytes that Tornado keeps to itself."""
-        return int(getattr(self._stream, name, 0))
+    def _stream(self) -> IOStream:
+        """Return the stream of the open connection."""
+        assert isinstance(self.ws_connection, WebSocketProtocol13)
+        assert self.ws_connection.stream is not None
+        return self.ws_connection.stream
 
     def _cut_off(self) -> None:
         limit = f"{MAX_UNREAD_BYTES // 2**20} MiB"
         log.warning("a client of kernel %s was cut off: more than %s unread", self.session.id, limit)
         self._leave()
-        self._seat = None  # what is said below may be more still, and is not another reason
-        words = f"The gateway cut this connection off: more than {limit} of output were not read.\n"
-        self.deliver("iopub", build("stream", {"name": "stderr", "text": words}, "", EMPTY)[1])
+        self._seat = None  # the message below may exceed the limit too: `deliver` must not come here again
+        text = f"The gateway closed this connection: the client had more than {limit} of unread output.\n"
+        self.deliver("iopub", build("stream", {"name": "stderr", "text": text}, "", EMPTY)[1])
         self.close(TOO_SLOW, f"more than {limit} unread")
 
-    def _give_up_after(self, seconds: int) -> None:
-        """Let TCP end a connection whose other end acknowledges nothing, pings included, for so long."""
-        if self._stream is not None and self._stream.socket is not None:
-            self._stream.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * seconds)
 
-
-def _in_words(frame: str | bytes, parts: Parts) -> str | bytes:
-    """Return what a gateway client of jupyter_server is told instead of a frame that it cannot take."""
-    kind = json_object(parts[0]).get("msg_type")
+def _placeholder(frame: str | bytes, parts: Parts) -> str | bytes:
+    """Return the stderr output that replaces a frame which jupyter_server's gateway client cannot receive."""
+    msg_type = json_object(parts[0]).get("msg_type")
     why = "it has binary data" if isinstance(frame, bytes) else f"it has {len(frame) / 2**20:.0f} MiB"
-    words = f"A message ({kind}) was left out: {why}, which JupyterLab cannot take through a gateway.\n"
-    return legacy_encode("iopub", build("stream", {"name": "stderr", "text": words}, "", parts[1])[1])
+    text = f"The gateway left out a message ({msg_type}): {why}, and JupyterLab cannot receive that from a gateway.\n"
+    return legacy_encode("iopub", build("stream", {"name": "stderr", "text": text}, "", parts[1])[1])

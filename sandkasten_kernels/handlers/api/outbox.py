@@ -1,4 +1,4 @@
-"""Outbox: the messages on their way to one WebSocket; pure, synchronous, without I/O."""
+"""Outbox: the messages on their way to one WebSocket. Pure and synchronous, without I/O."""
 
 from __future__ import annotations
 
@@ -12,13 +12,19 @@ MAX_ENDS, ENDS_SECONDS = 16, 5.0
 
 
 class Outbox:
-    """Messages that wait, and those that are written but perhaps not arrived, in order.
+    """The messages of one connection in order: those that wait, and those written that may not have arrived.
 
-    A place in the connection's stream of bytes is a number: that of the bytes before it. `sent` remembers for each
-    message where it ends, so that `undelivered` tells from what has arrived which messages have not.
+    A position in the connection's stream of bytes is the number of bytes before it. `sent` keeps the position at which
+    each message ends; `undelivered` compares it with the number of bytes that have arrived.
 
-    The other end may be a proxy that loses what it has taken. A cell whose end is lost would seem to run for ever, so
-    the last `MAX_ENDS` replies and ``idle`` states can be had again: a client passes over those that it knows.
+    The other end may be a proxy that loses bytes which it has acknowledged. A cell would then seem to run for ever if
+    the message that ends it is lost. So the outbox keeps the last `MAX_ENDS` replies and ``idle`` states, to send them
+    again: a client ignores those that it knows.
+
+    Attributes
+    ----------
+    waiting_bytes: size of the messages that wait.
+    sent_bytes: size of the messages that are written and not known to have arrived.
     """
 
     def __init__(self) -> None:
@@ -29,16 +35,19 @@ class Outbox:
         self._ends: deque[tuple[float, Message]] = deque(maxlen=MAX_ENDS)
 
     def put(self, message: Message) -> None:
-        """Let a message wait behind the others."""
+        """Append a message to those that wait."""
         self._waiting.append(message)
         self.waiting_bytes += size_of(message[1])
 
     def first(self) -> Message | None:
-        """Return the message that has waited longest; None when there is none."""
+        """Return the message that has waited longest; None for none."""
         return self._waiting[0] if self._waiting else None
 
     def sent(self, end: int, now: float) -> int:
-        """The first message is written up to ``end`` at ``now``, in seconds; return its size."""
+        """Note that the first waiting message was written; return its size in bytes.
+
+        ``end``: the position at which it ends. ``now``: the time in seconds.
+        """
         message = self._waiting.popleft()
         size = size_of(message[1])
         self._sent.append((end, message))
@@ -49,14 +58,15 @@ class Outbox:
         return size
 
     def arrived(self, end: int) -> None:
-        """Forget what ends at ``end`` or before."""
+        """Drop the messages that end at position ``end`` or before."""
         while self._sent and self._sent[0][0] <= end:
             self.sent_bytes -= size_of(self._sent.popleft()[1][1])
 
     def undelivered(self, arrived: int, ends_since: float) -> list[Message]:
-        """Return every message that has not arrived as a whole, and forget them all.
+        """Return every message that has not arrived as a whole, and empty the outbox.
 
-        Ahead of them are the ends of cells that were sent at ``ends_since`` or later.
+        ``arrived``: the number of bytes that have arrived. Ahead of the messages come the ends of cells that were
+        written at time ``ends_since`` or later.
         """
         self.arrived(arrived)
         messages = [*(message for _, message in self._sent), *self._waiting]
@@ -71,6 +81,6 @@ class Outbox:
 
 
 def _is_end(message: Message) -> bool:
-    """Return whether a client may wait for a message to know that a request is done."""
+    """Return whether a message may be the one that tells a client that its request is done."""
     channel, parts = message
     return channel in ("shell", "control") or (b'"status"' in parts[0] and b'"idle"' in parts[3][:64])

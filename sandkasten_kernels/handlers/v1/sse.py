@@ -1,7 +1,7 @@
-"""Server-sent events of an execution.
+"""EventStream: the server-sent events of an execution.
 
-Source: https://html.spec.whatwg.org/multipage/server-sent-events.html, and what clients of ``/v1`` are known to need:
-JSON in ASCII, a blank after the colon, each event in one write.
+Source: https://html.spec.whatwg.org/multipage/server-sent-events.html, and the needs of known clients of ``/v1``:
+JSON in ASCII, a space after the colon, each event in one write.
 """
 
 from __future__ import annotations
@@ -32,17 +32,18 @@ LAST_READ_SECONDS = 120.0
 
 
 def sse_headers(handler: Handler) -> None:
-    """Say that the answer is a stream of events, which nothing in between may keep or hold back."""
+    """Set the headers of an event stream, which no proxy may cache or buffer."""
     handler.set_header("Content-Type", "text/event-stream")
     handler.set_header("Cache-Control", "no-cache")
     handler.set_header("X-Accel-Buffering", "no")
 
 
 class EventStream:
-    """Sends events as they come, and ends the answer at the end of the ``async with`` block.
+    """Sends events at once, and finishes the answer at the end of the ``async with`` block.
 
-    The first byte is sent with the first event or heartbeat, so that an error known before is an ordinary answer. What
-    the client has not read waits here, up to `MAX_UNREAD_BYTES`; above that it is told so and cut off.
+    The first event or heartbeat sends the headers. An error before that becomes an ordinary JSON answer; a later one
+    becomes the event ``error``. Events that the client has not read wait here, up to `MAX_UNREAD_BYTES`. Above this
+    limit the stream ends with an event ``error`` and the work is cancelled.
     """
 
     def __init__(self, handler: Handler) -> None:
@@ -54,7 +55,7 @@ class EventStream:
         self._written = 0
 
     async def __aenter__(self) -> EventStream:
-        self._writer = asyncio.create_task(self._write())
+        self._writer = self._handler.services.tasks.run("event stream", self._write())
         return self
 
     async def __aexit__(
@@ -65,10 +66,11 @@ class EventStream:
             return
         if error is not None:
             public = isinstance(error, SandkastenError)
-            words = str(error) if public else f"something went wrong here: {self._handler.request_id}"
+            request_id = self._handler.request_id
+            message = str(error) if public else f"internal error: search the gateway's log for {request_id}"
             if not public:
-                log.error("request %s failed", self._handler.request_id, exc_info=error)
-            self.send("error", {"error": words})
+                log.error("request %s failed", request_id, exc_info=error)
+            self.send("error", {"error": message})
         self._ended = True
         self._more.set()
         while not self._writer.done():
@@ -88,7 +90,7 @@ class EventStream:
             self.send("output", output)
 
     def done(self, outcome: Outcome, *, code: bool) -> None:
-        """Send how it ended."""
+        """Send how the job ended. ``code``: the job was code for the kernel, not a command."""
         content: dict[str, Any] = {
             "exit_code": outcome.exit_code,
             "cwd": outcome.cwd,
@@ -105,12 +107,12 @@ class EventStream:
         self.send("done", content)
 
     def send(self, event: str, data: Mapping[str, Any]) -> None:
-        """Send an event of one's own; JSON in ASCII, whatever is in it."""
+        """Send an event with any name and data, as JSON in ASCII. No-op after the stream has ended."""
         if self._ended:
             return
         text = as_json(data)
         if text is None:
-            text = json.dumps({"error": "this output is nested too deeply to be sent"})
+            text = json.dumps({"error": "this output is nested too deeply for JSON"})
         frame = f"event: {event}\ndata: {text}\n\n".encode()
         self._handler.services.metrics.relayed("to_client", len(frame))
         self._unsent.append(frame)
@@ -121,15 +123,15 @@ class EventStream:
 
     def _cut_off(self) -> None:
         limit = f"{MAX_UNREAD_BYTES // 2**20} MiB"
-        log.warning("a stream was cut off, more than %s unread [%s]", limit, self._handler.request_id)
+        log.warning("an event stream was cut off: more than %s unread [%s]", limit, self._handler.request_id)
         self._unsent.clear()
         self._unsent_bytes = 0
-        self.send("error", {"error": f"cut off: more than {limit} of output were not read"})
+        self.send("error", {"error": f"cut off: the client had more than {limit} of unread output"})
         self._ended = True
         self._handler.abandon()
 
     async def _write(self) -> None:
-        """Write what there is, each event at once; a comment when there is nothing for a while."""
+        """Write each event at once, and a comment as heartbeat after `HEARTBEAT_SECONDS` without any."""
         try:
             while self._unsent or not self._ended:
                 if not self._unsent:

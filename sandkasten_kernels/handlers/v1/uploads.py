@@ -1,4 +1,4 @@
-"""Bodies that are used as they arrive, whatever their size: a piece at a time, no faster than they are used."""
+"""StreamedHandler: uses a body of any size while it arrives, in pieces, with backpressure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ FRAME_BYTES = 8 * 1024 * 1024
 
 
 class Pieces:
-    """Passes pieces from one producer to one consumer, with at most some `MAX_AHEAD_BYTES` between them."""
+    """A queue of pieces between one producer and one consumer.
+
+    The producer waits while more than `MAX_AHEAD_BYTES` are queued.
+    """
 
     def __init__(self) -> None:
         self._pieces: deque[bytes] = deque()
@@ -33,7 +36,7 @@ class Pieces:
         self._changed = asyncio.Event()
 
     async def put(self, piece: bytes) -> None:
-        """Return when there is room for the next; a piece that nobody wants any more is dropped."""
+        """Queue a piece, and return when there is room for the next. After `drop` it does not wait."""
         self._pieces.append(piece)
         self._size += len(piece)
         self._changed.set()
@@ -41,12 +44,12 @@ class Pieces:
             await self._change()
 
     def end(self) -> None:
-        """There are no more."""
+        """Say that no more pieces come: the iteration ends behind the last one."""
         self._ended = True
         self._changed.set()
 
     def drop(self) -> None:
-        """The consumer wants no more."""
+        """Say that the consumer reads no more."""
         self._unwanted = True
         self._changed.set()
 
@@ -67,11 +70,11 @@ class Pieces:
 
 @stream_request_body
 class StreamedHandler(V1Handler):
-    """A handler whose `take` uses the body of a ``POST`` while it arrives, up to ``limits.max_upload_bytes``.
+    """A handler that passes the body of a ``POST`` to `take` while it arrives, up to ``limits.max_upload_bytes``.
 
-    A client may send slowly, but not pause for longer than the application's ``idle_seconds``; one that goes away
-    cancels `take`. What is refused is answered at once, and the rest of the body is read and dropped, so that a client
-    that reads only when it has sent all can read why.
+    A client may send slowly, but may not pause for longer than the application's ``idle_seconds``. When it disconnects,
+    `take` is cancelled. An error is answered at once. The rest of the body is then read and dropped: many clients read
+    the answer only after they have sent everything.
     """
 
     _pieces: Pieces
@@ -81,10 +84,10 @@ class StreamedHandler(V1Handler):
     _droppable = MAX_DROPPED_BYTES
 
     def check(self, session_id: str) -> None:
-        """Raise what can be said before the body is read."""
+        """Raise a `SandkastenError` for a request that can be refused before its body is read."""
 
     async def take(self, pieces: AsyncIterator[bytes], session_id: str) -> Any:
-        """Use the body; return the JSON document to answer with."""
+        """Use the body, and return the JSON document for the answer."""
         raise NotImplementedError
 
     def prepare(self) -> None:
@@ -106,7 +109,7 @@ class StreamedHandler(V1Handler):
         except SandkastenError as error:
             self._refuse(error)
             return
-        self._taking = asyncio.create_task(self.take(aiter(self._pieces), *self.path_args))
+        self._taking = self.services.tasks.awaited("upload", self.take(aiter(self._pieces), *self.path_args))
         self._work = self._taking
         self._taking.add_done_callback(self._taken)
 
@@ -154,14 +157,14 @@ class StreamedHandler(V1Handler):
     def _check_length(self, limit: int) -> None:
         announced = self.request.headers.get("Content-Length", "")
         if announced.isdecimal() and int(announced[:20]) > limit + FRAME_BYTES:
-            raise TooLarge(f"more than {limit} bytes: limits.max_upload_bytes allows no larger upload")
+            raise TooLarge(f"the body is larger than {limit} bytes, the limit of an upload (limits.max_upload_bytes)")
 
     def _refuse(self, error: SandkastenError) -> None:
         self._refused = True
         if isinstance(error, Unauthorized):
             self._droppable = MAX_BODY_BYTES
         if self.request.headers.get("Expect", "").lower() == "100-continue":
-            self._receiving = False  # the client waits to be told: it will send nothing
+            self._receiving = False  # the client waits for an answer before it sends the body: none will come
         self._answer(error)
 
     def _answer(self, error: BaseException) -> None:
@@ -179,7 +182,7 @@ class StreamedHandler(V1Handler):
             self._answer(error)
 
     def _await_client(self, waiting: bool = True) -> None:
-        """Begin, or end, the time that the client has for its next piece; one that is refused has it once."""
+        """Start the timeout for the client's next piece, or stop it. After a refusal it is started once only."""
         if self._timer is not None:
             if self._refused and self._receiving:
                 return
