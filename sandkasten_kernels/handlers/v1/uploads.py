@@ -157,7 +157,7 @@ class StreamedHandler(V1Handler):
     def _check_length(self, limit: int) -> None:
         announced = self.request.headers.get("Content-Length", "")
         if announced.isdecimal() and int(announced[:20]) > limit + FRAME_BYTES:
-            raise TooLarge(f"the body is larger than {limit} bytes, the limit of an upload (limits.max_upload_bytes)")
+            raise TooLarge(f"more than {limit} bytes: limits.max_upload_bytes allows no larger upload")
 
     def _refuse(self, error: SandkastenError) -> None:
         self._refused = True
