@@ -1,15 +1,15 @@
-"""The store: what is known of every session, in SQLite, so that it outlives a request and the process.
+"""Store: sessions, sandboxes and kernels in SQLite, so that they outlive a request and the gateway's process.
 
-A write is done when the method returns: committed to the write-ahead log, which a killed process does not lose. No
-value of an environment is ever stored.
+When a method that writes returns, SQLite has committed to the write-ahead log, which survives a killed process. The
+store never contains values of environment variables. docs/architecture.md, "Ids", has the relations of the tables.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping, Set
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Set
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, fields
 from itertools import islice
 from pathlib import Path
@@ -20,7 +20,7 @@ from .errors import ConfigError, StoreFailed
 __all__ = ["Record", "Store"]
 
 BUSY_SECONDS = 0.2
-"""So long a call waits for another process that looks into the file; everything waits with it."""
+"""How long a call waits for another process that has locked the file. The whole gateway waits with it."""
 MAX_RECORDS = 1000
 WAYS_OUT = {
     sqlite3.SQLITE_BUSY: "another program uses it: end that",
@@ -29,7 +29,7 @@ WAYS_OUT = {
     sqlite3.SQLITE_READONLY: "it must be writable",
     sqlite3.SQLITE_CANTOPEN: "it must be a file that can be opened, in a directory that can be written",
 }
-"""What to do by SQLite's primary result code; nothing is destroyed then."""
+"""The way out for each of SQLite's primary result codes that leave the file as it is."""
 
 MIGRATIONS = (
     """
@@ -61,28 +61,54 @@ MIGRATIONS = (
         id TEXT PRIMARY KEY, path TEXT NOT NULL, name TEXT NOT NULL, type TEXT NOT NULL, kernel TEXT NOT NULL
     ) STRICT;
     """,
+    """
+    CREATE TABLE sandboxes (id TEXT PRIMARY KEY, session TEXT NOT NULL, sandbox TEXT NOT NULL) STRICT;
+    CREATE TABLE kernels (id TEXT PRIMARY KEY, sandbox TEXT NOT NULL, connection TEXT NOT NULL) STRICT;
+    INSERT INTO sandboxes
+        SELECT json_extract(connection, '$.sandbox.id'),
+            CASE WHEN session IN (SELECT id FROM sessions) THEN session ELSE '' END,
+            json_extract(connection, '$.sandbox')
+        FROM connections WHERE json_valid(connection) AND json_type(connection, '$.sandbox.id') = 'text';
+    INSERT INTO kernels
+        SELECT session, json_extract(connection, '$.sandbox.id'), json_remove(connection, '$.sandbox')
+        FROM connections WHERE json_valid(connection) AND json_type(connection, '$.sandbox.id') = 'text';
+    DROP TRIGGER connections_end;
+    DROP TABLE connections;
+    CREATE TRIGGER sandboxes_end AFTER DELETE ON sandboxes
+    BEGIN DELETE FROM kernels WHERE sandbox = OLD.id; END;
+    CREATE TRIGGER sessions_end AFTER UPDATE OF ended ON sessions WHEN NEW.ended IS NOT NULL
+    BEGIN DELETE FROM sandboxes WHERE session = NEW.id; END;
+    ALTER TABLE sessions ADD COLUMN team TEXT NOT NULL DEFAULT '';
+    """,
 )
-"""Each brings the database from the version of its index to the next; never changed once released, only added to."""
+"""Script N brings the database from version N to N + 1. Never change a released script; append a new one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """One session as it is stored; times are seconds since 1970.
+    """The stored facts of one session; times are seconds since 1970.
+
+    The fields are the columns of the table ``sessions``. A new field is one line here and one migration. ``/v1`` shows
+    it under its own name, unless `sessions.views` says otherwise; the SDK's `SessionInfo`, published API, needs a line
+    too.
 
     Attributes
     ----------
+    id: of the session and of the first kernel of its sandbox.
+    owner, team: who may see and use the session, its sandbox and all kernels in it.
     origin: the API that made it, ``api`` or ``v1``.
-    sandbox: how the engine calls its sandbox.
+    sandbox: the engine's handle of the sandbox (a container's id).
     status: ``running``, or how it ended: ``expired``, ``destroyed``, ``crashed``.
-    reason: why it ended, or while it runs, how its kernel's last process did.
-    ttl_seconds: how long it lives without being used; 0 for ever.
-    max_lifetime_seconds: how long it lives however it is used; 0 for ever.
-    cull_connected, cull_busy: whether it ends also while a client is connected, and while something runs.
-    workspace_id: name of its workspace; empty for one that went with it.
+    reason: why it ended; while it runs, why the last process of its kernel ended.
+    ttl_seconds: it ends this long after its last use; 0 for no limit.
+    max_lifetime_seconds: it ends this long after its creation; 0 for no limit.
+    cull_connected, cull_busy: whether it also ends while a client is connected, and while something runs.
+    workspace_id: name of its workspace; empty for a directory that goes with the session.
     """
 
     id: str
     owner: str
+    team: str = ""
     origin: str
     kernelspec: str
     image: str
@@ -104,10 +130,10 @@ class Record:
 
 
 class Store:
-    """Opens the database at ``path`` and brings it up to date; one process at a time.
+    """Opens the database at ``path`` and brings it to the newest version; one process at a time.
 
-    Raises `ConfigError` when it is damaged, or of a newer version than this program knows. What writes raises
-    `StoreFailed`, where the disk is full for instance.
+    Raises `ConfigError` if the file is damaged, or of a newer version than this program knows. Methods that write raise
+    `StoreFailed`, for instance when the disk is full.
     """
 
     def __init__(self, path: Path) -> None:
@@ -127,7 +153,7 @@ class Store:
             raise ConfigError(f"{path}: cannot be used: {error.strerror}") from error
 
     def _check(self) -> None:
-        """Raise unless the file is whole and of a version that is known; nothing is changed before that."""
+        """Raise `ConfigError` unless the file is undamaged and of a known version. Change nothing."""
         (version,) = self._database.execute("PRAGMA user_version").fetchone()
         if version > len(MIGRATIONS):
             raise ConfigError(
@@ -138,7 +164,7 @@ class Store:
             raise ConfigError(f"{self._path}: is damaged: {found}; move it away to begin a new one")
 
     def close(self) -> None:
-        """Give the file back; a second call does nothing."""
+        """Close the file; a second call does nothing."""
         self._database.close()
 
     def save(self, record: Record) -> None:
@@ -149,77 +175,119 @@ class Store:
         self._write(f"REPLACE INTO sessions ({', '.join(values)}) VALUES ({places})", values)  # noqa: S608  names of our own
 
     def touch(self, session_id: str, last_activity: float) -> None:
-        """Note when a session was last used."""
+        """Store when a session was last used."""
         self._write("UPDATE sessions SET last_activity = ? WHERE id = ?", (last_activity, session_id))
 
-    def connect(self, session_id: str, connection: Mapping[str, Any]) -> None:
-        """Keep what it takes to reach a session's kernel: keys, identities, names of sockets. Gone when it ends."""
-        self._write("REPLACE INTO connections VALUES (?, ?)", (session_id, json.dumps(connection)))
+    def begin(self, record: Record, connection: Mapping[str, Any] | None) -> None:
+        """Store a new session with its first kernel, both or neither.
 
-    def connection(self, session_id: str) -> dict[str, Any] | None:
-        """Return what `connect` was told last; None when nothing was, or the session has ended."""
-        statement = "SELECT connection FROM connections WHERE session = ?"
-        row = self._database.execute(statement, (session_id,)).fetchone()
-        return dict(json.loads(row[0])) if row else None
+        Parameters
+        ----------
+        connection: as for `connect`; None where `assign` gave the session a kernel that is stored as it is now.
+        """
+        if connection is None:
+            self.save(record)
+            return
+        with self._transaction():
+            self.save(record)
+            self.connect(record.id, connection, record.id)
+
+    def connect(self, kernel_id: str, connection: Mapping[str, Any], session_id: str = "") -> None:
+        """Store a kernel and its sandbox until `disconnect`, or until the session ends.
+
+        Parameters
+        ----------
+        connection: what a later process needs to reach the kernel: keys, identities, names of sockets. Its value
+            ``sandbox``, an object with an ``id``, is of the sandbox, and the same for each of its kernels.
+        session_id: the session that the sandbox belongs to; empty for a warm one.
+        """
+        kernel = dict(connection)
+        sandbox = kernel.pop("sandbox")
+        self._write(
+            "INSERT INTO sandboxes VALUES (?1, ?2, ?3) ON CONFLICT (id) DO UPDATE SET session = ?2, sandbox = ?3",
+            (sandbox["id"], session_id, json.dumps(sandbox)),
+        )
+        self._write("REPLACE INTO kernels VALUES (?, ?, ?)", (kernel_id, sandbox["id"], json.dumps(kernel)))
+
+    def reconnect(self, kernel_id: str, connection: Mapping[str, Any]) -> None:
+        """Store how a kernel in the same sandbox is reached from now on; no-op for one that is not stored."""
+        kernel = {name: value for name, value in connection.items() if name != "sandbox"}
+        self._write("UPDATE kernels SET connection = ? WHERE id = ?", (json.dumps(kernel), kernel_id))
+
+    def assign(self, kernel_id: str, session_id: str) -> None:
+        """Give the sandbox of a warm kernel to a session, which may be stored later.
+
+        Until then no process takes the sandbox for a warm one, and none finds it.
+        """
+        statement = "UPDATE sandboxes SET session = ? WHERE id = (SELECT sandbox FROM kernels WHERE id = ?)"
+        self._write(statement, (session_id, kernel_id))
 
     def connections(self) -> dict[str, dict[str, Any]]:
-        """Return how each kernel is reached of which that is known, those of the pool too, by their ids."""
-        with closing(self._database.execute("SELECT * FROM connections")) as rows:
-            return {row[0]: dict(json.loads(row[1])) for row in rows}
+        """Return the connections, as for `connect`, of the warm kernels and those of running sessions, by kernel id.
+
+        A sandbox that was given to a session that was never stored is forgotten.
+        """
+        self._write(
+            "DELETE FROM sandboxes WHERE session NOT IN (SELECT id FROM sessions WHERE ended IS NULL UNION SELECT '')",
+            (),
+        )
+        statement = "SELECT k.id, connection, s.sandbox FROM kernels AS k JOIN sandboxes AS s ON s.id = k.sandbox"
+        with closing(self._database.execute(statement)) as rows:
+            return {row[0]: {**json.loads(row[1]), "sandbox": json.loads(row[2])} for row in rows}
 
     def disconnect(self, kernel_id: str) -> None:
-        """Forget how a kernel is reached; no-op for one that is not known."""
-        self._write("DELETE FROM connections WHERE session = ?", (kernel_id,))
+        """Forget the sandbox of a kernel, with all its kernels; no-op for one that is not stored."""
+        self._write("DELETE FROM sandboxes WHERE id = (SELECT sandbox FROM kernels WHERE id = ?)", (kernel_id,))
 
     def running(self) -> list[Record]:
-        """Return the sessions that have not ended, those of an earlier process too, oldest first."""
+        """Return the sessions that have not ended, those of earlier processes included, oldest first."""
         with closing(self._database.execute("SELECT * FROM sessions WHERE ended IS NULL ORDER BY created, id")) as rows:
             return [_record(row) for row in rows]
 
     def save_notebook(self, notebook: Mapping[str, str]) -> None:
-        """Keep ``id path name type kernel`` of a notebook session."""
+        """Store ``id path name type kernel`` of a notebook session."""
         self._write("REPLACE INTO notebooks VALUES (:id, :path, :name, :type, :kernel)", notebook)
 
     def forget_notebook(self, notebook_id: str) -> None:
-        """Forget a notebook session; no-op for one that is not known."""
+        """Delete a notebook session; no-op for an unknown one."""
         self._write("DELETE FROM notebooks WHERE id = ?", (notebook_id,))
 
     def notebooks(self) -> list[dict[str, str]]:
-        """Return the notebook sessions whose kernels have not ended; the others are forgotten."""
+        """Return the notebook sessions of running kernels, and delete the others."""
         self._write("DELETE FROM notebooks WHERE kernel NOT IN (SELECT id FROM sessions WHERE ended IS NULL)", ())
         with closing(self._database.execute("SELECT * FROM notebooks")) as rows:
             return [dict(row) for row in rows]
 
     def note(self, session_id: str, reason: str) -> None:
-        """Note what has happened to a session that lives on."""
+        """Store the reason of an event in a session that runs on."""
         self._write("UPDATE sessions SET reason = ? WHERE id = ? AND ended IS NULL", (reason, session_id))
 
     def end(self, session_id: str, status: str, reason: str, when: float) -> None:
-        """Note how a session ended; the first word stands."""
+        """Store how a session ended, and forget its sandbox and kernels; no-op for a session that has ended already."""
         self._write(
             "UPDATE sessions SET status = ?, reason = ?, ended = ? WHERE id = ? AND ended IS NULL",
             (status, reason, when, session_id),
         )
 
     def end_all(self, status: str, reason: str, when: float) -> int:
-        """End what an earlier process left as running; return how many those were."""
+        """End every running session; return how many those were."""
         statement = "UPDATE sessions SET status = ?, reason = ?, ended = ? WHERE ended IS NULL"
         return self._write(statement, (status, reason, when))
 
     def forget(self, ended_before: float) -> int:
-        """Remove the sessions that ended before a time; return how many those were."""
+        """Delete the sessions that ended before a time; return how many those were."""
         return self._write("DELETE FROM sessions WHERE ended < ?", (ended_before,))
 
     def get(self, session_id: str) -> Record | None:
-        """Return a session, running or ended; None for one that is not known."""
+        """Return a session, running or ended; None for an unknown one."""
         with closing(self._database.execute("SELECT * FROM sessions WHERE id = ?", (session_id,))) as rows:
             row = rows.fetchone()
         return _record(row) if row else None
 
     def records(self, owner: str, labels: Set[tuple[str, str]] = frozenset()) -> list[Record]:
-        """Return an owner's sessions that have these labels, newest first.
+        """Return an owner's sessions that have all of these labels, newest first.
 
-        Of more than `MAX_RECORDS` the oldest are left out, and those that have ended before those that run.
+        At most `MAX_RECORDS`: running sessions before ended ones, then the newest.
         """
         statement = "SELECT * FROM sessions WHERE owner = ? ORDER BY ended IS NOT NULL, created DESC, id"
         with closing(self._database.execute(statement, (owner,))) as rows:
@@ -228,7 +296,7 @@ class Store:
         return sorted(found, key=lambda record: -record.created)
 
     def query(self, statement: str, values: tuple[Any, ...]) -> list[sqlite3.Row]:
-        """Return the rows of a statement for a table that is another module's. Raises `StoreFailed`."""
+        """Return the rows of a statement on a table that another module owns. Raises `StoreFailed`."""
         try:
             with closing(self._database.execute(statement, values)) as rows:
                 return rows.fetchall()
@@ -236,11 +304,23 @@ class Store:
             raise StoreFailed(f"the gateway's store cannot be used: {error}") from error
 
     def _write(self, statement: str, values: Mapping[str, Any] | tuple[Any, ...]) -> int:
-        """Return how many rows a statement has changed. Raises `StoreFailed`."""
+        """Execute a statement; return how many rows it changed. Raises `StoreFailed`."""
         try:
             return self._database.execute(statement, values).rowcount
         except sqlite3.Error as error:
             raise StoreFailed(f"the gateway's store cannot be written: {error}") from error
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Make the writes of the body one: all of them are stored, or none. Raises `StoreFailed`."""
+        self._write("BEGIN IMMEDIATE", ())
+        try:
+            yield
+            self._write("COMMIT", ())
+        except BaseException:
+            if self._database.in_transaction:
+                self._database.execute("ROLLBACK")
+            raise
 
     def _migrate(self) -> None:
         (version,) = self._database.execute("PRAGMA user_version").fetchone()

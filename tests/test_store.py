@@ -9,6 +9,7 @@ import sys
 from contextlib import closing
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -22,7 +23,13 @@ A = Record(
     id="a", owner="default", origin="v1", kernelspec="python3", image="python", sandbox="c1", acquire_source="pool",
     ttl_seconds=1800, created=1.5, last_activity=1.5, labels={"k": "v"},
 )  # fmt: skip
-LATER = {"workspace_id", "max_lifetime_seconds", "cull_connected", "cull_busy"}
+
+
+def connection(sandbox: str, key: str = "k") -> dict[str, Any]:
+    """Return how a kernel is reached, as `KernelRecord.as_json` has it."""
+    spec = {"image": "python", "cpu_limit": 1.0, "mem_limit_mb": 512}
+    left = {"id": sandbox, "spec": spec, "handle": "h", "key": "00ff", "workspace": "/workspace"}
+    return {"id": "a", "key": key, "sockets": {"shell": "x"}, "pid": 7, "clients": {}, "sandbox": left}
 
 
 @pytest.fixture
@@ -94,19 +101,37 @@ def test_a_file_of_an_older_version_is_brought_up_to_date(path: Path) -> None:
         assert new.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
 
 
-def test_a_file_of_the_first_version_keeps_its_sessions(path: Path) -> None:
-    columns = {field.name: getattr(A, field.name) for field in fields(Record) if field.name not in LATER}
-    columns["labels"] = json.dumps(columns["labels"])
+@pytest.mark.parametrize("version", range(1, len(MIGRATIONS)))
+def test_a_file_of_each_earlier_version_keeps_its_sessions_and_kernels(path: Path, version: int) -> None:
+    """A store with a running session and, as far as its version knew them, its kernel, a warm one and a notebook."""
+    notebook = {"id": "n", "path": "a.ipynb", "name": "a", "type": "notebook", "kernel": "a"}
+    has_kernels, has_notebooks = version >= 3, version >= 5
     with closing(sqlite3.connect(path, isolation_level=None)) as old:
-        old.executescript(MIGRATIONS[0] + "PRAGMA user_version = 1;")
+        old.executescript("".join(MIGRATIONS[:version]) + f"PRAGMA user_version = {version};")
+        known = {row[1] for row in old.execute("PRAGMA table_info(sessions)")}
+        columns = {field.name: getattr(A, field.name) for field in fields(Record) if field.name in known}
+        columns["labels"] = json.dumps(columns["labels"])
         old.execute(
             f"INSERT INTO sessions ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",
             list(columns.values()),
         )
+        if has_kernels:
+            rows = [
+                ("a", json.dumps(connection("s1"))),
+                ("warm", json.dumps(connection("s2"))),
+                ("b", "{}"),
+                ("c", "["),
+            ]
+            old.executemany("INSERT INTO connections VALUES (?, ?)", rows)
+        if has_notebooks:
+            old.execute("INSERT INTO notebooks VALUES (:id, :path, :name, :type, :kernel)", notebook)
     store = Store(path)
     assert store.running() == [A]
-    store.save_notebook({"id": "n", "path": "a.ipynb", "name": "a", "type": "notebook", "kernel": "a"})
-    assert [row["path"] for row in store.notebooks()] == ["a.ipynb"]
+    assert store.connections() == ({"a": connection("s1"), "warm": connection("s2")} if has_kernels else {})
+    assert store.notebooks() == ([notebook] if has_notebooks else [])
+    store.assign("warm", "nobody")
+    store.end("a", "destroyed", "", 10.0)
+    assert store.connections() == {}
 
 
 def test_the_columns_of_a_session_are_the_fields_of_its_record(path: Path) -> None:
@@ -198,11 +223,60 @@ def test_whatever_keeps_a_write_from_being_done_is_told_in_words(path: Path) -> 
 
 def test_how_a_kernel_is_reached_is_known_until_its_session_ends(path: Path) -> None:
     store = Store(path)
-    store.save(A)
-    store.connect("a", {"key": "1"})
-    store.connect("a", {"key": "2"})
-    assert Store(path).connection("a") == {"key": "2"}
+    store.begin(A, connection("s", "1"))
+    store.reconnect("a", connection("s", "2"))
+    store.reconnect("unknown", connection("s", "3"))
+    assert Store(path).connections() == {"a": connection("s", "2")}
     store.save(replace(A, name="renamed"))
-    assert store.connection("a") == {"key": "2"}
+    assert store.connections() == {"a": connection("s", "2")}
     store.end("a", "destroyed", "", 10.0)
-    assert store.connection("a") is None
+    assert store.connections() == {}
+
+
+def test_kernels_of_one_sandbox_have_ids_of_their_own_and_end_with_it(path: Path) -> None:
+    store = Store(path)
+    store.begin(A, connection("s", "1"))
+    store.connect("second", connection("s", "2"), session_id="a")
+    store.connect("warm", connection("other"))
+    assert store.connections() == {
+        "a": connection("s", "1"),
+        "second": connection("s", "2"),
+        "warm": connection("other"),
+    }
+    store.end("a", "destroyed", "", 10.0)
+    assert store.connections() == {"warm": connection("other")}
+    store.disconnect("warm")
+    assert store.connections() == {}
+
+
+def test_a_warm_kernel_that_was_given_to_a_session_is_nobody_elses(path: Path) -> None:
+    """Also where the process ends before it has stored the session: then nobody may have the sandbox."""
+    store = Store(path)
+    store.connect("a", connection("s"))
+    store.connect("lost", connection("t"))
+    store.assign("a", "a")
+    store.assign("lost", "lost")
+    store.begin(A, None)
+    assert Store(path).connections() == {"a": connection("s")}
+
+
+def test_a_claim_writes_two_rows_of_a_warm_kernel_and_commits_once_for_a_cold_one(path: Path) -> None:
+    store = Store(path)
+    store.connect("a", connection("s"))
+    statements: list[str] = []
+    store._database.set_trace_callback(lambda statement: statements.append(statement.split()[0]))
+    store.assign("a", "a")
+    store.begin(A, None)
+    assert [word for word in statements if word in ("UPDATE", "REPLACE", "INSERT", "DELETE")] == ["UPDATE", "REPLACE"]
+    statements.clear()
+    store.begin(replace(A, id="b"), connection("t"))
+    assert statements == ["BEGIN", "REPLACE", "INSERT", "REPLACE", "COMMIT"]
+
+
+def test_a_session_is_stored_with_its_kernel_or_not_at_all(path: Path) -> None:
+    store = Store(path)
+    store._database.execute("CREATE TRIGGER t BEFORE INSERT ON kernels BEGIN SELECT RAISE(ABORT, 'no room'); END")
+    with pytest.raises(StoreFailed, match="no room"):
+        store.begin(A, connection("s"))
+    assert (store.running(), store.connections()) == ([], {})
+    store.save(A)

@@ -15,6 +15,7 @@ from traitlets.config import LoggingConfigurable
 
 from ..errors import NoCapacity, SandboxFailed, SandkastenError
 from ..kernels.kernel import Kernel
+from ..kernels.record import KernelRecord
 from ..kernelspecs.kernelspec import Kernelspec, Kernelspecs
 from .launcher import BACKOFF_SECONDS, Launcher
 from .ledger import Evict, Ledger, Start
@@ -27,10 +28,17 @@ STOP_SECONDS = 20.0
 
 @dataclass(frozen=True)
 class Acquired:
-    """A claimed kernel: ``pool`` when it was warm already, ``cold`` when the claim waited for its start."""
+    """A claimed kernel.
+
+    Attributes
+    ----------
+    source: ``pool`` if the kernel was warm, ``cold`` if the claim waited for its start.
+    stored: the kernel's record if the register has it, as one that belongs to a session with the kernel's id.
+    """
 
     kernel: Kernel
     source: Literal["pool", "cold"]
+    stored: KernelRecord | None = None
 
 
 class Pool(LoggingConfigurable):
@@ -166,10 +174,10 @@ class Pool(LoggingConfigurable):
         the start that the claim waited for failed.
         """
         while (kernel := self._ledger.claim(spec.name)) is not None:
-            self._register.forget(kernel)
+            stored = self._register.claim(kernel)
             if kernel.alive:
                 self._hold_refills(self.refill_delay_seconds)
-                return Acquired(kernel, "pool")
+                return Acquired(kernel, "pool", stored)
             self._ledger.was_dead(spec.name)
             self._spawn(self._remove(kernel), self._removals)
         future: asyncio.Future[Kernel] = asyncio.get_running_loop().create_future()
@@ -190,6 +198,7 @@ class Pool(LoggingConfigurable):
 
         Raises `SandboxFailed`, `EngineError`; the claim is then given back.
         """
+        self._register.forget(kernel)
         try:
             await self._launcher.destroy(kernel)
             return Acquired(await self._launcher.start(kernel.spec, workspace), "cold")

@@ -1,4 +1,4 @@
-"""Register: how the kernels that nobody owns yet are reached, kept for a later process of the gateway."""
+"""Register: the warm kernels, stored so that a later process of the gateway finds them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Protocol
 
 from ..errors import StoreFailed
 from ..kernels.kernel import Kernel
+from ..kernels.record import KernelRecord
 from ..store import Store
 
 __all__ = ["NO_REGISTER", "Register", "StoredRegister"]
@@ -16,15 +17,21 @@ class Register(Protocol):
     """Knows which kernels are warm."""
 
     def keep(self, kernel: Kernel) -> None:
-        """A kernel is warm."""
+        """Remember a warm kernel."""
+
+    def claim(self, kernel: Kernel) -> KernelRecord | None:
+        """Give a warm kernel to the session with its id; return the record that is stored, None if none is."""
 
     def forget(self, kernel: Kernel) -> None:
-        """A kernel is warm no more: it is claimed, or ended; no-op for one that was not."""
+        """Forget a kernel, warm or claimed, that is about to end; no-op for one that `keep` did not get."""
 
 
 class _NoRegister:
     def keep(self, kernel: Kernel) -> None:
         pass
+
+    def claim(self, kernel: Kernel) -> KernelRecord | None:
+        return None
 
     def forget(self, kernel: Kernel) -> None:
         pass
@@ -34,31 +41,43 @@ NO_REGISTER: Register = _NoRegister()
 
 
 class StoredRegister:
-    """A register in the store. What cannot be written there is logged: such a kernel is not found again.
+    """A register in the store. It logs a failed write; a later process does not find a kernel that is not stored.
 
-    One that cannot be forgotten is told that it has an owner, so that a later process does not give it to another.
+    If the claim of a kernel cannot be stored, the register writes to the kernel's guest that it has an owner, so that a
+    later process does not give it to another.
     """
 
     def __init__(self, store: Store, log: logging.Logger) -> None:
         self._store = store
         self._log = log
-        self._kept: set[str] = set()
+        self._kept: dict[str, KernelRecord] = {}
 
     def keep(self, kernel: Kernel) -> None:
         if kernel.record is None:
             return
         try:
             self._store.connect(kernel.id, kernel.record.as_json())
-            self._kept.add(kernel.id)
+            self._kept[kernel.id] = kernel.record
         except StoreFailed as error:
-            self._log.warning("a warm kernel is not stored: %s", error)
+            self._log.warning("warm kernel %s cannot be stored: %s", kernel.id, error)
+
+    def claim(self, kernel: Kernel) -> KernelRecord | None:
+        if (record := self._kept.get(kernel.id)) is None:
+            return None
+        try:
+            self._store.assign(kernel.id, kernel.id)
+        except StoreFailed as error:
+            self._log.warning("kernel %s is claimed, but still stored as warm: %s", kernel.id, error)
+            kernel.tell_owned()
+            return None
+        return record
 
     def forget(self, kernel: Kernel) -> None:
         if kernel.id not in self._kept:
             return
         try:
             self._store.disconnect(kernel.id)
-            self._kept.discard(kernel.id)
+            del self._kept[kernel.id]
         except StoreFailed as error:
-            self._log.warning("a kernel that is not warm any more is still stored as warm: %s", error)
+            self._log.warning("kernel %s ends, but is still stored: %s", kernel.id, error)
             kernel.tell_owned()

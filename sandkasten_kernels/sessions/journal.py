@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from ..errors import SandkastenError, StoreFailed
 from ..kernels.kernel import Change
+from ..kernels.record import KernelRecord
 from ..store import Record, Store
 from ..telemetry.events import EventLog, Kind
 from .session import Session
@@ -54,10 +55,14 @@ class SessionJournal:
         if self._forgetting:
             self._forgetting.cancel()
 
-    def begun(self, session: Session) -> None:
-        """Store a new session, and how its kernel is reached. Raises `StoreFailed`; do not use the session then."""
-        self._store.save(session.record)
-        self._store.connect(session.id, session.connection())
+    def begun(self, session: Session, stored: KernelRecord | None) -> None:
+        """Store a new session, and how its kernel is reached. Raises `StoreFailed`; do not use the session then.
+
+        Parameters
+        ----------
+        stored: the kernel's record that the store has already, under this session's id.
+        """
+        self._store.begin(session.record, None if session.kernel.record is stored else session.connection())
 
     def claimed(self, session: Session) -> None:
         """Record that an owner got a session."""
@@ -89,7 +94,7 @@ class SessionJournal:
     def connected(self, session: Session) -> None:
         """Store how the kernel of a session is reached from now on."""
         try:
-            self._store.connect(session.id, session.connection())
+            self._store.reconnect(session.kernel.id, session.connection())
         except StoreFailed as error:
             self._log.error("the connection to session %s cannot be stored: %s", session.id, error)
 

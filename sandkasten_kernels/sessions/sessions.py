@@ -147,7 +147,7 @@ class Sessions:
                     await self._launcher.resize(kernel, request.cpu_limit, request.mem_limit_mb)
                 detail = await kernel.prepare(request.env, directory(request.env))
                 record = policy.record(request, kernel, owner, acquired.source, attached, detail)
-                self._journal.begun(session := Session(kernel, record))
+                self._journal.begun(session := Session(kernel, record), acquired.stored)
                 return session
             except BaseException:
                 self._claims.release(kernel)

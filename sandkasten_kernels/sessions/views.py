@@ -18,7 +18,7 @@ def _time(seconds: float) -> str:
     return timestamp(datetime.fromtimestamp(seconds, UTC))
 
 
-_HIDDEN = {"owner", "origin"}
+_HIDDEN = {"owner", "team", "origin"}
 _SHOWN: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "sandbox": ("container_id", str),
     "created": ("created_at", _time),

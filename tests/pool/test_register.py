@@ -1,4 +1,4 @@
-"""Which kernels are warm is kept in the store; one that cannot be forgotten there is known by its guest to be owned."""
+"""Which kernels are warm is kept in the store; one whose claim cannot be stored is known by its guest to be owned."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ import pytest
 from sandkasten_kernels.pool.register import StoredRegister
 from sandkasten_kernels.store import Store
 
+CONNECTION = {"key": "k", "sandbox": {"id": "s"}}
+
 
 class Warm:
-    """A warm kernel that notes what it is told."""
+    """A warm kernel that notes whether its guest remembers an owner."""
 
     id = "a"
-    record = SimpleNamespace(as_json=lambda: {"key": "k"})
+    record = SimpleNamespace(as_json=lambda: CONNECTION)
 
     def __init__(self) -> None:
         self.owned = False
@@ -26,26 +28,35 @@ class Warm:
         self.owned = True
 
 
-def test_a_warm_kernel_is_kept_until_it_is_claimed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("claimed", [False, True])
+def test_a_warm_kernel_is_kept_until_it_is_claimed(tmp_path: Path, claimed: bool) -> None:
     store = Store(tmp_path / "store")
     register, kernel = StoredRegister(store, logging.getLogger("test")), Warm()
     told: Any = kernel
     register.keep(told)
-    assert store.connections() == {"a": {"key": "k"}}
-    register.forget(told)
-    register.forget(told)
-    assert store.connections() == {}
+    assert store.connections() == {"a": CONNECTION}
+    if claimed:
+        assert register.claim(told) is kernel.record
+    else:
+        register.forget(told)
+        register.forget(told)
+        assert register.claim(told) is None
+    assert store.connections() == {}  # of a claim without a session, too: a later process gives it to nobody
     assert not kernel.owned
 
 
+@pytest.mark.parametrize("claimed", [False, True])
 def test_a_kernel_that_cannot_be_forgotten_is_told_that_it_has_an_owner(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, claimed: bool
 ) -> None:
     store = Store(tmp_path / "store")
     register, kernel = StoredRegister(store, logging.getLogger("test")), Warm()
     told: Any = kernel
     register.keep(told)
     store.close()
-    register.forget(told)
+    if claimed:
+        assert register.claim(told) is None
+    else:
+        register.forget(told)
     assert kernel.owned
-    assert "still stored as warm" in caplog.text
+    assert "still stored" in caplog.text
