@@ -38,7 +38,7 @@ from ..images.custom import custom_images
 from ..images.names import PROTOCOL_LABEL, full_name
 from ..images.state import ImageState, ImageStatus
 from ..kernelspecs.kernelspec import Kernelspec, Kernelspecs
-from ..pool.launcher import Launcher
+from ..pool.launcher import sandbox_spec
 from ..pool.pool import Pool
 from .host import (
     check_data_dir,
@@ -168,8 +168,8 @@ async def _check_sandbox(gateway: SandkastenApp, specs: Sequence[Kernelspec], pl
             engine = find_engine(gateway.engine)(
                 parent=gateway, instance=f"doctor-{uuid.uuid4().hex}", run_dir=Path(run_dir)
             )
-            launcher = Launcher(engine, Defaults(parent=gateway), gateway.log)
-            wanted: list[SandboxSpec] = [launcher.sandbox_spec(spec) for spec in specs]
+            defaults = Defaults(parent=gateway)
+            wanted: list[SandboxSpec] = [sandbox_spec(spec, defaults) for spec in specs]
             try:
                 await engine.setup(wanted)
             finally:

@@ -1,33 +1,42 @@
-"""Adoption: what an earlier process of the gateway left is taken over, by what the store knows and the engine has."""
+"""Adoption: takes over the sessions and the warm kernels that an earlier gateway process left."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 
+from ..background import BackgroundTasks
 from ..engines import Engine
-from ..errors import EngineError, SandboxFailed, StoreFailed, UnknownKernelspec
+from ..errors import SandboxFailed, UnknownKernelspec
 from ..kernels.kernel import Kernel
 from ..kernels.record import KernelRecord
-from ..kernelspecs.kernelspec import Kernelspec, Kernelspecs
+from ..kernelspecs.kernelspec import Kernelspecs
 from ..pool.launcher import Launcher
+from ..pool.left import LeftKernel
 from ..pool.pool import Pool
+from ..sessions.journal import SessionJournal
+from ..sessions.session import Session
 from ..sessions.sessions import Sessions
 from ..store import Record, Store
-from ..workspaces.workspaces import Lease, Workspaces
+from ..workspaces.workspaces import Workspaces
 
 __all__ = ["Adoption"]
 
 READY_SECONDS = 2.5
-"""So long the gateway waits for sandboxes before it serves; those that take longer are adopted meanwhile."""
-ENGINE_TRIES, ENGINE_RETRY_SECONDS = 3, 1.0
+"""How long the gateway waits for adoptions before it serves. The slower ones go on in the background."""
 
 
 class Adoption:
-    """Finds the sessions and the warm kernels that an earlier process left.
+    """Finds what an earlier process left by what the store knows and the engine has.
 
-    Invariants: a sandbox that the store knows is not removed unless it has ended, cannot be reached or nobody wants it;
-    what cannot be adopted because the engine does not answer is left as it is.
+    Invariants: a sandbox in the store is removed only if it has ended, cannot be reached, or neither a session nor the
+    pool wants it. While the engine does not answer nothing is removed.
+
+    Parameters
+    ----------
+    journal: gets what becomes of the sessions.
+    tasks: owner of the adoptions, which may take longer than the start of the gateway.
     """
 
     def __init__(
@@ -37,24 +46,28 @@ class Adoption:
         launcher: Launcher,
         pool: Pool,
         sessions: Sessions,
+        journal: SessionJournal,
         workspaces: Workspaces,
         specs: Kernelspecs,
         log: logging.Logger,
+        tasks: BackgroundTasks,
     ) -> None:
         self._store = store
         self._engine = engine
         self._launcher = launcher
         self._pool = pool
         self._sessions = sessions
+        self._journal = journal
         self._workspaces = workspaces
         self._specs = specs
         self._log = log
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = tasks.group()
+        self._adoptions: list[asyncio.Task[None]] = []
         self._engine_ready = asyncio.Event()
 
     def begin(self) -> None:
-        """Begin to adopt, while the engine is set up; it is told what to leave alone."""
-        running = {record.id: record for record in self._store.running()}
+        """Begin to adopt; call it before `Engine.setup`, which leaves the sandboxes in `Engine.left` alone."""
+        records = {record.id: record for record in self._store.running()}
         kernels = {}
         for kernel_id, data in self._store.connections().items():
             try:
@@ -62,26 +75,27 @@ class Adoption:
             except ValueError as error:
                 self._log.warning("kernel %s is not adopted: %s", kernel_id, error)
                 self._store.disconnect(kernel_id)
-        for session_id, record in running.items():
+        for session_id, record in records.items():
             if session_id not in kernels:
                 self._lost(record, "the gateway ended while this session was made")
         self._engine.left = frozenset(kernel.sandbox.id for kernel in kernels.values())
         for kernel_id, kernel in kernels.items():
-            session = running.get(kernel_id)
+            session = records.get(kernel_id)
             if session:
-                self._sessions.expect(session)
-            self._tasks.add(asyncio.create_task(self._adopt(kernel, session)))
+                self._sessions.returning.add(session)
+            self._adoptions.append(self._tasks.run("adoption", self._adopt(kernel, session)))
 
     async def finish(self) -> None:
-        """Return when all is adopted, or soon; call it when the engine is set up. Raises `EngineError`."""
+        """Return when everything is adopted, or after `READY_SECONDS`; call it when the engine is set up.
+
+        Raises `EngineError`, and `StoreFailed`, of an adoption that has failed by then; a later failure is logged.
+        """
         self._engine_ready.set()
-        if not self._tasks:
+        if not self._adoptions:
             return
-        done, late = await asyncio.wait(self._tasks, timeout=READY_SECONDS)
+        done, late = await asyncio.wait(self._adoptions, timeout=READY_SECONDS)
         for task in done:
             task.result()
-        for task in late:
-            task.add_done_callback(self._late)
         number = len(self._sessions)
         self._log.info(
             "sessions of an earlier process that go on: %d%s", number, f"; late: {len(late)}" if late else ""
@@ -89,71 +103,48 @@ class Adoption:
 
     async def cleanup(self) -> None:
         """Adopt and remove nothing more; a second call does nothing."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.cleanup()
 
-    def _late(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()):
-            self._log.error("a sandbox could not be adopted", exc_info=error)
-
-    async def _adopt(self, kernel: KernelRecord, record: Record | None) -> None:
+    async def _adopt(self, kernel_record: KernelRecord, record: Record | None) -> None:
         """Adopt one kernel for its session, or for the pool where it has none."""
-        # before anything is waited for: until it is known what becomes of the session its workspace is in use
-        use = self._workspaces.adopt(record.workspace_id, record.id) if record and record.workspace_id else None
+        # Taken before anything is awaited: nobody may delete or attach the workspace until the adoption is decided.
+        lease = self._workspaces.adopt(record.workspace_id, record.id) if record and record.workspace_id else None
+        left = self._launcher.adopt(kernel_record, lease, self._engine_ready.wait, self._store)
         try:
-            spec = self._specs.get(kernel.kernelspec)
-            adopted = await self._returned(spec, kernel)
-            session = self._sessions.restored(record, adopted, kernel.clients) if record else None
-            try:
-                recalled = await adopted.resume(kernel)
-            except BaseException:
-                adopted.leave()
-                raise
+            kernel = await left.reach(self._specs.get(kernel_record.kernelspec))
+            # The clients have their seats before the kernel is resumed, because resuming delivers its backlog to them.
+            session = self._restored(record, kernel, kernel_record) if record else None
+            recalled = await left.resume()
         except (SandboxFailed, UnknownKernelspec) as error:
-            await self._give_up(kernel, record, use, error.message)
+            await self._give_up(left, record, error.message)
             return
         except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError):
-            # a defect here, which a sandbox may provoke, must not keep the gateway from starting
-            self._log.exception("sandbox %s cannot be adopted", kernel.sandbox.id)
-            await self._give_up(kernel, record, use, "the gateway failed to take it over; its log has the cause")
+            # A sandbox may provoke a defect of ours; that must not keep the gateway from starting.
+            self._log.exception("sandbox %s cannot be adopted", kernel_record.sandbox.id)
+            await self._give_up(left, record, "the gateway failed to take it over; its log has the cause")
             return
-        if record and session:
-            adopted.workspace = use
-            self._sessions.go_on(session, record, recalled)
-            return
-        used = recalled.note is None or recalled.note.owned
-        if used or not self._pool.adopt(adopted):
+        left.keep()
+        if session:
+            session.resumed(recalled)
+            self._sessions.adopt(session)
+        elif recalled.note is None or recalled.note.owned or not self._pool.adopt(kernel):
+            # A kernel that has had an owner is never given to another one.
             await self._engine_ready.wait()
-            self._pool.reject(adopted)
-            self._forget(kernel)
+            self._pool.reject(kernel)
 
-    async def _give_up(self, kernel: KernelRecord, record: Record | None, use: Lease | None, reason: str) -> None:
-        """End what cannot be adopted."""
+    def _restored(self, record: Record, kernel: Kernel, kernel_record: KernelRecord) -> Session:
+        """Return the session as it was stored, with the seats of its clients."""
+        session = Session(kernel, record)
+        session.seats.restore(kernel_record.clients)
+        kernel.on_change(partial(self._journal.changed, session))
+        return session
+
+    async def _give_up(self, left: LeftKernel, record: Record | None, reason: str) -> None:
         if record:
             self._lost(record, reason)
-        if use:
-            use.ending = True
-        await self._engine_ready.wait()
-        await self._launcher.remove_left(kernel)
-        if use:
-            use.close()
-        self._forget(kernel)
-
-    async def _returned(self, spec: Kernelspec, kernel: KernelRecord) -> Kernel:
-        for _ in range(ENGINE_TRIES):
-            try:
-                return await self._launcher.adopt(spec, kernel)
-            except EngineError as error:
-                self._log.warning("sandbox %s is not adopted yet: %s", kernel.sandbox.id, error.message)
-            await asyncio.sleep(ENGINE_RETRY_SECONDS)
-        return await self._launcher.adopt(spec, kernel)
+        await left.discard(reason)
 
     def _lost(self, record: Record, reason: str) -> None:
-        self._sessions.lost(record, reason)
-
-    def _forget(self, kernel: KernelRecord) -> None:
-        try:
-            self._store.disconnect(kernel.id)
-        except StoreFailed as error:
-            self._log.warning("a sandbox that is gone is still stored: %s", error)
+        """End a session that cannot go on. Raises `StoreFailed`."""
+        self._sessions.returning.discard(record.id)
+        self._journal.lost(record, reason)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from traitlets.config import Application
 
+from ..background import BackgroundTasks
 from ..config.settings import Settings
 from ..config.traits import Defaults, Limits
 from ..engines import Engine
@@ -16,6 +17,7 @@ from ..pool.launcher import Launcher
 from ..pool.pool import Pool
 from ..pool.register import StoredRegister
 from ..sessions.executions import Executions
+from ..sessions.journal import SessionJournal
 from ..sessions.notebooks import NotebookSessions
 from ..sessions.quota import QuotaMonitor
 from ..sessions.sessions import Sessions
@@ -69,16 +71,18 @@ def wired(
     """
     log = app.log
     metrics = Metrics()
+    tasks = BackgroundTasks(log)
     events = EventLog(store, log, metrics)
     defaults = Defaults(parent=app)
-    launcher = Launcher(engine, defaults, log, events, metrics)
+    launcher = Launcher(engine, defaults, log, tasks, events, metrics)
     limits = within(Limits(parent=app))
-    pool = Pool(launcher, specs, limits.max_sandboxes, StoredRegister(store, log), parent=app)
+    pool = Pool(launcher, specs, limits.max_sandboxes, tasks, StoredRegister(store, log), parent=app)
     workspaces = Workspaces(engine, directory, limits.min_free_disk_mb, log)
     claims = Claims(pool, launcher, workspaces)
     files = WorkspaceFiles(claims, workspaces, specs)
     policy = session_policy(settings)
-    sessions = Sessions(pool, launcher, specs, store, claims, policy, events, log, metrics)
+    journal = SessionJournal(store, events, log)
+    sessions = Sessions(pool, launcher, specs, store, claims, policy, journal, metrics)
     executions = Executions(
         max_concurrent=limits.max_concurrent_execs,
         max_timeout_ms=defaults.max_exec_timeout_ms,
@@ -100,7 +104,7 @@ def wired(
         files=files,
         sessions=sessions,
         executions=executions,
-        adoption=Adoption(store, engine, launcher, pool, sessions, workspaces, specs, log),
+        adoption=Adoption(store, engine, launcher, pool, sessions, journal, workspaces, specs, log, tasks),
         notebooks=NotebookSessions(sessions, store, log),
         watch=QuotaMonitor(sessions, engine, limits.workspace_mb, log),
         status=StatusFeed(overview.take, metrics.activity, log),

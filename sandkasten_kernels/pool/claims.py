@@ -1,4 +1,4 @@
-"""Claims: kernels out of the pool with the workspace that they are to have."""
+"""Claims: takes kernels out of the pool and gives them their workspaces."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NOT_ATTACHED = "the workspace could not be attached to a warm sandbox: this one 
 
 
 class Claims:
-    """Gives kernels to owners. None is given without the workspace that was asked for."""
+    """Gives kernels to owners, never one without the workspace that the owner asked for."""
 
     def __init__(self, pool: Pool, launcher: Launcher, workspaces: Workspaces) -> None:
         self._pool = pool
@@ -22,39 +22,40 @@ class Claims:
         self._workspaces = workspaces
 
     def check_room(self) -> None:
-        """Raise `NoCapacity` where the disk has too little room for a new session's files."""
+        """Raise `NoCapacity` when the disk has too little room for a new session's files."""
         self._workspaces.check_room()
 
     async def acquire(self, spec: Kernelspec, workspace_id: str) -> tuple[Acquired, str]:
-        """Return a kernel that has its workspace, and how it came to it when that was not at once.
+        """Return a kernel that has its workspace, and a note for the owner: empty, or why the kernel was not warm.
 
-        ``workspace_id`` is empty for one that goes with the sandbox. Raises as `Pool.claim` and `Workspaces.hold`.
+        ``workspace_id``: empty for a directory that ends with the sandbox. Raises as `Pool.claim` and
+        `Workspaces.hold`.
         """
         if not workspace_id:
             return await self._pool.claim(spec), ""
-        use = await self._workspaces.hold(workspace_id)
+        lease = await self._workspaces.hold(workspace_id)
         try:
             acquired = await self._pool.claim(spec)
         except BaseException:
-            use.close()
+            lease.close()
             raise
         kernel = acquired.kernel
-        kernel.workspace = use  # from here on it is in use until the kernel's sandbox is gone
+        kernel.workspace = lease  # the launcher closes the lease when the sandbox is gone
         try:
-            if await self._launcher.attach(kernel, use.name):
+            if await self._launcher.attach(kernel, lease.name):
                 return acquired, ""
         except BaseException:
             self._pool.release(kernel)
             raise
-        kernel.workspace = None
+        kernel.workspace = None  # else the end of this sandbox would close the lease that the next one needs
         try:
-            acquired = await self._pool.exchange(kernel, use.name)
+            acquired = await self._pool.exchange(kernel, lease.name)
         except BaseException:
-            use.close()
+            lease.close()
             raise
-        acquired.kernel.workspace = use
+        acquired.kernel.workspace = lease
         return acquired, NOT_ATTACHED
 
     def release(self, kernel: Kernel) -> None:
-        """Take a kernel back, to be destroyed; returns at once."""
+        """End a claim: the kernel is destroyed in the background. Returns at once."""
         self._pool.release(kernel)

@@ -1,58 +1,69 @@
-"""Launcher: kernels in fresh sandboxes of an engine, started and ended."""
+"""Launcher: starts kernels in new sandboxes of an engine, and removes them."""
 
 from __future__ import annotations
 
-import asyncio
-import itertools
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import fields, replace
 
+from ..background import BackgroundTasks
 from ..config.traits import Defaults
-from ..engines import Engine, SandboxSpec
+from ..engines import Engine, Sandbox, SandboxSpec
 from ..errors import EngineError, SandkastenError
 from ..kernels.kernel import Kernel
 from ..kernels.record import KernelRecord
 from ..kernelspecs.kernelspec import Kernelspec
 from ..protocol.zmtp import MemoryBudget
+from ..retry import forever, retry
+from ..store import Store
 from ..telemetry.events import EventLog, Kind
 from ..telemetry.metrics import Metrics
+from ..workspaces.workspaces import Lease
+from .left import LeftKernel
 
 __all__ = ["Launcher", "sandbox_spec"]
 
-NOT_ADOPTED = "an earlier process had left it, and it was not adopted"
-BACKOFF_SECONDS = (1.0, 2.0, 5.0, 15.0, 30.0)
 UNFINISHED_BYTES = 256 * 1024 * 1024
-"""Of messages that sandboxes have begun to send: each has many sockets, and there are many sandboxes."""
+"""The memory that all sandboxes together may take with messages of which they have sent only a part."""
 
 
 class Launcher:
-    """Starts a kernel with all that is around it, and ends it again."""
+    """Starts a kernel with its sandbox, and removes both.
+
+    Parameters
+    ----------
+    defaults: limits of a sandbox where its kernelspec names none; may be changed, and then holds for new sandboxes.
+    tasks: owner of the background work of the launcher and its kernels.
+    events: where starts and deaths are recorded; None for nowhere.
+    """
 
     def __init__(
         self,
         engine: Engine,
         defaults: Defaults,
         log: logging.Logger,
+        tasks: BackgroundTasks,
         events: EventLog | None = None,
         metrics: Metrics | None = None,
     ) -> None:
         self._engine = engine
         self._defaults = defaults
         self._log = log
+        self._tasks = tasks.group()
         self._events = events
         self._metrics = metrics or Metrics()
         self._room = MemoryBudget(UNFINISHED_BYTES)
-        self._discards: set[asyncio.Task[None]] = set()
 
     def sandbox_spec(self, spec: Kernelspec) -> SandboxSpec:
-        """Return what a kernelspec's sandboxes are made of."""
+        """Return the limits and the image of a kernelspec's sandboxes."""
         return sandbox_spec(spec, self._defaults)
 
     async def start(self, spec: Kernelspec, workspace: str = "") -> Kernel:
-        """Return a kernel that has answered, in a sandbox of its own, which has a workspace from its start.
+        """Return a kernel that has answered, in a new sandbox.
 
-        Raises `SandboxFailed`, `EngineError`.
+        ``workspace`` is the name of the workspace to mount at the start; empty for a directory that ends with the
+        sandbox. Raises `SandboxFailed`, `EngineError`.
         """
         began = time.monotonic()
         try:
@@ -65,40 +76,38 @@ class Launcher:
 
     async def _start(self, spec: Kernelspec, workspace: str) -> Kernel:
         sandbox = await self._engine.start(replace(self.sandbox_spec(spec), workspace=workspace))
-        sandbox.room = self._room
-        kernel = Kernel(sandbox, spec, self._log, self._engine.how_ended)
+        kernel = self._kernel(sandbox, spec)
         try:
             await kernel.start()
         except BaseException:
-            self._discards.add(task := asyncio.create_task(self.destroy(kernel)))
-            task.add_done_callback(self._discards.discard)
+            # in the background, because the caller may be cancelled, and because removing may take as long as it likes
+            self._tasks.run("removal of a sandbox that failed to start", self.destroy(kernel))
             raise
         self._record("created", kernel)
         return kernel
 
-    async def adopt(self, spec: Kernelspec, record: KernelRecord) -> Kernel:
-        """Return a kernel in the sandbox that an earlier process left; it is yet to `Kernel.resume`.
+    def adopt(
+        self, record: KernelRecord, lease: Lease | None, ready: Callable[[], Awaitable[object]], store: Store
+    ) -> LeftKernel:
+        """Return a kernel that an earlier process left, to be reached, and then kept or discarded.
 
-        Raises `SandboxFailed` when the sandbox is gone or cannot be reached, `EngineError`.
+        Parameters
+        ----------
+        record: what ``store`` knows of the kernel.
+        lease: the workspace that its sandbox has.
+        ready: returns when the engine is set up.
         """
-        sandbox = await self._engine.adopt(record.sandbox)
+        return LeftKernel(record, lease, self._connect, ready, self._engine, store, self._events, self._log)
+
+    async def _connect(self, spec: Kernelspec, record: KernelRecord) -> Kernel:
+        return self._kernel(await self._engine.adopt(record.sandbox), spec, record)
+
+    def _kernel(self, sandbox: Sandbox, spec: Kernelspec, record: KernelRecord | None = None) -> Kernel:
         sandbox.room = self._room
         return Kernel(sandbox, spec, self._log, self._engine.how_ended, record)
 
-    async def remove_left(self, record: KernelRecord) -> None:
-        """End what an earlier process left and was not adopted; an engine that does not answer is asked again."""
-        for delay in itertools.chain(BACKOFF_SECONDS, itertools.repeat(BACKOFF_SECONDS[-1])):
-            try:
-                await self._engine.remove_left(record.sandbox)
-                if self._events:
-                    self._events.record("removed", session_id=record.id, reason=NOT_ADOPTED)
-                return
-            except EngineError as error:
-                self._log.warning("sandbox %s is not ended yet, next try in %g s: %s", record.sandbox.id, delay, error)
-            await asyncio.sleep(delay)
-
     def lost(self, kernel: Kernel) -> None:
-        """Note that a kernel has ended that nobody owns yet."""
+        """Record the death of a kernel that has no owner yet."""
         self._record("died", kernel, kernel.reason)
 
     def _record(self, kind: Kind, kernel: Kernel, reason: str = "") -> None:
@@ -106,11 +115,13 @@ class Launcher:
             self._events.record(kind, session_id=kernel.id, reason=reason, image=kernel.spec.image)
 
     async def attach(self, kernel: Kernel, workspace: str) -> bool:
-        """Put a workspace into a kernel's sandbox; False where that did not work, and the sandbox is of no use."""
+        """Mount a workspace in a kernel's sandbox; False where that failed: the sandbox cannot be used any more."""
         try:
             return await self._engine.attach(kernel.sandbox, workspace)
         except EngineError as error:
-            self._log.warning("sandbox %s does not get workspace %s: %s", kernel.sandbox.id, workspace, error)
+            self._log.warning(
+                "workspace %s could not be attached to sandbox %s: %s", workspace, kernel.sandbox.id, error
+            )
             return False
 
     async def resize(self, kernel: Kernel, cpu_limit: float | None, mem_limit_mb: int | None) -> None:
@@ -118,36 +129,35 @@ class Launcher:
         await self._engine.resize(kernel.sandbox, cpu_limit, mem_limit_mb)
 
     async def stats(self, kernel: Kernel) -> dict[str, int]:
-        """Return what a kernel's sandbox uses, as `Engine.stats` has it. Raises `EngineError`."""
+        """Return the usage of a kernel's sandbox, as `Engine.stats`. Raises `EngineError`."""
         return await self._engine.stats(kernel.sandbox)
 
     async def destroy(self, kernel: Kernel) -> None:
         """Return when the kernel and its sandbox are gone, whatever their state was.
 
-        An engine that does not answer is asked again, so that nothing is left that nobody owns.
+        An engine that does not answer is asked again until it does, so that no sandbox is left without an owner.
         """
         kernel.close("its sandbox was ended")
-        for delay in itertools.chain(BACKOFF_SECONDS, itertools.repeat(BACKOFF_SECONDS[-1])):
-            try:
-                await self._engine.destroy(kernel.sandbox)
-                if kernel.workspace:
-                    kernel.workspace.close()
-                return
-            except EngineError as error:
-                self._log.warning("sandbox %s is not ended yet, next try in %g s: %s", kernel.sandbox.id, delay, error)
-            await asyncio.sleep(delay)
+        await retry(
+            lambda: self._engine.destroy(kernel.sandbox),
+            EngineError,
+            forever(),
+            lambda error, delay: self._log.warning(
+                "sandbox %s is not removed yet, next try in %g s: %s", kernel.sandbox.id, delay, error
+            ),
+        )
+        if kernel.workspace:
+            kernel.workspace.close()
 
     async def cleanup(self) -> None:
-        """Stop trying: what is left is the engine's own clean-up to end."""
-        for task in tuple(self._discards):
-            task.cancel()
-        await asyncio.gather(*self._discards, return_exceptions=True)
+        """Stop trying: the engine's own clean-up removes what is left. A second call does nothing."""
+        await self._tasks.cleanup()
 
 
 def sandbox_spec(spec: Kernelspec, defaults: Defaults) -> SandboxSpec:
-    """Return what a kernelspec's sandboxes are made of, with ``defaults`` where it says nothing."""
+    """Return the image and the limits of a kernelspec's sandboxes; ``defaults`` fill what it leaves open."""
     own = {**spec.limits._asdict(), "network_mode": spec.network_mode}
     names = {field.name for field in fields(SandboxSpec)} & set(Defaults.class_own_traits(config=True))
-    wanted = {name: getattr(defaults, name) for name in names}
-    wanted.update((name, value) for name, value in own.items() if value is not None)
-    return SandboxSpec(image=spec.image, **wanted)
+    values = {name: getattr(defaults, name) for name in names}
+    values.update((name, value) for name, value in own.items() if value is not None)
+    return SandboxSpec(image=spec.image, **values)

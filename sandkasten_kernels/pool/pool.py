@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import Coroutine
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal
 
 from traitlets import Bool, Dict, Float, Integer, Unicode
 from traitlets.config import LoggingConfigurable
 
+from ..background import BackgroundTasks
 from ..errors import NoCapacity, SandboxFailed, SandkastenError
 from ..kernels.kernel import Kernel
 from ..kernels.record import KernelRecord
 from ..kernelspecs.kernelspec import Kernelspec, Kernelspecs
-from .launcher import BACKOFF_SECONDS, Launcher
+from ..retry import BACKOFF_SECONDS
+from .launcher import Launcher
 from .ledger import Evict, Ledger, Start
 from .register import NO_REGISTER, Register
+from .waiting import WaitingClaims
 
 __all__ = ["Acquired", "Pool"]
 
 STOP_SECONDS = 20.0
+"""How long `Pool.cleanup` waits for sandboxes to be removed; the engine's clean-up removes the others."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,8 @@ class Pool(LoggingConfigurable):
     launcher: starts and ends kernels.
     specs: the kernelspecs on offer.
     max_sandboxes: how many there may be, whatever their state.
-    register: is told which kernels are warm, so that a later process finds them.
+    tasks: owner of the starts and removals in the background.
+    register: stores which kernels are warm, so that a later process finds them.
     """
 
     enabled = Bool(True, help="Whether warm kernels are kept. Without them each kernel is started when asked for.").tag(
@@ -74,6 +76,7 @@ class Pool(LoggingConfigurable):
         launcher: Launcher,
         specs: Kernelspecs,
         max_sandboxes: int,
+        tasks: BackgroundTasks,
         register: Register = NO_REGISTER,
         **kwargs: Any,
     ) -> None:
@@ -84,16 +87,17 @@ class Pool(LoggingConfigurable):
         self._specs = {spec.name: spec for spec in specs}
         self._ledger: Ledger[Kernel] = Ledger(self._targets(), max_sandboxes, self.max_starting)
         self._generation = 0
-        self._waiting: dict[str, deque[asyncio.Future[Kernel]]] = {name: deque() for name in self._specs}
-        self._starts: set[asyncio.Task[None]] = set()
-        self._removals: set[asyncio.Task[None]] = set()
+        self._waiting = WaitingClaims(self._specs)
+        self._starts = tasks.group()
+        self._removals = tasks.group()
+        self._removing: set[asyncio.Task[None]] = set()
         self._failures = 0
         self._no_refill_before = 0.0
         self._wakeup: asyncio.TimerHandle | None = None
         self._closed = False
 
     def setup(self) -> None:
-        """Begin to fill."""
+        """Begin to start warm kernels."""
         self._work()
 
     async def cleanup(self) -> None:
@@ -101,19 +105,16 @@ class Pool(LoggingConfigurable):
         self._closed = True
         if self._wakeup:
             self._wakeup.cancel()
-        for task in self._starts:
-            task.cancel()
-        await asyncio.gather(*self._starts, return_exceptions=True)
-        for name, futures in self._waiting.items():
-            while futures:
+        await self._starts.cleanup()
+        for name in self._waiting:
+            while self._waiting.count(name):
                 self._ledger.give_up(name)
-                _settle(futures.popleft(), SandboxFailed("the gateway is stopping", retry_after=5))
+                self._waiting.fail_first(name, SandboxFailed("the gateway is stopping", retry_after=5))
         for kernel in self._ledger.drain():
-            self._spawn(self._remove(kernel), self._removals)
-        if self._removals:
-            _, late = await asyncio.wait(self._removals, timeout=STOP_SECONDS)
-            for task in late:
-                task.cancel()
+            self._begin_removal(kernel)
+        if self._removing:
+            await asyncio.wait(self._removing, timeout=STOP_SECONDS)
+            await self._removals.cleanup()
 
     async def leave(self) -> None:
         """Leave the warm kernels to the next process, and end every start under way; no-op when done."""
@@ -123,7 +124,10 @@ class Pool(LoggingConfigurable):
         await self.cleanup()
 
     def adopt(self, kernel: Kernel) -> bool:
-        """Take a warm kernel that an earlier process left; False where it is not wanted (any more)."""
+        """Take a warm kernel that an earlier process left.
+
+        False when it is dead, of another image or other limits than a new one would be, or one too many.
+        """
         name = kernel.spec.name
         if not kernel.alive or self._ledger.counts(name)["target"] <= self._ledger.counts(name)["warm"]:
             return False
@@ -134,44 +138,45 @@ class Pool(LoggingConfigurable):
         return True
 
     def reject(self, kernel: Kernel) -> None:
-        """End a kernel that an earlier process left and nobody wants; returns at once."""
+        """End a kernel that an earlier process left and `adopt` did not take; returns at once."""
         self._ledger.ending += 1
-        self._spawn(self._remove(kernel), self._removals)
+        self._register.adopted(kernel)
+        self._begin_removal(kernel)
 
     def adopt_claimed(self, kernel: Kernel) -> None:
-        """Count a kernel that has an owner since an earlier process; it is given back by `release`."""
+        """Count a kernel that an earlier process has given to an owner; `release` gives it back."""
         self._ledger.adopted_claimed(kernel.spec.name)
 
     def resize(self, max_sandboxes: int) -> None:
-        """Take over this bound and what ``enabled``, ``images`` and ``max_starting`` are now.
+        """Apply this limit and the present values of ``enabled``, ``images`` and ``max_starting``.
 
-        Warm kernels that are too many are destroyed, those that are missing started. Kernels in use stay; a claim that
-        waits and could not be served within the new bound is told `NoCapacity`.
+        Surplus warm kernels are destroyed, and missing ones started. Kernels in use stay. The newest of the
+        claims that wait raise `NoCapacity`, as many as the new limit has no place for.
         """
         before = {name: self._ledger.counts(name)["target"] for name in self._specs}
         for kernel in self._ledger.retarget(self._targets(), max_sandboxes, self.max_starting):
-            self._spawn(self._remove(kernel), self._removals)
+            self._begin_removal(kernel)
         if any(self._ledger.counts(name)["target"] < target for name, target in before.items()):
             self._generation += 1
-        for name, futures in self._waiting.items():
-            while futures and self._ledger.promised > max_sandboxes:
+        for name in self._waiting:
+            while self._waiting.count(name) and self._ledger.promised > max_sandboxes:
                 self._ledger.give_up(name)
                 error = NoCapacity(f"limits.max_sandboxes is {max_sandboxes} now: try again later", retry_after=5)
-                _settle(futures.pop(), error)
+                self._waiting.fail_last(name, error)
         self._work()
 
     def renew(self) -> None:
-        """Replace the warm kernels, those that are just starting too: new ones are made of other limits, say."""
+        """Replace the warm kernels, and those that are just starting, because new ones would differ from them."""
         self._generation += 1
         for kernel in self._ledger.drain():
-            self._spawn(self._remove(kernel), self._removals)
+            self._begin_removal(kernel)
         self._work()
 
     async def claim(self, spec: Kernelspec) -> Acquired:
-        """Return a live kernel that nobody has used.
+        """Return a live kernel that nobody has used: a warm one at once, else the next one that becomes ready.
 
-        A warm one at once; else the next that becomes ready. Raises `NoCapacity` at the limit, `SandboxFailed` when
-        the start that the claim waited for failed.
+        Raises `NoCapacity` at the limit, `SandboxFailed` or `EngineError` when the start that the claim waited for
+        failed.
         """
         while (kernel := self._ledger.claim(spec.name)) is not None:
             stored = self._register.claim(kernel)
@@ -179,24 +184,22 @@ class Pool(LoggingConfigurable):
                 self._hold_refills(self.refill_delay_seconds)
                 return Acquired(kernel, "pool", stored)
             self._ledger.was_dead(spec.name)
-            self._spawn(self._remove(kernel), self._removals)
-        future: asyncio.Future[Kernel] = asyncio.get_running_loop().create_future()
-        self._waiting[spec.name].append(future)
+            self._begin_removal(kernel)
+        future = self._waiting.add(spec.name)
         self._work()
         try:
             return Acquired(await future, "cold")
         except asyncio.CancelledError:
-            if future in self._waiting[spec.name]:
-                self._waiting[spec.name].remove(future)
+            if self._waiting.cancel(spec.name, future):
                 self._ledger.give_up(spec.name)
             elif not future.cancelled() and not future.exception():
-                self.release(future.result())
+                self.release(future.result())  # it was served in the same turn of the event loop
             raise
 
     async def exchange(self, kernel: Kernel, workspace: str) -> Acquired:
-        """Return a fresh kernel that has a workspace from its start, for a claimed one, which is destroyed.
+        """Destroy a claimed kernel, and return a new one in its place that has a workspace from its start.
 
-        Raises `SandboxFailed`, `EngineError`; the claim is then given back.
+        Raises `SandboxFailed`, `EngineError`; the claim then ends.
         """
         self._register.forget(kernel)
         try:
@@ -207,9 +210,9 @@ class Pool(LoggingConfigurable):
             raise
 
     def release(self, kernel: Kernel) -> None:
-        """Take a claimed kernel back, to be destroyed; returns at once."""
+        """End a claim: the kernel is destroyed in the background. Returns at once."""
         self._ledger.release(kernel.spec.name)
-        self._spawn(self._remove(kernel), self._removals)
+        self._begin_removal(kernel)
 
     def status(self) -> list[dict[str, Any]]:
         """Return ``image kernelspec target warm starting claimed hits misses`` of each kernelspec."""
@@ -218,7 +221,7 @@ class Pool(LoggingConfigurable):
         ]
 
     def totals(self) -> dict[str, int]:
-        """Return ``ending max``: how many sandboxes are just ending, and how many there may be in all."""
+        """Return ``ending`` and ``max``: how many sandboxes are being removed, and how many there may be in all."""
         return {"ending": self._ledger.ending, "max": self._ledger.max_sandboxes}
 
     def _targets(self) -> dict[str, int]:
@@ -233,30 +236,29 @@ class Pool(LoggingConfigurable):
         self._work()
 
     def _work(self) -> None:
-        """Do all there is to do now, and come back when the pool may be refilled."""
+        """Start and evict everything that the ledger asks for now, and come back when the pool may be refilled."""
         if self._closed:
             return
         wait = self._no_refill_before - time.monotonic()
         while action := self._ledger.next_action(refill=wait <= 0):
             if isinstance(action, Start):
-                self._spawn(self._add(action.key), self._starts)
+                task = self._starts.run("start of a sandbox", self._add(action.key))
+                task.add_done_callback(self._work_after)
             elif isinstance(action, Evict):
-                self._spawn(self._remove(action.member), self._removals)
+                self._begin_removal(action.member)
         if self._wakeup:
             self._wakeup.cancel()
             self._wakeup = None
         if wait > 0:
             self._wakeup = asyncio.get_running_loop().call_later(wait, self._work)
 
-    def _spawn(self, work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:
-        task = asyncio.create_task(work)
-        tasks.add(task)
-        task.add_done_callback(partial(self._finished, tasks))
+    def _begin_removal(self, kernel: Kernel) -> None:
+        task = self._removals.run("removal of a sandbox", self._remove(kernel))
+        self._removing.add(task)
+        task.add_done_callback(self._removing.discard)
+        task.add_done_callback(self._work_after)
 
-    def _finished(self, tasks: set[asyncio.Task[None]], task: asyncio.Task[None]) -> None:
-        tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()):
-            self.log.error("the pool failed in the background", exc_info=error)
+    def _work_after(self, task: asyncio.Task[None]) -> None:
         self._work()
 
     async def _add(self, name: str) -> None:
@@ -271,10 +273,10 @@ class Pool(LoggingConfigurable):
             raise
         self._failures = 0
         if self._ledger.arrived(name, kernel):
-            if not _settle(self._waiting[name].popleft(), kernel):
+            if not self._waiting.serve(name, kernel):
                 self.release(kernel)
-        elif generation != self._generation and self._ledger.lost(name, kernel):  # it is of no use any more
-            self._spawn(self._remove(kernel), self._removals)
+        elif generation != self._generation and self._ledger.lost(name, kernel):  # `renew` or `resize` came meanwhile
+            self._begin_removal(kernel)
         else:
             self._is_warm(kernel)
 
@@ -290,13 +292,13 @@ class Pool(LoggingConfigurable):
         if not self._closed:
             self.log.error("a sandbox for %s could not be started: %s", name, error.message)
         if self._ledger.failed(name):
-            _settle(self._waiting[name].popleft(), error)
+            self._waiting.fail_first(name, error)
 
     def _lost(self, kernel: Kernel) -> None:
         if self._ledger.lost(kernel.spec.name, kernel):
             self.log.warning("%r died in the pool: %s", kernel, kernel.reason)
             self._launcher.lost(kernel)
-            self._spawn(self._remove(kernel), self._removals)
+            self._begin_removal(kernel)
 
     async def _remove(self, kernel: Kernel) -> None:
         self._register.forget(kernel)
@@ -304,14 +306,3 @@ class Pool(LoggingConfigurable):
             await self._launcher.destroy(kernel)
         finally:
             self._ledger.removed()
-
-
-def _settle(future: asyncio.Future[Kernel], outcome: Kernel | Exception) -> bool:
-    """Give a claim its outcome; False when it has gone away in the meantime."""
-    if future.done():
-        return False
-    if isinstance(outcome, Exception):
-        future.set_exception(outcome)
-    else:
-        future.set_result(outcome)
-    return True

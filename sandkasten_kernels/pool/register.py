@@ -19,6 +19,9 @@ class Register(Protocol):
     def keep(self, kernel: Kernel) -> None:
         """Remember a warm kernel."""
 
+    def adopted(self, kernel: Kernel) -> None:
+        """Note that an earlier process has stored a kernel."""
+
     def claim(self, kernel: Kernel) -> KernelRecord | None:
         """Give a warm kernel to the session with its id; return the record that is stored, None if none is."""
 
@@ -28,6 +31,9 @@ class Register(Protocol):
 
 class _NoRegister:
     def keep(self, kernel: Kernel) -> None:
+        pass
+
+    def adopted(self, kernel: Kernel) -> None:
         pass
 
     def claim(self, kernel: Kernel) -> KernelRecord | None:
@@ -60,6 +66,10 @@ class StoredRegister:
             self._kept[kernel.id] = kernel.record
         except StoreFailed as error:
             self._log.warning("warm kernel %s cannot be stored: %s", kernel.id, error)
+
+    def adopted(self, kernel: Kernel) -> None:
+        if kernel.record is not None:
+            self._kept[kernel.id] = kernel.record
 
     def claim(self, kernel: Kernel) -> KernelRecord | None:
         if (record := self._kept.get(kernel.id)) is None:

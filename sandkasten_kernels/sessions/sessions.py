@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from ..errors import LimitReached, SandboxFailed, SandkastenError, SessionEnded, UnknownKernel
 from ..execution.first_result import FirstResult
-from ..kernels.kernel import Kernel, KernelState
-from ..kernels.record import Recalled
+from ..kernels.kernel import KernelState
 from ..kernelspecs.kernelspec import Kernelspec, Kernelspecs
 from ..pool.claims import Claims
 from ..pool.launcher import Launcher
@@ -23,14 +22,14 @@ from ..pool.pool import Pool
 from ..relay.replay import Message
 from ..relay.seats import Connection, Seat
 from ..store import Record, Store
-from ..telemetry.events import EventLog
 from ..telemetry.metrics import Metrics
 from .culling import SessionCuller
 from .journal import SessionJournal
 from .policy import SessionPolicy
 from .request import SessionRequest, directory
+from .returning import ReturningSessions
 from .session import OWNER, Session
-from .views import expected_model, kernel_model
+from .views import kernel_model
 
 __all__ = ["Sessions"]
 
@@ -46,6 +45,7 @@ class Sessions:
     started: when this process of the gateway began.
     last_activity: when the sessions that have ended were last used.
     policy: the operator's settings for sessions; it may be replaced at any time.
+    returning: the sessions of an earlier process that the gateway is still adopting.
     """
 
     def __init__(
@@ -56,23 +56,22 @@ class Sessions:
         store: Store,
         claims: Claims,
         policy: SessionPolicy,
-        events: EventLog,
-        log: logging.Logger,
+        journal: SessionJournal,
         metrics: Metrics | None = None,
     ) -> None:
         self.started = self.last_activity = datetime.now(UTC)
         self.policy = policy
+        self.returning = ReturningSessions()
         self._pool = pool
         self._launcher = launcher
         self._specs = specs
         self._store = store
         self._claims = claims
-        self._journal = SessionJournal(store, events, log)
+        self._journal = journal
         self._culler = SessionCuller(lambda session, reason: self._end(session, "expired", reason))
         self._metrics = metrics or Metrics()
         self._sessions: dict[str, Session] = {}
         self._making: Counter[str] = Counter()
-        self._expected: dict[str, Record] = {}
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -115,6 +114,7 @@ class Sessions:
         try:
             session = await self._make(spec, request, owner)
             self._add(session)
+            session.kernel.on_change(partial(self._journal.changed, session))
             if not session.kernel.sandbox.alive:
                 self._end(session, "crashed", "its sandbox ended")
                 raise SandboxFailed("the sandbox ended while it was claimed: try again", retry_after=1)
@@ -163,44 +163,22 @@ class Sessions:
         kernel.link.on_new_session = lambda: self._journal.connected(session)
         if kernel.workspace:
             kernel.workspace.session_id = session.id
-        kernel.on_change(lambda change, reason: self._journal.changed(session, change, reason))
         kernel.on_gone(lambda: self._gone(session))
         self._culler.watch(session)
 
-    def expect(self, record: Record) -> None:
-        """A session that an earlier process left is just being adopted: it is there, and cannot be used yet."""
-        self._expected[record.id] = record
-
-    def restored(self, record: Record, kernel: Kernel, clients: Mapping[str, str]) -> Session:
-        """Return a session that an earlier process left, with the seats of its clients; `go_on` lets it be used."""
-        session = Session(kernel, record)
-        session.seats.restore(clients)
-        kernel.on_change(lambda change, reason: self._journal.changed(session, change, reason))
-        return session
-
-    def go_on(self, session: Session, record: Record, recalled: Recalled) -> None:
-        """Go on with a restored session, whose kernel is reached again."""
-        self._expected.pop(record.id, None)
-        session.resumed(recalled)
+    def adopt(self, session: Session) -> None:
+        """Take in a session of an earlier process, whose kernel is connected: clients can use it from now on."""
+        self.returning.discard(session.id)
         self._pool.adopt_claimed(session.kernel)
         self._add(session)
         self._journal.adopted(session)
         if session.kernel.state is KernelState.DEAD and not session.kernel.sandbox.alive:
             self._gone(session)
 
-    def lost(self, record: Record, reason: str) -> None:
-        """A session that an earlier process left cannot go on. Raises `StoreFailed`."""
-        self._expected.pop(record.id, None)
-        self._journal.lost(record, reason)
-
-    def _check_expected(self, session_id: str) -> None:
-        if session_id in self._expected:
-            raise SandboxFailed("the gateway is back and just takes this session over: try again", retry_after=1)
-
     def get(self, session_id: str, owner: str = OWNER) -> Session:
         """Return a session that nobody has ended; its sandbox may be gone. Raises `UnknownKernel`."""
         session = self._sessions.get(session_id)
-        self._check_expected(session_id)
+        self.returning.check(session_id)
         if session is not None and session.record.owner == owner:
             return session
         record = self._store.get(session_id)
@@ -211,7 +189,7 @@ class Sessions:
     def running(self, session_id: str, owner: str = OWNER) -> Session:
         """Return a session that can be used; its ttl begins again. Raises `UnknownKernel`, `SessionEnded`."""
         session = self._sessions.get(session_id)
-        self._check_expected(session_id)
+        self.returning.check(session_id)
         if session is None or session.record.owner != owner or session.crashed:
             record = self._store.get(session_id)
             if record is None or record.owner != owner:
@@ -236,8 +214,8 @@ class Sessions:
 
     def models(self, owner: str = OWNER) -> list[dict[str, Any]]:
         """Return an owner's kernels as ``/api/kernels`` shows them, oldest first."""
-        late = [expected_model(record) for record in self._expected.values() if record.owner == owner]
-        return [kernel_model(session) for session in self if session.record.owner == owner] + late
+        models = [kernel_model(session) for session in self if session.record.owner == owner]
+        return models + self.returning.models(owner)
 
     def find(self, session_id: str, owner: str = OWNER) -> tuple[Record, Session | None]:
         """Return what is known of a session, running or lately ended, and the session itself unless it has ended.
@@ -259,7 +237,7 @@ class Sessions:
 
         Raises `UnknownKernel`.
         """
-        self._check_expected(session_id)
+        self.returning.check(session_id)
         if (session := self._sessions.get(session_id)) is not None and session.record.owner == owner:
             self._end(session, "destroyed", reason)
         else:

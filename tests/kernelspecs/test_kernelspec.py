@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 
+from sandkasten_kernels.background import BackgroundTasks
 from sandkasten_kernels.config.traits import Defaults
 from sandkasten_kernels.engines import Engine, SandboxSpec
 from sandkasten_kernels.errors import ConfigError, UnknownKernelspec
@@ -153,7 +154,9 @@ def test_a_sandbox_is_what_its_kernelspec_says_and_else_what_the_defaults_say(tm
     ours = {"image": "science", "limits": {"mem_limit_mb": 1024}, "network_mode": "bridge"}
     add(tmp_path, "one", metadata={"sandkasten": ours})
     add(tmp_path, "two")
-    launcher = Launcher(cast(Engine, None), Defaults(cpu_limit=0.5), logging.getLogger())
+    launcher = Launcher(
+        cast(Engine, None), Defaults(cpu_limit=0.5), logging.getLogger(), BackgroundTasks(logging.getLogger())
+    )
     specs = Kernelspecs([tmp_path])
     assert launcher.sandbox_spec(specs.get("one")) == SandboxSpec("science", 0.5, 1024, 256, "bridge", True)
     assert launcher.sandbox_spec(specs.get("two")) == SandboxSpec("python", 0.5, 512, 256, "none", True)
