@@ -1,4 +1,4 @@
-"""Who is calling: the token, wherever a client puts it, and the browser's cookie."""
+"""Authenticator: recognizes a caller by the token, or by the cookie of a signed-in browser."""
 
 from __future__ import annotations
 
@@ -11,53 +11,56 @@ from collections.abc import Callable
 from typing import Literal
 
 from tornado.httputil import HTTPServerRequest
+from tornado.web import create_signed_value, decode_signed_value
 
 __all__ = ["SIGNED_IN_SECONDS", "XSRF_HEADER", "Authenticator", "Means"]
 
-"""Whoever has the one token."""
-SIGNED_IN_SECONDS = 30 * 24 * 3600
+SIGNED_IN_DAYS = 30
+SIGNED_IN_SECONDS = SIGNED_IN_DAYS * 24 * 3600
 XSRF_HEADER = "X-XSRFToken"
 
 Means = Literal["token", "cookie", ""]
-"""By what a caller is known; empty: by nothing."""
+"""How a caller is authenticated; empty for a caller who is not."""
 
 _SCHEME = re.compile(r"(?:token|bearer)\s+(\S+)\s*", re.IGNORECASE)
-_COOKIE = re.compile(r"([0-9]{1,12})\.([0-9a-f]{32})\.([0-9a-f]{64})")
 _MAX_SIGNED_OUT = 10_000
 
 
 class Authenticator:
-    """Knows the one token. Compares in constant time; a token never reaches a log from here.
+    """Checks the one token, and makes and checks cookies. Compares in constant time, and never logs a token.
 
-    A cookie is a time, a random name, and a signature by a key that is made from the token: it outlives a restart of
-    the gateway and ends with the token. What signed out is remembered until this process ends.
+    A cookie is a signed value of Tornado: a time, a random name, and a signature with a key derived from the token. It
+    is valid through restarts of the gateway, and ends when the token changes. Signed-out cookies are remembered until
+    this process ends.
+
+    Raises `ValueError` for an empty token.
     """
 
     def __init__(self, token: str) -> None:
         if not token:
-            raise ValueError("an empty token would let everybody in")
+            raise ValueError("the token must not be empty: everybody would have access")
         self._token = token.encode()
         self._key = hashlib.sha256(b"cookie:" + self._token).digest()
         self._signed_out: dict[str, int] = {}
         self._open: dict[str, set[Callable[[], None]]] = {}
         self.cookie_name = f"sandkasten-{self._sign('name')[:8]}"
-        """Another for each token: a browser sends the cookies of all ports of a host to each of them."""
+        """Differs for each token: a browser sends the cookies of one port of a host to all its other ports too."""
 
     def caller(self, request: HTTPServerRequest) -> Means:
-        """Return by what a request's caller is known; a token comes before a cookie.
+        """Return how the caller of a request is authenticated; a token has priority over a cookie.
 
-        A token is looked for in ``Authorization: token X`` or ``Bearer X`` (any case), ``X-API-Key``, and ``?token=``.
+        The token may be in ``Authorization: token X`` or ``Bearer X`` (any case), ``X-API-Key``, and ``?token=``.
         """
         if self._has_token(request):
             return "token"
         return "cookie" if self._name_in(request) else ""
 
     def permissions(self) -> frozenset[str]:
-        """Return the actions that an allowed caller may take, on everything."""
+        """Return the actions that every authenticated caller may take, on every resource."""
         return frozenset({"read", "write", "execute"})
 
     def identity(self) -> dict[str, str | None]:
-        """Return who calls, with the fields of a Jupyter user; whoever has the one token is its owner."""
+        """Return the caller with the fields of a Jupyter user; the one token belongs to the one owner."""
         names = dict.fromkeys(("username", "name", "display_name"), "owner")
         return {**names, "initials": None, "avatar_url": None, "color": None}
 
@@ -66,12 +69,11 @@ class Authenticator:
         return hmac.compare_digest(token.encode("utf-8", "replace"), self._token)
 
     def new_cookie(self) -> str:
-        """Return the value of a cookie for who has shown the token; it is good for `SIGNED_IN_SECONDS`."""
-        content = f"{int(time.time()) + SIGNED_IN_SECONDS}.{secrets.token_hex(16)}"
-        return f"{content}.{self._sign('cookie', content)}"
+        """Return the value of a new cookie, valid for `SIGNED_IN_SECONDS`, for a caller who has sent the token."""
+        return create_signed_value(self._key, self.cookie_name, secrets.token_hex(16)).decode()
 
     def sign_out(self, request: HTTPServerRequest) -> None:
-        """Make the request's cookie worth nothing; no-op without one."""
+        """Revoke the request's cookie and call what `until_sign_out` registered for it; no-op without a cookie."""
         if (name := self._name_in(request)) is not None:
             now = time.time()
             for old in [old for old, end in self._signed_out.items() if end < now]:
@@ -83,7 +85,10 @@ class Authenticator:
                 end()
 
     def until_sign_out(self, request: HTTPServerRequest, end: Callable[[], None]) -> Callable[[], None]:
-        """Call ``end`` when the request's cookie is signed out; return what ends that. Who has the token never is."""
+        """Register ``end`` to be called when the request's cookie is revoked; return a callback that cancels this.
+
+        No-op for a request with the token, which cannot sign out.
+        """
         name = None if self._has_token(request) else self._name_in(request)
         if name is None:
             return lambda: None
@@ -98,12 +103,12 @@ class Authenticator:
         return forget
 
     def xsrf_token(self, request: HTTPServerRequest) -> str:
-        """Return what a page has to send as `XSRF_HEADER` with each change; empty for a request without a cookie."""
+        """Return the value that a page must send as `XSRF_HEADER` with each change; empty without a cookie."""
         name = self._name_in(request)
         return self._sign("xsrf", name) if name else ""
 
     def has_xsrf_token(self, request: HTTPServerRequest) -> bool:
-        """Return whether a request with a cookie has the header of `xsrf_token`, which no foreign page can know."""
+        """Return whether a request with a cookie sends its `xsrf_token`, which no foreign page can know."""
         expected = self.xsrf_token(request)
         given = request.headers.get(XSRF_HEADER, "")
         return bool(expected) and hmac.compare_digest(given.encode("utf-8", "replace"), expected.encode())
@@ -116,14 +121,16 @@ class Authenticator:
         return any(self.is_token(token) for token in given)
 
     def _name_in(self, request: HTTPServerRequest) -> str | None:
-        """Return the random name in a request's cookie, None where there is none that is good."""
+        """Return the random name in a request's cookie; None for no valid cookie."""
         cookie = request.cookies.get(self.cookie_name)
-        match = _COOKIE.fullmatch(cookie.value) if cookie else None
-        if match is None:
+        if cookie is None:
             return None
-        end, name, signature = match.groups()
-        signed = hmac.compare_digest(signature, self._sign("cookie", f"{end}.{name}"))
-        return name if signed and int(end) > time.time() and name not in self._signed_out else None
+        # Version 1 of Tornado's format is signed by SHA-1.
+        found = decode_signed_value(
+            self._key, self.cookie_name, cookie.value, max_age_days=SIGNED_IN_DAYS, min_version=2
+        )
+        name = found.decode() if found else None
+        return None if name in self._signed_out else name
 
-    def _sign(self, *words: str) -> str:
-        return hmac.new(self._key, ":".join(words).encode(), hashlib.sha256).hexdigest()
+    def _sign(self, *parts: str) -> str:
+        return hmac.new(self._key, ":".join(parts).encode(), hashlib.sha256).hexdigest()

@@ -183,9 +183,15 @@ def test_a_cookie_outlives_the_process_but_not_the_token() -> None:
 def test_a_cookie_ends_and_cannot_be_prolonged(monkeypatch: pytest.MonkeyPatch) -> None:
     authenticator = Authenticator("secret")
     cookie = authenticator.new_cookie()
-    end, rest = cookie.split(".", 1)
-    for forged in (f"{int(end) + 1}.{rest}", f"0{end}.{rest}", "", "x", "..", cookie[:-1], cookie.upper(), "9" * 5000):
+    match = re.fullmatch(r"(.*\|10:)([0-9]{10})(\|.*)", cookie)
+    assert match
+    before, signed_at, rest = match.groups()
+    later = f"{before}{int(signed_at) + 1}{rest}"
+    zero = f"{before.replace('|10:', '|11:')}0{signed_at}{rest}"
+    for forged in (later, zero, "", "x", "..", "||", "2|", cookie[:-1], cookie.upper(), "9" * 5000, f"2|{'9' * 5000}:"):
         assert authenticator.caller(request(authenticator, forged)) == ""
+    old = f"{int(time.time()) + 60}.{'0' * 32}.{'0' * 64}"  # of release 0.1.0: its user signs in again
+    assert authenticator.caller(request(authenticator, old)) == ""
     now = time.time()
     monkeypatch.setattr(auth.time, "time", lambda: now + auth.SIGNED_IN_SECONDS + 1)
     assert authenticator.caller(request(authenticator, cookie)) == ""
