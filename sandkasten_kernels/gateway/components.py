@@ -60,7 +60,13 @@ class Components:
 
 
 def wired(
-    app: Application, settings: Settings, specs: Kernelspecs, engine: Engine, store: Store, directory: Path
+    app: Application,
+    settings: Settings,
+    specs: Kernelspecs,
+    engine: Engine,
+    store: Store,
+    directory: Path,
+    tasks: BackgroundTasks,
 ) -> Components:
     """Return the parts.
 
@@ -68,6 +74,7 @@ def wired(
     ----------
     app: gives them its configuration and its log.
     directory: the data directory.
+    tasks: each part that runs in the background gets a group of them.
     """
     log = app.log
     metrics = Metrics()
@@ -86,11 +93,11 @@ def wired(
     executions = Executions(
         max_concurrent=limits.max_concurrent_execs,
         max_timeout_ms=defaults.max_exec_timeout_ms,
-        log=log,
+        tasks=tasks.group(),
         metrics=metrics,
     )
-    metrics.registry.register(Gauges(metrics, pool, sessions, executions, directory))
-    overview = StatusSnapshot(sessions, pool, engine, HostMonitor(directory), metrics.activity)
+    metrics.registry.register(Gauges(metrics, pool, sessions, executions, directory, tasks.failures))
+    snapshot = StatusSnapshot(sessions, pool, engine, HostMonitor(directory), metrics.activity)
     return Components(
         specs=specs,
         engine=engine,
@@ -106,6 +113,6 @@ def wired(
         executions=executions,
         adoption=Adoption(store, engine, launcher, pool, sessions, journal, workspaces, specs, log, tasks),
         notebooks=NotebookSessions(sessions, store, log),
-        watch=QuotaMonitor(sessions, engine, limits.workspace_mb, log),
-        status=StatusFeed(overview.take, metrics.activity, log),
+        watch=QuotaMonitor(sessions, engine, limits.workspace_mb, log, tasks.group()),
+        status=StatusFeed(snapshot.take, metrics.activity, tasks.group()),
     )

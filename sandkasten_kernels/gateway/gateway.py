@@ -69,7 +69,7 @@ class Gateway:
         stack.push_async_callback(self._stop, engine)
         store = Store(data.path / "sessions.sqlite")
         stack.callback(store.close)
-        parts = wired(app, app.settings, specs, engine, store, data.path)
+        parts = wired(app, app.settings, specs, engine, store, data.path, tasks)
         await self._go_on(parts, stack)
         editor = self._begin(parts, stack)
 

@@ -92,16 +92,28 @@ class GuestLink:
 
         ``data`` is sent beside the content, up to `MAX_DATA_BYTES`; so much may also come back.
         """
+        return await self.reply(self.request(msg_type, content, data), msg_type, timeout)
+
+    def request(self, msg_type: str, content: Mapping[str, Any], data: bytes = b"") -> asyncio.Future[Reply]:
+        """Send a request now, as `ask` does, and return the future of its reply, which may be cancelled.
+
+        Raises `LinkError` when the guest is gone.
+        """
         msg_id, parts = build(msg_type, content, self._session)
         reply = self._calls.expect(msg_id)
         try:
             self._control.send(self._signer.frames([*parts, data] if data else parts))
-            return await asyncio.wait_for(reply, timeout)
-        except TimeoutError as error:
-            raise LinkError(f"the guest did not answer {msg_type} within {timeout:g} s") from error
         except SocketError as error:
             reply.cancel()
             raise LinkError(f"the guest is gone: {error}") from error
+        return reply
+
+    async def reply(self, reply: asyncio.Future[Reply], msg_type: str, timeout: float) -> Reply:
+        """Wait for the reply to a `request`. Raises `LinkError` after ``timeout`` seconds or when the guest is gone."""
+        try:
+            return await asyncio.wait_for(reply, timeout)
+        except TimeoutError as error:
+            raise LinkError(f"the guest did not answer {msg_type} within {timeout:g} s") from error
 
     def _on_control(self, frames: list[bytes]) -> None:
         if parts := self._signer.signed(frames):

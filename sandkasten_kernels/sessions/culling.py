@@ -1,4 +1,4 @@
-"""Culling: sessions whose time is over are ended, by one heap of times and one timer; nothing is ever searched."""
+"""Culling: ends expired sessions with one heap of deadlines and one timer; it never searches all sessions."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import heapq
 import itertools
 import time
+from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Generic, TypeVar
@@ -16,15 +17,15 @@ from .session import Session
 __all__ = ["Deadlines", "SessionCuller"]
 
 T = TypeVar("T")
-LEAST_WAIT_SECONDS, MOST_WAIT_SECONDS = 0.05, 3600.0
+MIN_WAIT_SECONDS, MAX_WAIT_SECONDS = 0.05, 3600.0
 SLACK = 16
 
 
 class Deadlines(Generic[T]):
-    """When which item is due: a heap, without I/O.
+    """The deadlines of items, in a heap. Pure, without I/O.
 
-    Invariants: an item has one time at most; the heap has never more than twice as many entries as there are items,
-    and `SLACK`, so that what was taken out long before its time does not stay.
+    Invariants: an item has at most one deadline; the heap has at most twice as many entries as there are items, plus
+    `SLACK`, so that entries of discarded items do not pile up.
     """
 
     def __init__(self) -> None:
@@ -37,14 +38,14 @@ class Deadlines(Generic[T]):
         return len(self._items)
 
     def set(self, item: T, when: float) -> None:
-        """Let an item be due at a time, instead of the one it had."""
+        """Set an item's deadline; it replaces an earlier one."""
         self.discard(item)
         number = next(self._count)
         self._items[number], self._numbers[item] = item, number
         heapq.heappush(self._heap, (when, number))
 
     def discard(self, item: T) -> None:
-        """Take an item out; no-op for one that is not there."""
+        """Remove an item; no-op for an unknown one."""
         if (number := self._numbers.pop(item, None)) is not None:
             del self._items[number]
         if len(self._heap) > 2 * len(self._items) + SLACK:
@@ -52,13 +53,13 @@ class Deadlines(Generic[T]):
             heapq.heapify(self._heap)
 
     def first(self) -> float | None:
-        """Return when the next item is due; None when there is none."""
+        """Return the earliest deadline; None without items."""
         while self._heap and self._heap[0][1] not in self._items:
             heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else None
 
     def due(self, now: float) -> list[T]:
-        """Take out and return the items whose time has come, those first that have waited longest."""
+        """Remove and return the items with a deadline up to ``now``, earliest first."""
         found = []
         while (when := self.first()) is not None and when <= now:
             _, number = heapq.heappop(self._heap)
@@ -69,14 +70,14 @@ class Deadlines(Generic[T]):
 
 
 class SessionCuller:
-    """Ends sessions when their time is over.
+    """Ends sessions when they expire.
 
-    Using a session only makes its time later, which is found out when the time comes that was thought of before; so a
-    use costs nothing here. `watch` is called again for what makes it earlier.
+    The use of a session only moves its deadline to later. The culler notices that when the old deadline comes, so a use
+    costs nothing here. Call `watch` again when a deadline may have become earlier.
 
     Parameters
     ----------
-    end: ends a session, with the reason in words.
+    end: ends a session, for a reason that its clients read.
     """
 
     def __init__(self, end: Callable[[Session, str], None]) -> None:
@@ -85,17 +86,17 @@ class SessionCuller:
         self._timer: asyncio.TimerHandle | None = None
 
     def cleanup(self) -> None:
-        """End no more sessions; a second call does nothing."""
+        """Stop ending sessions; a second call does nothing."""
         if self._timer:
             self._timer.cancel()
 
     def watch(self, session: Session) -> None:
-        """End the session when its time is over, as far as that is known now."""
+        """End the session when it expires, by what is known now."""
         self._put(session)
         self._arm()
 
     def forget(self, session: Session) -> None:
-        """Leave a session alone; no-op for one that is not watched."""
+        """Stop watching a session; no-op for one that is not watched."""
         self._deadlines.discard(session)
 
     def _put(self, session: Session) -> None:
@@ -109,16 +110,21 @@ class SessionCuller:
             self._timer.cancel()
             self._timer = None
         if (when := self._deadlines.first()) is not None:
-            wait = min(max(LEAST_WAIT_SECONDS, when - time.time()), MOST_WAIT_SECONDS)  # clocks are set, now and then
+            # bounded, because somebody may set the clock
+            wait = min(max(MIN_WAIT_SECONDS, when - time.time()), MAX_WAIT_SECONDS)
             self._timer = asyncio.get_running_loop().call_later(wait, self._look)
 
     def _look(self) -> None:
         now = datetime.now(UTC)
+        due = deque(self._deadlines.due(now.timestamp()))
         try:
-            for session in self._deadlines.due(now.timestamp()):
+            while due:
+                session = due.popleft()
                 if session.expires_at <= now:
                     self._end(session, session.overdue_reason(now))
                 else:
                     self._put(session)
         finally:
+            for session in due:  # the rest, if ending one failed unexpectedly
+                self._put(session)
             self._arm()

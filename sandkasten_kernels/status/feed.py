@@ -1,15 +1,15 @@
-"""StatusFeed: one picture of the gateway each second, made once, however many look."""
+"""StatusFeed: one snapshot of the gateway each second, made once for all viewers."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from ..background import BackgroundTasks
 from ..telemetry.activity import STEP_SECONDS, Activity
 
 __all__ = ["StatusFeed", "Update"]
@@ -18,17 +18,23 @@ SECONDS = 1.0
 
 
 class Update(NamedTuple):
-    """What a viewer is sent: all there is (``status``), what has changed since the update before (``change``), or what
-    there is to see of one session (``session``)."""
+    """One message to a viewer.
+
+    Attributes
+    ----------
+    event: ``status`` for everything, ``change`` for the differences to the update before, or ``session`` for one
+        session.
+    data: JSON.
+    """
 
     event: str
     data: str
 
 
-class _Picture:
-    """One picture, and how it differs from the one before; each made into JSON at most once."""
+class _Snapshot:
+    """One snapshot and its differences to the one before; each becomes JSON at most once."""
 
-    def __init__(self, number: int, content: dict[str, Any], before: _Picture | None, activity: Activity) -> None:
+    def __init__(self, number: int, content: dict[str, Any], before: _Snapshot | None, activity: Activity) -> None:
         self.number = number
         self.content = content
         self.rows: dict[str, Any] = {row["id"]: row for row in content["sessions"]}
@@ -37,13 +43,13 @@ class _Picture:
 
     @cached_property
     def whole(self) -> str:
-        """All of it, with the last hour's history."""
+        """Everything, with the history of the last hour."""
         history = {"step": STEP_SECONDS, "columns": self._activity.columns, "rows": self._activity.history()}
         return json.dumps({**self.content, "history": history}, separators=(",", ":"))
 
     @cached_property
     def change(self) -> str:
-        """The same with the sessions that have changed, the ids of those that are ``gone``, and the last rows."""
+        """The same with only the sessions that changed, the ids of those that are ``gone``, and the last two rows."""
         before = self._before_rows
         changed = [row for key, row in self.rows.items() if before.get(key) != row]
         gone = [key for key in before if key not in self.rows]
@@ -52,45 +58,46 @@ class _Picture:
         return json.dumps(content, separators=(",", ":"))
 
     def of_session(self, session_id: str) -> str:
-        """``time`` and the one session; null where it does not run."""
+        """Return ``time`` and the one session, which is null unless it runs."""
         return json.dumps({"time": self.content["time"], "session": self.rows.get(session_id)}, separators=(",", ":"))
 
 
 class StatusFeed:
-    """Takes pictures once a second while somebody looks, else once for each step of the history.
+    """Takes a snapshot each second while there are viewers, and otherwise one for each step of the history.
 
     Parameters
     ----------
-    take: takes a picture, with ``sessions``, each with its ``id``.
-    activity: what the history is of.
+    take: returns a snapshot; its ``sessions`` are objects with an ``id``.
+    activity: the source of the history.
 
     Attributes
     ----------
-    viewers: how many look now.
+    viewers: how many there are now.
     """
 
-    def __init__(self, take: Callable[[], Awaitable[dict[str, Any]]], activity: Activity, log: logging.Logger) -> None:
+    def __init__(
+        self, take: Callable[[], Awaitable[Mapping[str, Any]]], activity: Activity, tasks: BackgroundTasks
+    ) -> None:
         self.activity = activity
         self._take = take
-        self._log = log
+        self._tasks = tasks
         self.viewers = 0
         self._wanted = asyncio.Event()
         self._taken = asyncio.Condition()
-        self._picture: _Picture | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._snapshot: _Snapshot | None = None
+        self._runs = False
 
     def setup(self) -> None:
-        """Begin."""
-        self._task = asyncio.create_task(self._run())
+        """Begin to take snapshots; one that fails unexpectedly does not end it."""
+        self._runs = True
+        self._tasks.keep("status feed", self._run)
 
     async def cleanup(self) -> None:
         """Stop; every viewer's updates end. A second call does nothing."""
-        if self._task:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
-            async with self._taken:
-                self._taken.notify_all()
+        self._runs = False
+        await self._tasks.cleanup()
+        async with self._taken:
+            self._taken.notify_all()
 
     async def now(self, session_id: str = "") -> str:
         """Return the first of `updates`, at most a second old, as JSON."""
@@ -98,42 +105,45 @@ class StatusFeed:
             return (await anext(updates)).data
 
     async def updates(self, session_id: str = "") -> AsyncGenerator[Update]:
-        """Yield all there is, at once where it is fresh, and then what changes; or, asked for one session, that.
+        """Yield everything, at once if it is fresh, and then the changes; with ``session_id`` that session only.
 
-        A viewer that is slower than the pictures misses some, and gets all there is instead.
+        A viewer that is slower than the snapshots misses some, and gets everything again instead.
         """
-        too_old = self._picture.number if self._picture and not self.viewers else 0
+        # without viewers the last snapshot may be as old as a step of the history: wait for the next
+        too_old = self._snapshot.number if self._snapshot and not self.viewers else 0
         sent = 0
         self.viewers += 1
         self._wanted.set()
         try:
-            while picture := await self._newer_than(sent or too_old):
+            while snapshot := await self._newer_than(sent or too_old):
                 if session_id:
-                    yield Update("session", picture.of_session(session_id))
-                elif sent and picture.number == sent + 1:
-                    yield Update("change", picture.change)
+                    yield Update("session", snapshot.of_session(session_id))
+                elif sent and snapshot.number == sent + 1:
+                    yield Update("change", snapshot.change)
                 else:
-                    yield Update("status", picture.whole)
-                sent = picture.number
+                    yield Update("status", snapshot.whole)
+                sent = snapshot.number
         finally:
             self.viewers -= 1
             if not self.viewers:
                 self._wanted.clear()
 
-    async def _newer_than(self, number: int) -> _Picture | None:
-        """Return a picture that was taken after the one of this number; None when there will be none."""
+    async def _newer_than(self, number: int) -> _Snapshot | None:
+        """Return a snapshot with a greater number; None if there will be none."""
         async with self._taken:
-            while self._task is not None:
-                if self._picture and self._picture.number > number:
-                    return self._picture
+            while self._runs:
+                if self._snapshot and self._snapshot.number > number:
+                    return self._snapshot
                 await self._taken.wait()
         return None
 
     async def _run(self) -> None:
-        number = 0
         while True:
-            number += 1
-            await self._picture_of(number)
+            content = dict(await self._take())
+            number = self._snapshot.number + 1 if self._snapshot else 1
+            self._snapshot = _Snapshot(number, content, self._snapshot, self.activity)
+            async with self._taken:
+                self._taken.notify_all()
             if self._wanted.is_set():
                 await asyncio.sleep(SECONDS)
             else:
@@ -141,13 +151,3 @@ class StatusFeed:
                     await asyncio.wait_for(self._wanted.wait(), STEP_SECONDS)
                 except TimeoutError:
                     continue
-
-    async def _picture_of(self, number: int) -> None:
-        try:
-            content: Mapping[str, Any] = await self._take()
-        except (OSError, ArithmeticError, LookupError, RuntimeError, TypeError, ValueError):
-            self._log.exception("the status could not be put together; the next try is in a moment")
-            return
-        self._picture = _Picture(number, dict(content), self._picture, self.activity)
-        async with self._taken:
-            self._taken.notify_all()

@@ -1,4 +1,4 @@
-"""What this machine has and uses: processors, memory, the disk of the data directory."""
+"""HostMonitor: processors, memory and the data directory's disk of this machine."""
 
 from __future__ import annotations
 
@@ -6,12 +6,22 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 __all__ = ["HostMonitor", "HostUsage"]
 
 
 @dataclass(frozen=True)
 class HostUsage:
-    """What the machine uses now; ``cpu`` is the share of all processors since the time before, from 0 to 1."""
+    """What the machine uses now.
+
+    Attributes
+    ----------
+    cpu: share of all processors that was busy since the reading before, from 0 to 1.
+    load: the average of the last minute.
+    memory_bytes: memory that new programs cannot have.
+    disk_bytes: room on the disk that users other than root cannot have.
+    """
 
     cpu: float
     cpus: int
@@ -23,42 +33,20 @@ class HostUsage:
 
 
 class HostMonitor:
-    """Asks the system, which takes a fraction of a millisecond."""
+    """Reads from the system how busy it is, in a fraction of a millisecond."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._before = (0, 0)
+        self._directory = str(directory)
 
     def read(self) -> HostUsage:
-        """Return what is used now, of the disk what others than root can no longer have."""
-        memory = _meminfo()
-        total = memory.get("MemTotal", 0)
-        disk = os.statvfs(self._directory)
+        """Return what the machine uses now; of processors 0 in the first reading."""
+        memory, disk = psutil.virtual_memory(), psutil.disk_usage(self._directory)
         return HostUsage(
-            cpu=self._cpu(),
+            cpu=round(psutil.cpu_percent() / 100, 3),
             cpus=os.cpu_count() or 1,
             load=round(os.getloadavg()[0], 2),
-            memory_bytes=total - memory.get("MemAvailable", memory.get("MemFree", 0)),
-            memory_total=total,
-            disk_bytes=(disk.f_blocks - disk.f_bavail) * disk.f_frsize,
-            disk_total=disk.f_blocks * disk.f_frsize,
+            memory_bytes=memory.total - memory.available,
+            memory_total=memory.total,
+            disk_bytes=disk.total - disk.free,
+            disk_total=disk.total,
         )
-
-    def _cpu(self) -> float:
-        """Return the share of the time since the last call in which processors were busy; the first time, since boot.
-
-        Source: proc_stat(5); of the columns, the fourth and the fifth are idle, and guests are in user already.
-        """
-        with Path("/proc/stat").open() as stat:
-            times = [int(text) for text in stat.readline().split()[1:9]]
-        total, idle = sum(times), times[3] + times[4]
-        total_before, idle_before = self._before
-        self._before = total, idle
-        passed = total - total_before
-        return round(min(1.0, max(0.0, 1 - (idle - idle_before) / passed)), 3) if passed > 0 else 0.0
-
-
-def _meminfo() -> dict[str, int]:
-    """Return the lines of ``/proc/meminfo`` in bytes."""
-    lines = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
-    return {words[0].rstrip(":"): int(words[1]) * 1024 for words in lines if len(words) > 2}

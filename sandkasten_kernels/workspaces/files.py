@@ -1,4 +1,4 @@
-"""The files of one sandbox's workspace, read and written through its guest, a bounded piece at a time."""
+"""Files: one sandbox's workspace, read and written through its guest, a bounded piece at a time."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ _ERRORS: dict[str, type[SandkastenError]] = {
 
 
 def relative(path: str) -> str:
-    """Return a path below the workspace, empty for the workspace itself.
+    """Return the path relative to the workspace; empty for the workspace itself.
 
-    A relative path counts from there. A name's bytes that are no UTF-8 are as `os.fsdecode` has them. Raises
-    `InvalidRequest` for a path that leads out, or is none.
+    A relative ``path`` starts at the workspace. Bytes of a name that are not UTF-8 are as `os.fsdecode` returns them.
+    Raises `InvalidRequest` for a path outside the workspace, and for a string that cannot be a path.
     """
     try:
         size = len(path.encode("utf-8", "surrogateescape"))
     except UnicodeEncodeError:
-        raise InvalidRequest("path: must have no lone surrogate") from None
+        raise InvalidRequest("path: must have no lone surrogates") from None
     if "\0" in path or size > MAX_PATH_BYTES:
-        raise InvalidRequest(f"path: must have at most {MAX_PATH_BYTES} bytes, and no NUL among them")
+        raise InvalidRequest(f"path: must have at most {MAX_PATH_BYTES} bytes and no NUL characters")
     whole = "/" + posixpath.normpath(posixpath.join(WORKSPACE, path)).lstrip("/")
     if whole != WORKSPACE and not whole.startswith(WORKSPACE + "/"):
         raise InvalidRequest(f"path: {path[:200]!r} is outside {WORKSPACE}")
@@ -55,37 +55,38 @@ def relative(path: str) -> str:
 
 
 def absolute(path: str) -> str:
-    """Return a path of `relative` as it is told to a caller: absolute, and text in any case."""
+    """Return a path of `relative` as callers see it: absolute, with a replacement for bytes that are not UTF-8."""
     whole = posixpath.join(WORKSPACE, path) if path else WORKSPACE
     return whole.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 class Allowance:
-    """The bytes that one request may still send. Raises `TooLarge` when they are used up."""
+    """The bytes that one request may still send."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._left = limit
 
     def take(self, count: int) -> None:
-        """Use up ``count`` bytes."""
+        """Use up ``count`` bytes. Raises `TooLarge` above the limit."""
         self._left -= count
         if self._left < 0:
             raise TooLarge(f"more than {self._limit} bytes: limits.max_upload_bytes allows no larger upload")
 
 
 class Files:
-    """Reads and writes below ``/workspace``; all paths are those of `relative`.
+    """Reads and writes below ``/workspace``. All paths are relative to it, as `relative` returns them.
 
-    What the guest says is believed as far as its types go. Every method raises `SandboxFailed` when the sandbox does
-    not answer, `UnknownFile`, and `FileRefused` for what is not a file or leads out by a link.
+    Only the types of the guest's replies are checked, because the guest itself resolves paths. Every method raises
+    `SandboxFailed` if the sandbox does not answer, `UnknownFile`, and `FileRefused` for anything that is not a file or
+    that a link leads outside.
     """
 
     def __init__(self, guest: GuestLink) -> None:
         self._guest = guest
 
     async def entries(self, path: str) -> tuple[list[FileInfo], bool]:
-        """Return some thousand entries of a directory, and whether there are more."""
+        """Return the first page of a directory, some thousand entries, and whether there are more."""
         handle, more = _new_handle(), True
         try:
             reply = await self.ask("file_list", path, path=path, handle=handle)
@@ -96,11 +97,11 @@ class Files:
         return entries_of(reply), more
 
     async def stat(self, path: str) -> FileInfo:
-        """Return what there is at ``path``; a link inside the workspace is followed."""
+        """Return type, size and times of a path; a link inside the workspace is followed."""
         return info_of((await self.ask("file_stat", path, path=path)).content)
 
     async def mkdir(self, path: str) -> None:
-        """Make a directory with its parents; no-op when it is there."""
+        """Make a directory with its parents; no-op if it exists."""
         await self.ask("file_mkdir", path, path=path)
 
     async def remove(self, path: str) -> None:
@@ -109,7 +110,7 @@ class Files:
 
     @asynccontextmanager
     async def open(self, path: str) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
-        """Give a file's size as it is now, and its pieces; the file may have more or fewer bytes by the time.
+        """Open a file and give its size and its pieces. If it changes meanwhile, the pieces may not add up to the size.
 
         A file that is replaced meanwhile is read on as it was.
         """
@@ -124,21 +125,21 @@ class Files:
                 await self.release(handle)
 
     async def _pieces(self, path: str, first: bytes, handle: str) -> AsyncGenerator[bytes]:
-        """Yield the pieces; while one is used, the next is under way."""
+        """Yield the pieces; the request for the next one is sent before a piece is given."""
         if not handle:
             yield first
             return
-        upcoming = self._asking("file_read", path, handle=handle)
+        upcoming = self.send("file_read", path, handle=handle)
         try:
             yield first
-            while piece := (await upcoming).data:
-                upcoming = self._asking("file_read", path, handle=handle)
+            while piece := (await upcoming.get()).data:
+                upcoming = self.send("file_read", path, handle=handle)
                 yield piece
         finally:
-            await _settled(upcoming)
+            upcoming.cancel()
 
     async def write(self, path: str, data: bytes, mode: int | None = None) -> None:
-        """Write a file whole, in the place of what was there. A failure leaves what was there. Raises `NoSpace`."""
+        """Replace a file as a whole, or make it. A failure leaves the old file. Raises `NoSpace`."""
         writer = Writer(self, path)
         try:
             await writer.write(data)
@@ -147,7 +148,7 @@ class Files:
             await writer.close()
 
     async def walk(self, path: str) -> AsyncGenerator[FileInfo]:
-        """Yield all entries of a directory, some thousand at a time; none of one that vanishes."""
+        """Yield all entries of a directory, page by page; stop if the directory vanishes."""
         handle, more = _new_handle(), True
         try:
             reply = await self.ask("file_list", path, path=path, handle=handle)
@@ -165,31 +166,53 @@ class Files:
                 await self.release(handle)
 
     async def release(self, handle: str) -> None:
-        """Close a handle of the guest's; one that is gone is closed."""
+        """Close a handle in the guest; no-op if the sandbox is gone."""
         try:
             await self.ask("file_close", "", handle=handle)
         except SandboxFailed:
             return
 
-    def _asking(self, request: str, about: str, data: bytes = b"", **content: Any) -> asyncio.Task[Reply]:
-        return asyncio.create_task(self.ask(request, about, data, **content))
+    def send(self, request: str, about: str, data: bytes = b"", **content: Any) -> PendingReply:
+        """Send a request about a path, and return its reply to be awaited later."""
+        try:
+            return PendingReply(self._guest, request, about, self._guest.request(f"{request}_request", content, data))
+        except LinkError as error:
+            raise _unreachable(error) from error
 
     async def ask(self, request: str, about: str, data: bytes = b"", **content: Any) -> Reply:
-        """Return the guest's reply to a request about a path."""
+        """Send a request about a path, and return the guest's reply."""
+        return await self.send(request, about, data, **content).get()
+
+
+class PendingReply:
+    """The reply to a request that is sent already; so the next one is under way while a caller uses the last."""
+
+    def __init__(self, guest: GuestLink, request: str, about: str, reply: asyncio.Future[Reply]) -> None:
+        self._guest = guest
+        self._request = request
+        self._about = about
+        self._reply = reply
+
+    async def get(self) -> Reply:
+        """Wait for the reply and return it. Raises as the methods of `Files`."""
         try:
-            reply = await self._guest.ask(f"{request}_request", content, ASK_SECONDS, data)
+            reply = await self._guest.reply(self._reply, f"{self._request}_request", ASK_SECONDS)
         except LinkError as error:
-            raise SandboxFailed(f"the sandbox cannot be asked: {error}", retry_after=1) from error
+            raise _unreachable(error) from error
         if reply.content.get("status") != "ok":
             kind = _ERRORS.get(str(reply.content.get("ename")), FileRefused)
-            raise kind(f"{absolute(about)[:200]!r}: {str(reply.content.get('evalue'))[:200]}")
+            raise kind(f"{absolute(self._about)[:200]!r}: {str(reply.content.get('evalue'))[:200]}")
         return reply
+
+    def cancel(self) -> None:
+        """Ignore the reply; no-op if it is there."""
+        self._reply.cancel()
 
 
 class Writer:
-    """Writes one file, which has no place until `place`, and is nothing without it.
+    """Writes one file, which appears in the workspace only when `place` is called.
 
-    One piece is under way while the next is collected; a file of one piece is one request.
+    One piece is under way while the next is collected. A file of one piece takes one request.
     """
 
     def __init__(self, files: Files, path: str) -> None:
@@ -197,7 +220,7 @@ class Writer:
         self._files = files
         self._handle = ""
         self._collected = bytearray()
-        self._sending: asyncio.Task[Reply] | None = None
+        self._sending: PendingReply | None = None
 
     async def write(self, data: bytes) -> None:
         """Append. Raises `NoSpace`."""
@@ -206,12 +229,12 @@ class Writer:
             await self._send(MAX_DATA_BYTES)
 
     async def flush(self) -> None:
-        """Keep nothing here; what comes of it is told by what is done next."""
+        """Send the buffered bytes; the next call raises any failure."""
         if self._collected or not self._handle:
             await self._send(len(self._collected))
 
     async def place(self, path: str, mode: int | None = None) -> None:
-        """Put the file in its place, with its parents. Raises `NoSpace`, and `FileRefused` for a directory there."""
+        """Put the file at ``path``, and make its parents. Raises `NoSpace`, `FileRefused` if a directory is there."""
         if not self._handle:
             await self._files.ask("file_put", path, bytes(self._collected), path=path, mode=mode)
             self._collected.clear()
@@ -222,9 +245,9 @@ class Writer:
         self._handle = ""
 
     async def close(self) -> None:
-        """Give up what has no place; a second call does nothing."""
+        """Discard a file that is not placed; a second call does nothing."""
         if self._sending is not None:
-            await _settled(self._sending)
+            self._sending.cancel()
         if self._handle:
             handle, self._handle = self._handle, ""
             await self._files.release(handle)
@@ -236,20 +259,16 @@ class Writer:
         await self._sent()
         piece = bytes(self._collected[:size])
         del self._collected[:size]
-        self._sending = self._files._asking("file_write", self.path, piece, handle=self._handle)  # noqa: SLF001
+        self._sending = self._files.send("file_write", self.path, piece, handle=self._handle)
 
     async def _sent(self) -> None:
         if self._sending is not None:
             sending, self._sending = self._sending, None
-            await sending
+            await sending.get()
 
 
-async def _settled(task: asyncio.Task[Any]) -> None:
-    """Cancel a task and wait for its end; what it says is of no interest any more."""
-    task.cancel()
-    await asyncio.wait({task})
-    if not task.cancelled():
-        task.exception()
+def _unreachable(error: LinkError) -> SandboxFailed:
+    return SandboxFailed(f"the sandbox cannot be asked: {error}", retry_after=1)
 
 
 def _new_handle() -> str:

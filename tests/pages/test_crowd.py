@@ -10,6 +10,7 @@ import pytest
 from playwright.async_api import expect
 from tornado.testing import bind_unused_port
 
+from sandkasten_kernels.background import BackgroundTasks
 from sandkasten_kernels.config.traits import Limits
 from sandkasten_kernels.handlers.server import http_server
 from sandkasten_kernels.status.feed import StatusFeed
@@ -71,7 +72,7 @@ WATCH_ROWS = """() => {
 async def test_two_hundred_sessions_stay_smooth() -> None:
     """Rows stay where they are, and only what has changed is touched."""
     crowd = Crowd(200)
-    feed = StatusFeed(crowd.take, Activity(), logging.getLogger(__name__))
+    feed = StatusFeed(crowd.take, Activity(), BackgroundTasks(logging.getLogger(__name__)))
     server = http_server(some_services(limits=Limits(), status=feed))
     sock, port = bind_unused_port()
     server.add_socket(sock)

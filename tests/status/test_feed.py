@@ -15,6 +15,7 @@ from typing import Any, cast
 import pytest
 from tornado.testing import bind_unused_port
 
+from sandkasten_kernels.background import BackgroundTasks
 from sandkasten_kernels.engines.base import Usage
 from sandkasten_kernels.engines.host import cgroups as usage
 from sandkasten_kernels.engines.host.sandbox import HostSandbox
@@ -52,7 +53,7 @@ class Source:
 async def fed(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Source, StatusFeed]]:
     monkeypatch.setattr(status_feed, "SECONDS", 0.1)
     source = Source()
-    feed = StatusFeed(source.take, Activity(), log)
+    feed = StatusFeed(source.take, Activity(), BackgroundTasks(log))
     feed.setup()
     yield source, feed
     await feed.cleanup()
@@ -123,7 +124,7 @@ async def test_a_picture_that_fails_is_told_in_the_log_and_the_next_one_comes(
         await eventually(lambda: source.taken >= taken + 2, interval=0)
         source.failing = False
         await next_of(updates)
-        assert "could not be put together" in caplog.text
+        assert "the background task 'status feed' failed" in caplog.text
 
 
 async def test_viewers_end_with_the_gateway(monkeypatch: pytest.MonkeyPatch) -> None:
