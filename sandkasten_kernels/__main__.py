@@ -1,6 +1,8 @@
-"""``python -m sandkasten_kernels``."""
+"""The program: ``python -m sandkasten_kernels``, and the console script ``sandkasten-kernels``."""
 
 from .cli.commands import main
+
+__all__ = ["main"]
 
 if __name__ == "__main__":
     main()

@@ -1,4 +1,4 @@
-"""The program: a client's command, for which nothing of the gateway is loaded, or all that belongs to the gateway."""
+"""The commands by name, and `main`, which loads the one that is called and nothing else."""
 
 from __future__ import annotations
 
@@ -6,42 +6,56 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from typing import Any
 
 from ..errors import ConfigError, SandkastenError
 
-__all__ = ["CLIENT_COMMANDS", "main", "one_line_errors"]
+__all__ = ["CLIENT_COMMANDS", "COMMANDS", "main", "one_line_errors"]
 
 PROGRAM = "sandkasten-kernels"
+_CLI = "sandkasten_kernels.cli"
 
 CLIENT_COMMANDS: dict[str, tuple[str, str]] = {
-    "run": ("sandkasten_kernels.cli.run.RunApp", "Run a program in a sandbox of its own."),
-    "exec": ("sandkasten_kernels.cli.sessions.ExecApp", "Run a command in a session."),
-    "ps": ("sandkasten_kernels.cli.sessions.PsApp", "List the sessions."),
-    "rm": ("sandkasten_kernels.cli.sessions.RmApp", "End sessions."),
-    "cp": ("sandkasten_kernels.cli.copy.CpApp", "Copy files to a session or a workspace, and back."),
-    "workspaces": ("sandkasten_kernels.cli.workspaces.WorkspacesApp", "List, export, import, remove workspaces."),
-    "pool": ("sandkasten_kernels.cli.status.PoolApp", "Show what is kept warm."),
-    "events": ("sandkasten_kernels.cli.status.EventsApp", "Show what has happened."),
+    "run": (f"{_CLI}.run.RunApp", "Run a program in a sandbox of its own."),
+    "exec": (f"{_CLI}.sessions.ExecApp", "Run a command in a session."),
+    "ps": (f"{_CLI}.sessions.PsApp", "List the sessions."),
+    "rm": (f"{_CLI}.sessions.RmApp", "End sessions."),
+    "cp": (f"{_CLI}.copy.CpApp", "Copy files to a session or a workspace, and back."),
+    "workspaces": (f"{_CLI}.workspaces.WorkspacesApp", "List, export, import or remove workspaces."),
+    "pool": (f"{_CLI}.status.PoolApp", "Show the warm kernels."),
+    "events": (f"{_CLI}.status.EventsApp", "Show the event log."),
 }
-"""Class and help of each, as traitlets has them."""
+"""Class and help of each command that asks a running gateway; none of them loads a module of the gateway."""
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "doctor": (f"{_CLI}.doctor.DoctorApp", "Check this machine and the configuration."),
+    "images": (f"{_CLI}.images.ImagesApp", "Build the images of the sandboxes."),
+    "config": (f"{_CLI}.config.ConfigApp", "Check the configuration, or show it with the source of each value."),
+    "stop": (f"{_CLI}.stop.StopApp", "Stop the gateway; with --all, end every sandbox."),
+    "token": (f"{_CLI}.token.TokenApp", "Print the token, or make a new one."),
+    **CLIENT_COMMANDS,
+}
+"""Class and help of every command but ``serve``, as traitlets wants them."""
+
+_GATEWAY = "sandkasten_kernels.app.SandkastenApp"
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run the command; exit with 2 for a wrong argument or configuration, 1 for what failed later, in one line each."""
+    """Run a command; an error is one line on stderr and exit code 2 (wrong argument or setting) or 1 (failure)."""
     argv = sys.argv[1:] if argv is None else argv
-    if not argv or argv[0] not in CLIENT_COMMANDS:
-        import_module("sandkasten_kernels.app").main(argv)
-        return
-    module, _, name = CLIENT_COMMANDS[argv[0]][0].rpartition(".")
     with one_line_errors():
-        command = getattr(import_module(module), name)()
-        command.initialize(argv[1:])
+        if argv and argv[0] in CLIENT_COMMANDS:
+            command = _load(CLIENT_COMMANDS[argv[0]][0])()
+            argv = argv[1:]
+        else:
+            command = _load(_GATEWAY).instance()
+        command.initialize(argv)
         command.start()
 
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Exit where something is wrong, with one line on stderr."""
+    """Turn an error for the user into one line on stderr and an exit code."""
     try:
         yield
     except ConfigError as error:
@@ -50,3 +64,8 @@ def one_line_errors() -> Iterator[None]:
     except SandkastenError as error:
         print(f"{PROGRAM}: {error.message}", file=sys.stderr)
         sys.exit(1)
+
+
+def _load(path: str) -> Any:
+    module, _, name = path.rpartition(".")
+    return getattr(import_module(module), name)

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import yaml
 from traitlets.config import Application
 
+from ..config.application import ConfiguredApp
 from ..config.docs import configuration_docs
 from ..config.settings import Settings
 from ..config.validation import SECRETS
 from ..errors import ConfigError
 from ..gateway.checks import check_settings
-
-if TYPE_CHECKING:
-    from ..app import SandkastenApp
 
 __all__ = ["ConfigApp"]
 
@@ -50,7 +48,7 @@ class ConfigApp(Application):
         options = [option for option in self._options if not (as_json and option == "--json")]
         if options and not options[0].startswith("-"):
             raise ConfigError(f"config: unknown argument {options[0]!r}; {USAGE}")
-        gateway = cast("SandkastenApp", self.parent)
+        gateway = cast(ConfiguredApp, self.parent)
         settings = gateway.settings_of(options)
         if self._verb == "check":
             print(_checked(settings))

@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 import collections
 import sys
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from traitlets.config import Application
 
+from ..config.application import ConfiguredApp
 from ..config.settings import Settings
 from ..doctor.doctor import examine
 from ..engines.finding import Finding, Level
 from ..errors import ConfigError
-
-if TYPE_CHECKING:
-    from ..app import SandkastenApp
 
 __all__ = ["DoctorApp"]
 
@@ -36,7 +34,7 @@ class DoctorApp(Application):
 
     def start(self) -> None:
         """Print a line for each check, and what to do below those that are not well."""
-        gateway = cast("SandkastenApp", self.parent)
+        gateway = cast(ConfiguredApp, self.parent)
         try:
             found = gateway.settings_of(self._options)
             gateway.update_config(found.config)
@@ -46,7 +44,7 @@ class DoctorApp(Application):
         sys.exit(asyncio.run(_print_findings(gateway, settings)))
 
 
-async def _print_findings(gateway: SandkastenApp, settings: Settings | ConfigError) -> int:
+async def _print_findings(gateway: ConfiguredApp, settings: Settings | ConfigError) -> int:
     """Print each finding as it comes; return the exit code."""
     counts: collections.Counter[Level] = collections.Counter()
     async for finding in examine(gateway, settings):

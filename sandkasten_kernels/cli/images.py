@@ -6,11 +6,12 @@ import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from traitlets import Unicode
 from traitlets.config import Application
 
+from ..config.application import ConfiguredApp
 from ..config.keys import nearest
 from ..engines.docker.builder.images import build_images
 from ..engines.docker.builder.state import image_states
@@ -20,9 +21,6 @@ from ..errors import ConfigError, ImageBuildError, SandkastenError
 from ..images.custom import CustomImage, custom_images
 from ..images.names import STANDARD
 from ..images.state import ImageState
-
-if TYPE_CHECKING:
-    from ..app import SandkastenApp
 
 __all__ = ["ImagesApp"]
 
@@ -56,7 +54,7 @@ class ImagesApp(Application):
 
     def start(self) -> None:
         """Do what the arguments say; exit with 1 when an image cannot be built. Raises `ConfigError`."""
-        gateway = cast("SandkastenApp", self.parent)
+        gateway = cast(ConfiguredApp, self.parent)
         own = custom_images(gateway.settings_of(self._options).value("images"))
         verb, *names = self._words or [""]
         _check_arguments(verb, names, (*STANDARD, *own))

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import select
 import signal
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from traitlets.config import Application
 
-from ..engines import Engine
+from ..config.application import ConfiguredApp
+from ..config.settings import Settings
+from ..config.traits import Defaults
+from ..engines import Engine, SandboxSpec
 from ..errors import ConfigError, EngineError
+from ..gateway.checks import find_kernelspecs
+from ..gateway.components import engine_of, sandbox_specs
 from ..gateway.data_dir import DataDir
 from ..store import Store
-
-if TYPE_CHECKING:
-    from ..app import SandkastenApp
 
 __all__ = ["StopApp"]
 
@@ -50,10 +53,9 @@ class StopApp(Application):
 
     def start(self) -> None:
         """Do it, and say what was done; exit with 1 when the gateway does not stop. Raises `ConfigError`."""
-        gateway = cast("SandkastenApp", self.parent)
-        gateway.settings = gateway.settings_of(self._options)
-        gateway.update_config(gateway.settings.config)
-        path = Path(gateway.data_dir)
+        gateway = cast(ConfiguredApp, self.parent)
+        settings = gateway.settings_of(self._options)
+        path = Path(settings.value("data_dir"))
         if not path.is_dir():
             raise ConfigError(f"data_dir: there is no {path}: name the gateway's own with --data-dir or --config")
         pid = DataDir.holder(path)
@@ -65,7 +67,7 @@ class StopApp(Application):
         else:
             print(f"the gateway on {path} has stopped", file=sys.stderr)
         if self._all:
-            asyncio.run(_end_all(gateway, path))
+            asyncio.run(_end_all(settings, path, gateway.log))
 
 
 def _stop(pid: int) -> bool:
@@ -87,25 +89,26 @@ def _stop(pid: int) -> bool:
         os.close(pidfd)
 
 
-async def _end_all(gateway: SandkastenApp, path: Path) -> None:
-    """End what no gateway runs any more, and note that in the store. Raises `ConfigError`, `EngineError`."""
+async def _end_all(settings: Settings, path: Path, log: logging.Logger) -> None:
+    """End every sandbox and mark its sessions as ended in the store. Raises `ConfigError`, `EngineError`."""
     data = DataDir(path)
     try:
-        await _end_sandboxes(gateway, gateway.engine_of(data))
+        specs = sandbox_specs(find_kernelspecs(settings), Defaults(config=settings.config))
+        await _end_sandboxes(engine_of(settings, data, log), specs)
         store = Store(data.path / "sessions.sqlite")
-        ended = store.end_all("destroyed", "everything was ended: stop --all", time.time())
+        ended = store.end_all("destroyed", "ended by stop --all", time.time())
         store.close()
-        print(f"every sandbox of {path} is gone; {ended} sessions were ended by that", file=sys.stderr)
+        print(f"every sandbox of {path} has ended, and {ended} sessions with them", file=sys.stderr)
     finally:
         data.close()
 
 
-async def _end_sandboxes(gateway: SandkastenApp, engine: Engine) -> None:
-    """Set the engine up, which removes what is nobody's, and give everything back."""
+async def _end_sandboxes(engine: Engine, specs: list[SandboxSpec]) -> None:
+    """Set the engine up, which removes sandboxes that nobody owns, and clean it up again."""
     try:
         try:
-            await engine.setup(gateway.sandbox_specs())
-        except EngineError:  # an image is missing, say: what can be removed without it is
+            await engine.setup(specs)
+        except EngineError:  # a missing image, for example; sandboxes can be removed without it
             await engine.setup([])
     finally:
         await engine.cleanup()

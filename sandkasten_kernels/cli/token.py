@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from traitlets.config import Application
 
 from ..client.runtime_file import read_running
+from ..config.application import ConfiguredApp
 from ..errors import ConfigError
 from ..gateway.data_dir import new_token, token_of
-
-if TYPE_CHECKING:
-    from ..app import SandkastenApp
 
 __all__ = ["TokenApp"]
 
@@ -39,7 +37,7 @@ class TokenApp(Application):
 
     def start(self) -> None:
         """Print the token. Raises `ConfigError`."""
-        gateway = cast("SandkastenApp", self.parent)
+        gateway = cast(ConfiguredApp, self.parent)
         settings = gateway.settings_of(self._options)
         configured, data_dir = str(settings.value("api_key")), Path(str(settings.value("data_dir"))).absolute()
         if configured and self._new:

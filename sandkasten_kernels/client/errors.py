@@ -6,12 +6,9 @@ Errors of HTTP are those of httpx too, so that code which catches `httpx.HTTPErr
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import httpx
-
-if TYPE_CHECKING:
-    from .results import ExecResult
 
 __all__ = [
     "CommandFailed",
@@ -49,10 +46,30 @@ class StreamError(SandboxError):
     """A stream ended before its end; what came until then is right, but not all."""
 
 
-class CommandFailed(SandboxError):
-    """A command or a cell failed, and ``check=True`` was asked for; `result` has what it said."""
+class FailedResult(Protocol):
+    """The result of the command or cell that failed: an `ExecResult` or a `RunResult`."""
 
-    def __init__(self, message: str, result: ExecResult) -> None:
+    @property
+    def exit_code(self) -> int:
+        """Exit code, above 0; -1 for a timeout."""
+
+    @property
+    def output(self) -> str:
+        """Both streams, in the order in which they were written."""
+
+    @property
+    def stdout(self) -> str:
+        """Standard output alone."""
+
+    @property
+    def stderr(self) -> str:
+        """Standard error alone."""
+
+
+class CommandFailed(SandboxError):
+    """A command or a cell failed, and the caller asked for ``check=True``; `result` has its output."""
+
+    def __init__(self, message: str, result: FailedResult) -> None:
         super().__init__(message, result)
         self.result = result
 

@@ -9,7 +9,6 @@ from typing import Any
 import yaml
 from traitlets import Dict, List, TraitType
 
-from ..gateway.live_settings import APPLIES
 from .keys import Key, Keys
 from .validation import expected
 
@@ -83,7 +82,7 @@ def _entry(key: Key, aliases: Mapping[str, str]) -> str:
     default = key.trait.metadata.get("default_words") or f"`{_as_yaml(key.default())}`"
     options = [f"--{aliases[alias]}" for alias in [key.option.removeprefix("--")] if alias in aliases]
     elsewhere = ", ".join(f"`{name}`" for name in (*key.variables, *options, key.option))
-    applies = f"saved on the page it applies {APPLIES.get(key.name, 'after a restart')}"
+    applies = f"saved on the page it applies {key.applies or 'after a restart'}"
     meaning = textwrap.fill(key.trait.help, 120, break_long_words=False, break_on_hyphens=False)
     points = (f"{kind_in_words(key.trait)}; default: {default}", elsewhere, applies)
     return f"\n### `{key.name}`\n\n{meaning}\n\n" + "".join(f"- {point}\n" for point in points)

@@ -1,22 +1,20 @@
-"""SettingsEditor: the settings for a page, and what a page saves, checked as a start would check it."""
+"""SettingsEditor: shows the settings to a page and saves its changes, checked as a start would check them."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
 import yaml
 
 from ..errors import ConfigError, InvalidSettings, SettingsReadOnly
-from ..gateway.checks import check_settings
-from ..gateway.live_settings import APPLIES
-from ..images.warnings import ImageProblem, image_warnings
+from .configuration import Configuration
 from .document import Document, plain_value
-from .file import MAX_BYTES, SettingsFile
+from .file import MAX_BYTES
 from .form import fault_of, section_models, value_of
-from .keys import KeyPath, Sections
+from .keys import Key, KeyPath, Sections
 from .masking import Masked
 from .settings import Settings, document_settings
 from .validation import SECRETS
@@ -26,7 +24,13 @@ __all__ = ["SettingsEditor"]
 
 
 class _State(NamedTuple):
-    """The file as it is, and what the gateway would run with; ``errors`` where it would not start."""
+    """The file at one moment, and the settings that a start would run with.
+
+    Attributes
+    ----------
+    settings: None where the file has ``errors``.
+    malformed: why the file is no YAML mapping; empty where it is one.
+    """
 
     text: str
     version: str
@@ -35,44 +39,42 @@ class _State(NamedTuple):
     malformed: str
 
 
-async def _no_problem(image: str) -> str:
-    return ""
-
-
 class SettingsEditor:
-    """Shows the settings and saves them. One save at a time; a save that is refused has changed nothing.
+    """Shows the settings and saves them, one save at a time; a refused save changes nothing.
 
     Parameters
     ----------
-    over: what environment and command line say, which has more weight than the file.
-    started: what the gateway was started with.
-    apply: gives the running gateway what can change at once.
-    image_problem: is asked of the images that the settings name.
+    configuration: the settings that the gateway started with, and their file.
+    check: raises `ConfigError` for settings that no gateway could start with.
+    warnings_of: returns ``name message`` of each problem that does not prevent a save.
+    apply: gives the running gateway the settings that can change at once.
     """
 
     def __init__(
         self,
-        file: SettingsFile,
-        sections: Sections,
-        over: Settings,
-        started: Settings,
+        configuration: Configuration,
+        *,
+        check: Callable[[Settings], object],
+        warnings_of: Callable[[Settings], Awaitable[list[dict[str, str]]]],
         apply: Callable[[Settings], None],
         log: logging.Logger,
-        image_problem: ImageProblem = _no_problem,
     ) -> None:
-        self._file = file
-        self._sections = sections
-        self._over = over
+        self._file = configuration.file
+        self._over = configuration.over
+        self._running = configuration.settings
+        self._sections = configuration.settings.keys.sections
+        self._check = check
+        self._warnings_of = warnings_of
         self._apply = apply
         self._log = log
-        self._image_problem = image_problem
-        self._running = started
         self._turn = asyncio.Lock()
 
     async def model(self) -> dict[str, Any]:
         """Return the settings as ``GET /v1/settings`` answers them. Raises `SettingsReadOnly`."""
         async with self._turn:
-            return await self._shown()
+            state = await asyncio.to_thread(self._state)
+            warnings = await self._warnings_of(state.settings or self._running)
+            return await asyncio.to_thread(self._model, state, warnings)
 
     async def save(
         self,
@@ -83,19 +85,22 @@ class SettingsEditor:
         *,
         dry_run: bool,
     ) -> dict[str, Any]:
-        """Save other values, or a text that was made from the one that is shown; return what became of it.
+        """Save other values, or another text of the file, and return the outcome.
+
+        The new settings are checked once, and `warnings_of` is called once.
 
         Parameters
         ----------
-        version: of the file as the caller saw it.
-        changes: values by the name of their keys; None for what is to be the default again.
-        sources: the same, as YAML.
-        dry_run: check all, save nothing; what is wrong is in the answer's ``errors``.
+        version: version of the file that the caller has seen.
+        changes: values by the name of their keys; None resets a key to its default.
+        sources: the same with each value as YAML text.
+        text: the whole file, edited from the text that `model` shows; None where ``changes`` and ``sources`` count.
+        dry_run: check everything and save nothing; errors are in the answer's ``errors`` and not raised.
 
-        Raises `InvalidSettings` but in a dry run, `SettingsChanged`, `SettingsReadOnly`.
+        Raises `InvalidSettings`, `SettingsChanged`, `SettingsReadOnly`.
         """
         async with self._turn:
-            before = await asyncio.to_thread(self._state)
+            before = await asyncio.to_thread(self._state, check=False)
             self._file.check(before.version, version)
             try:
                 real, after = await asyncio.to_thread(self._checked, before, changes, sources, text)
@@ -106,66 +111,66 @@ class SettingsEditor:
                 return {**refused, "applied": [], "after_restart": []}
             changed = self._changed(before.settings, after)
             saved = not dry_run and real != before.text
+            state = before._replace(settings=after, errors=[])
             if saved:
-                await asyncio.to_thread(self._save, real, before)
+                state = state._replace(text=real, version=await asyncio.to_thread(self._save, real, before))
                 self._apply(after)
                 self._running = self._now_running(after)
-                self._log.info("settings saved in %s: %s", self._file.path, ", ".join(changed) or "none changed")
+                names = ", ".join(key.name for key in changed) or "none changed"
+                self._log.info("settings saved in %s: %s", self._file.path, names)
+            warnings = await self._warnings_of(after)
             answer: dict[str, Any] = {
                 "saved": saved,
                 "errors": [],
-                "warnings": await self._warnings(after),
-                "applied": [name for name in changed if name in APPLIES],
-                "after_restart": [name for name in changed if name not in APPLIES],
+                "warnings": warnings,
+                "applied": [key.name for key in changed if key.applies],
+                "after_restart": [key.name for key in changed if not key.applies],
             }
-            return answer if dry_run else {**answer, "settings": await self._shown()}
+            return answer if dry_run else {**answer, "settings": await asyncio.to_thread(self._model, state, warnings)}
 
-    def _save(self, text: str, before: _State) -> None:
-        """Save a text. The file becomes its owner's alone when a secret comes into it, or is open to all in it."""
+    def _save(self, text: str, before: _State) -> str:
+        """Save a text and return its version.
+
+        The file becomes readable by its owner alone when a new secret comes into it, or when it has a secret and
+        everybody may read it.
+        """
         old, new = (set(Masked.of(each).values.values()) for each in (before.text, text))
-        self._file.save(text, before.version, private=bool(new - old or (new and self._file.open_to_all)))
+        private = bool(new - old or (new and self._file.open_to_all))
+        return self._file.save(text, before.version, private=private)
 
-    async def _shown(self) -> dict[str, Any]:
-        model, settings = await asyncio.to_thread(self._model)
-        return {**model, "warnings": await self._warnings(settings)}
-
-    async def _warnings(self, settings: Settings) -> list[dict[str, str]]:
-        return await image_warnings(settings, self._image_problem, self._file.option)
-
-    def _model(self) -> tuple[dict[str, Any], Settings]:
-        state = self._state()
-        settings = state.settings or self._running
+    def _model(self, state: _State, warnings: list[dict[str, str]]) -> dict[str, Any]:
         read_only = self._file.why_read_only()
         if state.malformed:
-            read_only = read_only or f"mend it on the machine first: {state.malformed}"
-        model = {
+            read_only = read_only or f"repair it on the machine first: {state.malformed}"
+        return {
             "file": str(self._file.path),
             "exists": self._file.path.exists(),
             "version": state.version,
             "read_only": read_only,
             "errors": state.errors,
             "text": None if state.malformed else self._masked(state.text).text,
-            "sections": section_models(settings, self._running),
+            "sections": section_models(state.settings or self._running, self._running),
+            "warnings": warnings,
         }
-        return model, settings
 
     def _masked(self, text: str) -> Masked:
         running = [self._running.value(*key.path) for key in self._over.keys if key.path[-1] in SECRETS]
         return Masked.of(text, running)
 
-    def _state(self) -> _State:
+    def _state(self, *, check: bool = True) -> _State:
+        """Read the file. Without ``check`` its values need not go together: they are to be replaced anyway."""
         text, version = self._file.read()
         try:
             document = Document.parse(self._file.path, text)
         except ConfigError as error:
             return _State(text, version, None, [fault_of(error, self._over.keys)], str(error))
         try:
-            return _State(text, version, self._settings(document), [], "")
+            return _State(text, version, self._settings(document, check=check), [], "")
         except InvalidSettings as error:
             return _State(text, version, None, error.details["errors"], "")
 
-    def _settings(self, document: Document) -> Settings:
-        """Return what a start with this file would run with. Raises `InvalidSettings` with every fault there is."""
+    def _settings(self, document: Document, *, check: bool = True) -> Settings:
+        """Return the settings that a start with this file would have. Raises `InvalidSettings` with every fault."""
         faults = []
         for path in _leaves(document.data, self._sections):
             part = Document(document.file, _only(document.data, path), document.lines)
@@ -179,7 +184,8 @@ class SettingsEditor:
         try:
             self._file.check_own(settings)
             settings.merge(self._over)
-            check_settings(settings)
+            if check:
+                self._check(settings)
         except ConfigError as error:
             raise InvalidSettings([fault_of(error, self._over.keys)]) from error
         return settings
@@ -187,16 +193,15 @@ class SettingsEditor:
     def _checked(
         self, before: _State, changes: Mapping[str, Any], sources: Mapping[str, str], text: str | None
     ) -> tuple[str, Settings]:
-        """Return the text that is to be saved, and its settings. Raises `InvalidSettings`."""
+        """Return the text to save and its settings. Raises `InvalidSettings`."""
         if before.malformed:
-            raise SettingsReadOnly(f"the file must be mended on the machine first: {before.malformed}")
+            raise SettingsReadOnly(f"repair the file on the machine first: {before.malformed}")
         try:
             _check_size(text or "")
-            real = (
-                self._with_changes(before, changes, sources)
-                if text is None
-                else self._masked(before.text).restored(text)
-            )
+            if text is None:
+                real = self._with_changes(before, changes, sources)
+            else:
+                real = self._masked(before.text).restored(text)
             _check_size(real)
             return real, self._settings(Document.parse(self._file.path, real))
         except yaml.MarkedYAMLError as error:
@@ -219,7 +224,7 @@ class SettingsEditor:
                 words = self._over.keys.hint(tuple(name.split(".")))
                 faults.append({"name": "", "line": 0, "message": f"{name[:80]}: unknown key{words}"})
                 continue
-            problem = f"set by {self._over.place(*key.path)}, which has more weight: change it there"
+            problem = f"set by {self._over.place(*key.path)}, which overrides the file: change it there"
             if not self._over.given(*key.path):
                 try:
                     value = plain_value(value) if name in sources else value
@@ -234,15 +239,15 @@ class SettingsEditor:
             raise InvalidSettings(faults)
         return edited(before.text, wanted)
 
-    def _changed(self, before: Settings | None, after: Settings) -> list[str]:
+    def _changed(self, before: Settings | None, after: Settings) -> list[Key]:
         old = before or self._running
-        return [key.name for key in after.keys if value_of(old, key.path) != value_of(after, key.path)]
+        return [key for key in after.keys if value_of(old, key.path) != value_of(after, key.path)]
 
     def _now_running(self, saved: Settings) -> Settings:
-        """Return what the gateway runs with: what was saved as far as it changes at once, else as before."""
+        """Return the values that the gateway runs with: the saved ones that apply at once, else the old ones."""
         running = Settings(self._sections)
         for key in running.keys:
-            source = saved if key.name in APPLIES else self._running
+            source = saved if key.applies else self._running
             if source.given(*key.path):
                 running.set(key, source.value(*key.path), source.origins[key.path])
         return running

@@ -89,8 +89,8 @@ class SettingsFile:
         """Whether every user of the machine may read the file."""
         return self.path.exists() and bool(self.path.stat().st_mode & stat.S_IROTH)
 
-    def save(self, text: str, version: str, *, private: bool = False) -> None:
-        """Replace the text that has this version, and keep the old one beside it as ``.bak``.
+    def save(self, text: str, version: str, *, private: bool = False) -> str:
+        """Replace the text that has this version, keep the old one beside it as ``.bak``, and return the new version.
 
         Owner and mode stay; a new file is its owner's alone, and so is any other with its backup when it is to be
         ``private``. Raises `SettingsChanged` where the file has another version by now, `SettingsReadOnly` where it
@@ -105,7 +105,9 @@ class SettingsFile:
             like = target.stat() if target.exists() else None
             if like is not None:
                 _replace(target.with_name(target.name + ".bak"), old, like, private=private)
-            _replace(target, text.encode(), like, private=private)
+            content = text.encode()
+            _replace(target, content, like, private=private)
+            return self._version(content)
         except OSError as error:
             raise SettingsReadOnly(f"the settings cannot be saved: {target}: {error.strerror}") from error
 

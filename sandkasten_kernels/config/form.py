@@ -10,7 +10,6 @@ import yaml
 from traitlets import Bool, Dict, Enum, Float, Int, List, TraitType, Unicode
 
 from ..errors import ConfigError
-from ..gateway.live_settings import APPLIES
 from .docs import kind_in_words
 from .document import Document
 from .keys import Key, KeyPath, Keys
@@ -66,12 +65,12 @@ def _model(key: Key, settings: Settings, running: Settings) -> dict[str, Any]:
         "source": source,
         "place": settings.place(*key.path),
         "editable": source in ("file", "default"),
-        "applies": APPLIES.get(key.name, AFTER_RESTART),
+        "applies": key.applies or AFTER_RESTART,
         "after_restart": value != runs,
         "secret": secret,
     }
     if secret:
-        return {**model, "type": {"kind": "secret", "expected": "text"}, "set": bool(value)}
+        return {**model, "type": {"kind": "secret", "expected": "a string"}, "set": bool(value)}
     default = _LEVELS.get(key.default(), key.default()) if key.name == "log_level" else key.default()
     model = {**model, "default": default, "value": value, "running": runs}
     if _type(key.trait)["kind"] == "yaml":

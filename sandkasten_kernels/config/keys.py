@@ -12,7 +12,7 @@ from traitlets import HasTraits, TraitType
 from ..errors import ConfigError
 from .validation import fault, in_words
 
-__all__ = ["Key", "KeyPath", "Keys", "MakeError", "Sections", "nearest"]
+__all__ = ["Key", "KeyPath", "Keys", "MakeError", "Sections", "nearest", "settings_name"]
 
 Sections: TypeAlias = Mapping[str, type[HasTraits]]
 """The sections by name and the class that each one sets; "" is the root."""
@@ -43,7 +43,17 @@ class Key:
     @property
     def option(self) -> str:
         """The command line option: ``--Pool.images``."""
-        return f"--{self.owner.__name__}.{self.path[-1]}"
+        return f"--{self.class_name}.{self.path[-1]}"
+
+    @property
+    def class_name(self) -> str:
+        """The class that the command line and a `Config` name: that of the part which the settings are for."""
+        return settings_name(self.owner)
+
+    @property
+    def applies(self) -> str:
+        """What a saved change applies to while the gateway runs; empty: it takes effect after a restart."""
+        return str(self.trait.metadata.get("applies", ""))
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -113,7 +123,7 @@ class Keys:
     def option_hint(self, option: str) -> str:
         """Return the end of a sentence: the nearest right option of the command line, if any."""
         classes = self.sections.values()
-        options = [f"{cls.__name__}.{name}" for cls in classes for name in cls.class_traits(config=True)]
+        options = [f"{settings_name(cls)}.{name}" for cls in classes for name in cls.class_traits(config=True)]
         by_name = {known.partition(".")[2]: known for known in reversed(options)}
         match = nearest(option, options) or by_name.get(nearest(option.rpartition(".")[2], by_name) or "")
         return f"; did you mean --{match}?" if match is not None else ""
@@ -126,6 +136,11 @@ class Keys:
         if (found := key.fault(value)) is not None:
             raise error(*found)
         return key, value
+
+
+def settings_name(owner: type[HasTraits]) -> str:
+    """Return the name by which a `Config` knows a class of settings: its attribute `settings_name`, else its own."""
+    return str(getattr(owner, "settings_name", owner.__name__))
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

@@ -12,7 +12,7 @@ from traitlets.config.loader import DeferredConfig, LazyConfigValue
 
 from ..errors import ConfigError
 from .document import Document, shown
-from .keys import Key, KeyPath, Keys, Sections
+from .keys import Key, KeyPath, Keys, Sections, settings_name
 from .validation import fault
 
 __all__ = ["Settings", "ValueOrigin", "command_line_settings", "document_settings", "file_settings"]
@@ -42,7 +42,7 @@ class Settings:
 
     def set(self, key: Key, value: Any, origin: ValueOrigin) -> None:
         """Give ``key`` a value that has been checked."""
-        self.config[key.owner.__name__][key.path[-1]] = value
+        self.config[key.class_name][key.path[-1]] = value
         self.origins[key.path] = origin
 
     def merge(self, other: Settings) -> None:
@@ -56,7 +56,7 @@ class Settings:
         if path not in self.origins:
             return key.default()
         bearer = key.owner.__new__(key.owner)
-        setattr(bearer, path[-1], _plain(key, self.config[key.owner.__name__][path[-1]]))
+        setattr(bearer, path[-1], _plain(key, self.config[key.class_name][path[-1]]))
         return getattr(bearer, path[-1])
 
     def given(self, *path: str) -> bool:
@@ -135,7 +135,7 @@ def command_line_settings(config: Config, sections: Sections) -> Settings:
 
 
 def _check_option(owner: type[HasTraits], name: str, value: Any, keys: Keys) -> None:
-    option, trait = f"{owner.__name__}.{name}", owner.class_traits(config=True).get(name)
+    option, trait = f"{settings_name(owner)}.{name}", owner.class_traits(config=True).get(name)
     if trait is None:
         raise ConfigError(f"--{shown(option)}: unknown option{keys.option_hint(option)}")
     try:
@@ -155,4 +155,4 @@ def _plain(key: Key, value: Any) -> Any:
 def _classes(sections: Sections) -> dict[str, type[HasTraits]]:
     """Return the sections' classes and those of their parents that have settings, by name."""
     parents = (parent for cls in sections.values() for parent in cls.__mro__ if issubclass(parent, HasTraits))
-    return {parent.__name__: parent for parent in parents if parent.class_traits(config=True)}
+    return {settings_name(parent): parent for parent in parents if parent.class_traits(config=True)}

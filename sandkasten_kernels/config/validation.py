@@ -1,4 +1,4 @@
-"""Whether a value is what a trait takes, more strictly than traitlets, and in words for an operator."""
+"""Checks of a value against a trait, stricter than those of traitlets, with messages for an operator."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def fault(owner: type[HasTraits], trait: TraitType[Any, Any], value: Any) -> Fau
     inside, expected, got = found
     if trait.name in SECRETS:
         return inside, f"expected {expected} (what was given is not shown)"
-    hint = " (put it in quotes)" if expected == "text" and not isinstance(got, dict | list | None) else ""
+    hint = " (put it in quotes)" if expected == "a string" and not isinstance(got, dict | list | None) else ""
     return inside, f"expected {expected}, got {in_words(got)}{hint}"
 
 
@@ -110,7 +110,7 @@ def expected(trait: TraitType[Any, Any]) -> str:
         return " or ".join(str(value) for value in trait.values or ())
     kinds: dict[type[TraitType[Any, Any]], str] = {
         Bool: "true or false",
-        Unicode: "text",
+        Unicode: "a string",
         List: "a list",
         Dict: "a mapping of names to values",
     }

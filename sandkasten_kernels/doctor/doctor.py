@@ -7,7 +7,7 @@ import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import docker
 from traitlets import HasTraits
@@ -15,7 +15,7 @@ from traitlets.config.loader import DeferredConfig
 
 from ..config.address import parse_listen
 from ..config.settings import Settings
-from ..config.traits import Defaults, Limits
+from ..config.traits import Defaults, Limits, RootSettings
 from ..engines import SandboxSpec
 from ..engines.docker.builder.state import image_states
 from ..engines.docker.connection import connect
@@ -53,13 +53,10 @@ from .host import (
     nearest_directory,
 )
 
-if TYPE_CHECKING:
-    from ..app import SandkastenApp
-
 __all__ = ["examine"]
 
 
-async def examine(gateway: SandkastenApp, settings: Settings | ConfigError) -> AsyncIterator[Finding]:
+async def examine(gateway: RootSettings, settings: Settings | ConfigError) -> AsyncIterator[Finding]:
     """Yield what every check finds for a gateway that has its settings; nothing is left behind.
 
     An error is what keeps the configuration from being read; the rest is then checked for the defaults.
@@ -88,11 +85,11 @@ async def examine(gateway: SandkastenApp, settings: Settings | ConfigError) -> A
     yield await _check_sandbox(gateway, usable, nearest_directory(_data_dir(gateway)))
 
 
-def _data_dir(gateway: SandkastenApp) -> Path:
+def _data_dir(gateway: RootSettings) -> Path:
     return Path(gateway.data_dir).absolute()
 
 
-def _check_host(gateway: SandkastenApp) -> Iterator[Finding]:
+def _check_host(gateway: RootSettings) -> Iterator[Finding]:
     data_dir = _data_dir(gateway)
     yield check_user()
     yield check_data_dir(data_dir)
@@ -106,7 +103,7 @@ def _check_host(gateway: SandkastenApp) -> Iterator[Finding]:
     yield check_mounts()
 
 
-def _check_engine(gateway: SandkastenApp, client: docker.DockerClient, specs: Kernelspecs | None) -> Iterator[Finding]:
+def _check_engine(gateway: RootSettings, client: docker.DockerClient, specs: Kernelspecs | None) -> Iterator[Finding]:
     version: dict[str, Any] = client.version()
     info: dict[str, Any] = client.info()
     name = (version.get("Platform") or {}).get("Name") or "Docker"
@@ -123,7 +120,7 @@ def _check_engine(gateway: SandkastenApp, client: docker.DockerClient, specs: Ke
         yield check_image(known.get(image) or _foreign_state(client, image))
 
 
-def _check_memory(gateway: SandkastenApp, machine_mb: int, specs: Kernelspecs | None) -> Finding:
+def _check_memory(gateway: RootSettings, machine_mb: int, specs: Kernelspecs | None) -> Finding:
     defaults, limits = Defaults(parent=gateway), Limits(parent=gateway)
     warm: dict[str, int] = _setting(gateway, Pool, "images") if _setting(gateway, Pool, "enabled") else {}
     warm_mb = 0
@@ -134,7 +131,7 @@ def _check_memory(gateway: SandkastenApp, machine_mb: int, specs: Kernelspecs | 
     return check_memory(total, warm_mb, defaults.mem_limit_mb, limits.max_sandboxes)
 
 
-def _setting(gateway: SandkastenApp, owner: type[HasTraits], name: str) -> Any:
+def _setting(gateway: RootSettings, owner: type[HasTraits], name: str) -> Any:
     """Return a setting of a part that is not made here."""
     trait = owner.class_traits()[name]
     value = gateway.config[owner.__name__].get(name, trait.default())
@@ -155,7 +152,7 @@ def _foreign_state(client: docker.DockerClient, image: str) -> ImageState:
     return ImageState(image, reference, ImageStatus.FOREIGN if foreign else ImageStatus.CURRENT, record["Size"])
 
 
-async def _check_sandbox(gateway: SandkastenApp, specs: Sequence[Kernelspec], place: Path) -> Finding:
+async def _check_sandbox(gateway: RootSettings, specs: Sequence[Kernelspec], place: Path) -> Finding:
     """Start one sandbox as the gateway does at its start, by an instance that is forgotten afterwards.
 
     `specs` have an image; `place` is where the gateway keeps its data.

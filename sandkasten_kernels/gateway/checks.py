@@ -48,7 +48,6 @@ def check_settings(settings: Settings, machine: Machine | None = None) -> Kernel
     Nothing is started, made or locked: neither the engine nor `data_dir` nor the port is touched.
     """
     _check_listen(settings)
-    _check_origin_policy(settings)
     find_origin_policy(settings)
     _check_engine(settings)
     specs = find_kernelspecs(settings)
@@ -109,15 +108,6 @@ def _check_listen(settings: Settings) -> None:
     if not key and not is_loopback(parse_listen(listen)[0]):
         problem = f"{listen} can be reached by others; set api_key, or listen on 127.0.0.1"
         raise settings.error(("listen",), problem)
-
-
-def _check_origin_policy(settings: Settings) -> None:
-    names = ("base_url", "trust_proxy", "allow_origin", "allow_credentials")
-    try:
-        OriginPolicy(**{name: settings.value(name) for name in names})
-    except ConfigError as error:
-        name, _, problem = str(error).partition(": ")
-        raise settings.error((name,), problem) from error
 
 
 def _check_engine(settings: Settings) -> None:

@@ -1,19 +1,20 @@
-"""What a gateway is made of: every part is given those that it uses. Nothing is started here, and nothing asked."""
+"""The parts of a gateway, wired: each gets the parts that it uses. This module starts nothing."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-
-from traitlets.config import Application
 
 from ..background import BackgroundTasks
 from ..config.settings import Settings
 from ..config.traits import Defaults, Limits
-from ..engines import Engine
-from ..kernelspecs.kernelspec import Kernelspecs
+from ..engines import Engine, SandboxSpec
+from ..engines.registry import find_engine
+from ..kernelspecs.kernelspec import Kernelspec, Kernelspecs
 from ..pool.claims import Claims
-from ..pool.launcher import Launcher
+from ..pool.launcher import Launcher, sandbox_spec
 from ..pool.pool import Pool
 from ..pool.register import StoredRegister
 from ..sessions.executions import Executions
@@ -32,15 +33,17 @@ from ..telemetry.metrics import Metrics
 from ..workspaces.workspaces import Workspaces
 from .adoption import Adoption
 from .checks import within
+from .data_dir import DataDir
 from .live_settings import session_policy
 
-__all__ = ["Components", "wired"]
+__all__ = ["Components", "engine_of", "sandbox_specs", "wired"]
 
 
 @dataclass(frozen=True)
 class Components:
-    """The parts of one gateway. Those with `setup` and `cleanup` are started and ended by it, in its order."""
+    """The parts of one gateway, which calls `setup` and `cleanup` of those that have them, in its order."""
 
+    tasks: BackgroundTasks
     specs: Kernelspecs
     engine: Engine
     defaults: Defaults
@@ -59,31 +62,36 @@ class Components:
     status: StatusFeed
 
 
+def engine_of(settings: Settings, data: DataDir, log: logging.Logger) -> Engine:
+    """Return the engine for a data directory, not yet set up. Raises `ConfigError`."""
+    engine_class = find_engine(settings.value("engine"))
+    engine = engine_class(config=settings.config, log=log, instance=data.instance(), run_dir=data.run_dir)
+    engine.workspaces_dir = data.path / "workspaces"
+    return engine
+
+
+def sandbox_specs(specs: Iterable[Kernelspec], defaults: Defaults) -> list[SandboxSpec]:
+    """Return the specification of each kernelspec's sandboxes."""
+    return [sandbox_spec(spec, defaults) for spec in specs]
+
+
 def wired(
-    app: Application,
-    settings: Settings,
-    specs: Kernelspecs,
-    engine: Engine,
-    store: Store,
-    directory: Path,
-    tasks: BackgroundTasks,
+    settings: Settings, specs: Kernelspecs, engine: Engine, store: Store, directory: Path, log: logging.Logger
 ) -> Components:
-    """Return the parts.
+    """Return the parts, not yet set up.
 
     Parameters
     ----------
-    app: gives them its configuration and its log.
     directory: the data directory.
-    tasks: each part that runs in the background gets a group of them.
     """
-    log = app.log
+    config = settings.config
+    tasks = BackgroundTasks(log)  # the only one; the parts take groups of it
     metrics = Metrics()
-    tasks = BackgroundTasks(log)
     events = EventLog(store, log, metrics)
-    defaults = Defaults(parent=app)
+    defaults = Defaults(config=config)
     launcher = Launcher(engine, defaults, log, tasks, events, metrics)
-    limits = within(Limits(parent=app))
-    pool = Pool(launcher, specs, limits.max_sandboxes, tasks, StoredRegister(store, log), parent=app)
+    limits = within(Limits(config=config))
+    pool = Pool(launcher, specs, limits.max_sandboxes, tasks, StoredRegister(store, log), config=config, log=log)
     workspaces = Workspaces(engine, directory, limits.min_free_disk_mb, log)
     claims = Claims(pool, launcher, workspaces)
     files = WorkspaceFiles(claims, workspaces, specs)
@@ -99,6 +107,7 @@ def wired(
     metrics.registry.register(Gauges(metrics, pool, sessions, executions, directory, tasks.failures))
     snapshot = StatusSnapshot(sessions, pool, engine, HostMonitor(directory), metrics.activity)
     return Components(
+        tasks=tasks,
         specs=specs,
         engine=engine,
         defaults=defaults,

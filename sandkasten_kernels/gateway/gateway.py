@@ -3,73 +3,83 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import resource
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tornado.netutil import bind_sockets
 
-from ..background import BackgroundTasks
 from ..config.address import parse_listen, reachable, url_host
+from ..config.configuration import Configuration
 from ..config.editor import SettingsEditor
 from ..engines import Engine
 from ..errors import ConfigError
 from ..handlers.auth import Authenticator
 from ..handlers.server import http_server
 from ..handlers.services import Services
+from ..images.warnings import image_warnings
 from ..pool.pool import Pool
 from ..sessions.sessions import Sessions
 from ..store import Store
 from .checks import check_settings, find_origin_policy
-from .components import Components, wired
+from .components import Components, engine_of, sandbox_specs, wired
 from .data_dir import DataDir
 from .live_settings import LiveSettings
-
-if TYPE_CHECKING:
-    from ..app import SandkastenApp
 
 __all__ = ["Gateway"]
 
 
 class Gateway:
-    """One gateway with the settings of an application.
+    """One gateway.
+
+    Parameters
+    ----------
+    configuration: the settings and the file that an operator may edit while the gateway serves.
+    set_log_level: sets the level of the process's log, which a saved setting changes.
 
     Attributes
     ----------
     keeps: whether sandboxes outlive this process when it stops now.
     """
 
-    def __init__(self, app: SandkastenApp) -> None:
+    def __init__(
+        self, configuration: Configuration, log: logging.Logger, set_log_level: Callable[[int | str], None]
+    ) -> None:
         self.keeps = False
-        self._app = app
+        self._configuration = configuration
+        self._settings = configuration.settings
+        self._log = log
+        self._set_log_level = set_log_level
 
     async def setup(self, stack: contextlib.AsyncExitStack) -> str:
-        """Start the parts, each with its end on ``stack``; return the URL to open.
+        """Start the parts, register the end of each on ``stack``, and return the URL to open.
 
-        A generated token stands in it, as Jupyter users know it; a configured key is a secret and does not.
+        The URL contains a generated token, as Jupyter's does, but never a configured key, which is a secret. Raises
+        `ConfigError`, `EngineError`, `StoreFailed`.
         """
-        app = self._app
-        specs = check_settings(app.settings)
+        settings = self._settings
+        specs = check_settings(settings)
         for file in specs.foreign:
-            app.log.warning("%s: passed over, its metadata has no 'sandkasten' (docs/kernelspecs.md)", file)
-        host, port = parse_listen(app.listen)
-        web = find_origin_policy(app.settings)
+            self._log.warning("%s: ignored, its metadata has no 'sandkasten' (docs/kernelspecs.md)", file)
+        host, port = parse_listen(settings.value("listen"))
+        web = find_origin_policy(settings)
         _raise_file_limit()
-        data = DataDir(Path(app.data_dir))
+        data = DataDir(Path(settings.value("data_dir")))
         stack.callback(data.close)
-        tasks = BackgroundTasks(app.log)
-        stack.push_async_callback(tasks.cleanup)
-        token = app.api_key or data.token()
-        app.file.salt = data.instance().encode()
+        token = settings.value("api_key") or data.token()
+        self._configuration.file.salt = data.instance().encode()
         sockets = _bind(host, port)
         for sock in sockets:
             stack.callback(sock.close)
 
-        engine = app.engine_of(data)
+        engine = engine_of(settings, data, self._log)
         stack.push_async_callback(self._stop, engine)
         store = Store(data.path / "sessions.sqlite")
         stack.callback(store.close)
-        parts = wired(app, app.settings, specs, engine, store, data.path, tasks)
+        parts = wired(settings, specs, engine, store, data.path, self._log)
+        stack.push_async_callback(parts.tasks.cleanup)
         await self._go_on(parts, stack)
         editor = self._begin(parts, stack)
 
@@ -87,43 +97,42 @@ class Gateway:
             events=parts.events,
             status=parts.status,
             settings=editor,
-            tasks=tasks,
+            tasks=parts.tasks,
             metrics=parts.metrics,
         )
         server = http_server(services)
         server.add_sockets(sockets)
         stack.callback(server.stop)
-        self._set_on_stop(engine, app.on_stop)
+        self._set_on_stop(engine, settings.value("on_stop"))
         port = sockets[0].getsockname()[1]
         stack.callback(data.withdraw)
         data.announce(f"http://{url_host(reachable(host))}:{port}{web.base_url}", token)
         name = url_host(host or "localhost")
-        shown = "YOUR_API_KEY" if app.api_key else token
+        shown = "YOUR_API_KEY" if settings.value("api_key") else token
         return f"http://{name}:{port}{web.base_url}?token={shown}"
 
     async def _go_on(self, parts: Components, stack: contextlib.AsyncExitStack) -> None:
-        """Set the engine up, and take over what an earlier process has left."""
+        """Set the engine up and adopt the sandboxes that an earlier process left."""
         parts.sessions.setup()
         stack.push_async_callback(parts.launcher.cleanup)
         stack.push_async_callback(self._stop, parts.pool)
         stack.push_async_callback(self._stop, parts.sessions)
         stack.push_async_callback(parts.adoption.cleanup)
         engine = parts.engine
-        self.keeps = True  # what is there is not destroyed by a start that fails
+        self.keeps = True  # a start that fails must not destroy the sandboxes that it found
         parts.adoption.begin()
         self.keeps = bool(engine.left)
-        self._app.log.info("checking the engine and the images")
-        await engine.setup(self._app.sandbox_specs())
+        self._log.info("checking the engine and the images")
+        await engine.setup(sandbox_specs(parts.specs, parts.defaults))
         if engine.swept:
-            reason = "nobody owned what an earlier process had left"
+            reason = "an earlier process left them, and no session owned them"
             parts.events.record("removed", reason=reason, sandboxes=engine.swept)
         await parts.workspaces.setup()
         await parts.adoption.finish()
         parts.notebooks.setup()
 
     def _begin(self, parts: Components, stack: contextlib.AsyncExitStack) -> SettingsEditor:
-        """Start what works from now on; return what changes it while it does."""
-        app = self._app
+        """Start the pool, the quota and the status feed; return the editor that changes their settings."""
         stack.push_async_callback(parts.files.cleanup)
         stack.push_async_callback(parts.executions.cleanup)
         parts.pool.setup()
@@ -139,30 +148,28 @@ class Gateway:
             watch=parts.watch,
             defaults=parts.defaults,
             limits=parts.limits,
-            set_log_level=app.set_log_level,
+            set_log_level=self._set_log_level,
             set_on_stop=lambda on_stop: self._set_on_stop(parts.engine, on_stop),
-            on_stop=app.on_stop,
+            on_stop=self._settings.value("on_stop"),
         )
+        file = self._configuration.file
         return SettingsEditor(
-            app.file,
-            app.settings.keys.sections,
-            app.over,
-            app.settings,
-            live.apply,
-            app.log,
-            parts.engine.image_problem,
+            self._configuration,
+            check=check_settings,
+            warnings_of=lambda settings: image_warnings(settings, parts.engine.image_problem, file.option),
+            apply=live.apply,
+            log=self._log,
         )
 
     def _set_on_stop(self, engine: Engine, on_stop: str) -> None:
-        """Decide what becomes of the sandboxes when the gateway is told to stop."""
-        log = self._app.log
+        """Decide whether the sandboxes outlive a stop of the gateway."""
         self.keeps = on_stop == "keep" and engine.can_adopt
         if on_stop == "keep" and not self.keeps:
-            log.warning("on_stop: keep: the sandboxes of this engine end with the gateway all the same")
-        log.info("on_stop: %s: sandboxes are %s", *(("keep", "kept") if self.keeps else ("end", "ended")))
+            self._log.warning("on_stop: keep: this engine cannot keep sandboxes; they end with the gateway")
+        self._log.info("on_stop: %s: sandboxes are %s", *(("keep", "kept") if self.keeps else ("end", "ended")))
 
     async def _stop(self, part: Engine | Pool | Sessions) -> None:
-        """End a part, or leave what it has to the next process."""
+        """End a part, or leave its sandboxes to the next process."""
         await (part.leave() if self.keeps else part.cleanup())
 
 
@@ -170,11 +177,11 @@ def _bind(host: str, port: int) -> list[Any]:
     try:
         return bind_sockets(port, host)
     except OSError as error:
-        way_out = "end what listens there (ss -ltnp), or choose another with --listen"
+        way_out = "stop the process that listens there (ss -ltnp), or choose another address with --listen"
         raise ConfigError(f"listen: cannot serve at {host}:{port}: {error.strerror or error}; {way_out}") from error
 
 
 def _raise_file_limit() -> None:
-    """Allow as many descriptors as the system lets us: every sandbox takes about ten."""
+    """Raise the limit of open descriptors to the hard limit: every sandbox takes about ten."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

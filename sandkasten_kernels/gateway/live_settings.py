@@ -17,14 +17,11 @@ from ..sessions.sessions import Sessions
 from ..workspaces.workspaces import Workspaces
 from .checks import within
 
-__all__ = ["APPLIES", "LiveSettings", "session_policy"]
-
-AT_ONCE, NEW_SESSIONS = "at once", "for new sessions"
-NEW_SANDBOXES = "for new sandboxes; warm ones are replaced"
+__all__ = ["LiveSettings", "session_policy"]
 
 _SANDBOX = ("cpu_limit", "mem_limit_mb", "pids_limit", "readonly_rootfs")
 _POOL = ("enabled", "images", "max_starting", "refill_delay_seconds")
-_RULES = {
+_POLICY = {
     "ttl_seconds": "session_ttl_seconds",
     "kernel_ttl_seconds": "kernel_ttl_seconds",
     "max_lifetime_seconds": "max_lifetime_seconds",
@@ -36,23 +33,10 @@ _RULES = {
     "persist_by_default": "workspace.persist_by_default",
 }
 
-APPLIES: dict[str, str] = {
-    **dict.fromkeys(_RULES.values(), NEW_SESSIONS),
-    "retention_seconds": AT_ONCE,
-    **{f"defaults.{name}": NEW_SANDBOXES for name in _SANDBOX},
-    "defaults.max_exec_timeout_ms": AT_ONCE,
-    **{f"pool.{name}": AT_ONCE for name in _POOL},
-    **{f"limits.{name}": AT_ONCE for name in Limits.class_own_traits(config=True) if name != "host_reserve_mb"},
-    "limits.workspace_mb": "at once, and with workspace.disk: image after a restart",
-    "log_level": AT_ONCE,
-    "on_stop": AT_ONCE,
-}
-"""To what a setting applies as soon as it is saved; those that are not here apply after a restart."""
-
 
 def session_policy(settings: Settings) -> SessionPolicy:
     """Return what the settings say of sessions."""
-    values: dict[str, Any] = {name: settings.value(*key.split(".")) for name, key in _RULES.items()}
+    values: dict[str, Any] = {name: settings.value(*key.split(".")) for name, key in _POLICY.items()}
     return SessionPolicy(**{**values, "env_names": frozenset(values["env_names"])})
 
 

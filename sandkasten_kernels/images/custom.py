@@ -1,24 +1,14 @@
-"""Custom images: what the setting `images` says of them, checked."""
+"""Custom images: the records that a checked setting `images` stands for."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from packaging.requirements import InvalidRequirement, Requirement
-from traitlets import Dict, TraitError
+from packaging.requirements import Requirement
 
-from ..config.keys import nearest
-from ..config.validation import Fault, in_words
-from .names import STANDARD
-
-__all__ = ["CustomImage", "CustomImages", "custom_images", "find_fault", "standing_order"]
-
-_KEYS = ("from", "pip", "apt", "display_name")
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
-_DEB = re.compile(r"[a-z0-9][a-z0-9.+-]*[a-z0-9+]")
+__all__ = ["CustomImage", "custom_images", "standing_order"]
 
 
 @dataclass(frozen=True)
@@ -40,20 +30,6 @@ class CustomImage:
     display_name: str = ""
 
 
-class CustomImages(Dict):
-    """The setting `images`: a mapping of names to `{from, pip, apt, display_name}`, checked to the last word."""
-
-    def find_fault(self, value: Any) -> Fault | None:
-        """Return where inside `value` what is wrong; None if nothing is."""
-        return find_fault(value)
-
-    def validate(self, obj: Any, value: Any) -> Any:
-        value = super().validate(obj, value)
-        if found := find_fault(value):
-            raise TraitError(f"{'.'.join((self.name or 'images', *found[0]))}: {found[1]}")
-        return value
-
-
 def custom_images(setting: Mapping[str, Any]) -> dict[str, CustomImage]:
     """Return the images of a checked setting, by name."""
     return {
@@ -69,7 +45,7 @@ def custom_images(setting: Mapping[str, Any]) -> dict[str, CustomImage]:
 
 
 def standing_order(names: Iterable[str], own: Mapping[str, CustomImage]) -> list[str]:
-    """Return `names` and all they stand on, each after what it stands on."""
+    """Return `names` and every image below them, each after the image it is built from."""
     order: dict[str, None] = {}
 
     def add(name: str) -> None:
@@ -82,78 +58,3 @@ def standing_order(names: Iterable[str], own: Mapping[str, CustomImage]) -> list
     for name in sorted(names, key=lambda name: (name in own, name)):
         add(name)
     return list(order)
-
-
-def find_fault(setting: Any) -> Fault | None:
-    """Return where inside the setting `images` something is wrong, and a sentence on it; None if nothing is."""
-    if not isinstance(setting, dict):
-        return (), f"expected a mapping of names to images, got {in_words(setting)}"
-    for name, image in setting.items():
-        problem = _name_problem(name)
-        found: Fault | None = ((), problem) if problem else _image_fault(image, {*STANDARD, *setting}, name)
-        if found:
-            return (str(name), *found[0]), found[1]
-    for name in setting:
-        chain = [name]
-        while (below := setting[chain[-1]]["from"]) in setting:
-            if below in chain:
-                return (name, "from"), f"stands on itself: {' from '.join((*chain, below))}"
-            chain.append(below)
-    return None
-
-
-def _name_problem(name: Any) -> str:
-    if name in STANDARD:
-        return "an image of ours has this name; choose another"
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        return "an image's name has small letters, digits and . _ - only, and begins with a letter or a digit"
-    return ""
-
-
-def _image_fault(image: Any, names: Collection[str], name: str) -> Fault | None:
-    if not isinstance(image, dict):
-        return (), f"expected a mapping with from, pip and apt, got {in_words(image)}"
-    for key in image:
-        if key not in _KEYS:
-            return (str(key),), f"unknown key{_hint(str(key), _KEYS)}"
-    origin = image.get("from")
-    known = sorted(set(names) - {name})
-    if "from" not in image:
-        return (), f"from is missing: the image it stands on, one of {', '.join(known)}"
-    if not isinstance(origin, str) or origin not in names:
-        return ("from",), f"expected an image's name, got {in_words(origin)}{_hint(str(origin), known)}"
-    shown = image.get("display_name", "")
-    if not isinstance(shown, str) or not shown.isprintable() or len(shown) > 200:
-        return ("display_name",), f"expected text in one line, got {in_words(shown)}"
-    checks: tuple[tuple[str, Callable[[str], str]], ...] = (("pip", _pip_problem), ("apt", _apt_problem))
-    for key, check in checks:
-        entries = image.get(key, [])
-        if not isinstance(entries, list):
-            return (key,), f"expected a list of packages, as in [{'polars' if key == 'pip' else 'ffmpeg'}]"
-        for index, entry in enumerate(entries):
-            problem = check(entry) if isinstance(entry, str) else f"expected text, got {in_words(entry)}"
-            if problem:
-                return (key, str(index)), problem
-    return None
-
-
-def _pip_problem(text: str) -> str:
-    """Return what keeps `text` from being a requirement by name: an option, a path, a URL and a marker are none."""
-    try:
-        requirement = Requirement(text)
-    except InvalidRequirement:
-        return f"expected a package with its versions, as in polars or polars[numpy]>=1,<2, got {in_words(text)}"
-    if requirement.url or requirement.marker or not text.isprintable() or "===" in text:
-        return f"expected a name and versions only, no address, no condition and no ===, got {in_words(text)}"
-    return ""
-
-
-def _apt_problem(text: str) -> str:
-    if _DEB.fullmatch(text):
-        return ""
-    return f"expected the name of a Debian package, as in ffmpeg or libxml2-utils, got {in_words(text)}"
-
-
-def _hint(name: str, known: Collection[str]) -> str:
-    match = nearest(name, known)
-    return f"; did you mean {match}?" if match else f"; known: {', '.join(known)}"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from ..config.custom_images import STANDARD
+
 __all__ = ["DIGEST_LABEL", "PROTOCOL_LABEL", "REPOSITORY", "STANDARD", "build_command", "full_name"]
 
 REPOSITORY = "sandbox-runtime"
-STANDARD = ("base", "python")
-"""The images that there always are, each after what it stands on."""
 PROTOCOL_LABEL = "sandkasten.protocol"
 DIGEST_LABEL = "sandkasten.digest"
 

@@ -7,10 +7,8 @@ import time
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from traitlets import Bool, Dict, Float, Integer, Unicode
-from traitlets.config import LoggingConfigurable
-
 from ..background import BackgroundTasks
+from ..config.traits import PoolSettings
 from ..errors import NoCapacity, SandboxFailed, SandkastenError
 from ..kernels.kernel import Kernel
 from ..kernels.record import KernelRecord
@@ -42,7 +40,7 @@ class Acquired:
     stored: KernelRecord | None = None
 
 
-class Pool(LoggingConfigurable):
+class Pool(PoolSettings):
     """Keeps warm kernels and hands them out; a used one never returns.
 
     Parameters
@@ -53,23 +51,6 @@ class Pool(LoggingConfigurable):
     tasks: owner of the starts and removals in the background.
     register: stores which kernels are warm, so that a later process finds them.
     """
-
-    enabled = Bool(True, help="Whether warm kernels are kept. Without them each kernel is started when asked for.").tag(
-        config=True
-    )
-    images = Dict(
-        key_trait=Unicode(),
-        value_trait=Integer(min=0),
-        default_value={"python": 2},
-        help="How many warm kernels to keep, by image. Where an image has several kernelspecs they are of the first by "
-        "name, of those that do not say `pool: false`. The default keeps as many as there is room for.",
-    ).tag(config=True)
-    max_starting = Integer(2, min=1, help="How many sandboxes start at the same time.").tag(config=True)
-    refill_delay_seconds = Float(
-        0.3,
-        min=0,
-        help="Seconds after a claim in which the pool is not refilled, so that the claimed kernel has the CPU.",
-    ).tag(config=True)
 
     def __init__(
         self,

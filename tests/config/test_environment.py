@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandkasten_kernels.app import SECTIONS
 from sandkasten_kernels.config.environment import environment_settings
 from sandkasten_kernels.config.keys import Key, Keys
+from sandkasten_kernels.config.traits import SECTIONS
 from sandkasten_kernels.errors import ConfigError
 
 

@@ -18,12 +18,13 @@ from hypothesis import example, given
 from hypothesis import settings as given_settings
 from hypothesis import strategies as st
 
-from sandkasten_kernels.app import SECTIONS
+from sandkasten_kernels.config.configuration import Configuration
 from sandkasten_kernels.config.editor import SettingsEditor
 from sandkasten_kernels.config.file import MAX_BYTES, SettingsFile
 from sandkasten_kernels.config.keys import Keys
 from sandkasten_kernels.config.settings import Settings as Given
 from sandkasten_kernels.config.settings import file_settings
+from sandkasten_kernels.config.traits import SECTIONS
 from sandkasten_kernels.errors import InvalidSettings, SettingsChanged, SettingsReadOnly
 from sandkasten_kernels.gateway.checks import check_settings
 from tests.support.gateway_process import GatewayProcess
@@ -110,6 +111,39 @@ def test_a_file_behind_a_link_is_replaced_where_it_is(tmp_path: Path) -> None:
 NAMES = [key.name for key in Keys(SECTIONS)]
 
 
+async def no_warnings(settings: Given) -> list[dict[str, str]]:
+    """Find nothing to warn of."""
+    return []
+
+
+def editor_of(path: Path, **parts: Any) -> tuple[SettingsEditor, SettingsFile]:
+    """Return an editor of a file alone, with the real check, and the file."""
+    file = SettingsFile(path)
+    configuration = Configuration(file_settings(path, SECTIONS), file, Given(SECTIONS))
+    given_parts = {"check": check_settings, "warnings_of": no_warnings, "apply": lambda settings: None, **parts}
+    return SettingsEditor(configuration, log=logging.getLogger("none"), **given_parts), file
+
+
+async def test_one_save_checks_once_and_asks_the_engine_once(tmp_path: Path) -> None:
+    path = tmp_path / "sandkasten.yaml"
+    path.write_text(CONFIG)
+    checked: list[int] = []
+    asked: list[int] = []
+
+    def check(settings: Given) -> None:
+        checked.append(settings.value("session_ttl_seconds"))
+        check_settings(settings)
+
+    async def warnings_of(settings: Given) -> list[dict[str, str]]:
+        asked.append(settings.value("session_ttl_seconds"))
+        return [{"name": "images", "message": "not built"}]
+
+    editor, file = editor_of(path, check=check, warnings_of=warnings_of)
+    saved = await editor.save(file.read()[1], {"session_ttl_seconds": 60}, {}, None, dry_run=False)
+    assert (saved["saved"], checked, asked) == (True, [60], [60])
+    assert saved["settings"] == await editor.model()
+
+
 ODD = st.one_of(
     st.none(), st.booleans(), st.integers(-3, 2**40), st.floats(), st.text(max_size=8),
     st.lists(st.text(max_size=4), max_size=2), st.dictionaries(st.text(max_size=4), st.integers(-1, 3), max_size=2),
@@ -126,8 +160,7 @@ def test_whatever_is_sent_the_file_is_one_to_start_with(changes: dict[str, Any])
         path = Path(folder) / "sandkasten.yaml"
         path.write_text(CONFIG)
         applied: list[Any] = []
-        file, started = SettingsFile(path), file_settings(path, SECTIONS)
-        editor = SettingsEditor(file, SECTIONS, Given(SECTIONS), started, applied.append, logging.getLogger("none"))
+        editor, file = editor_of(path, apply=applied.append)
         try:
             asyncio.run(editor.save(file.read()[1], changes, {}, None, dry_run=False))
         except InvalidSettings:

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from sandkasten_kernels.app import SECTIONS
 from sandkasten_kernels.config.settings import file_settings
-from sandkasten_kernels.config.traits import Limits
+from sandkasten_kernels.config.traits import SECTIONS, Limits
 from sandkasten_kernels.errors import ConfigError
 from sandkasten_kernels.gateway.checks import Machine, check_settings, within
 from sandkasten_kernels.kernelspecs.kernelspec import Kernelspecs

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from sandkasten_kernels.app import SECTIONS, SandkastenApp
+from sandkasten_kernels.config.custom_images import find_fault
 from sandkasten_kernels.config.settings import file_settings
+from sandkasten_kernels.config.traits import SECTIONS
 from sandkasten_kernels.errors import ConfigError, ImageBuildError
 from sandkasten_kernels.gateway.checks import check_settings
 from sandkasten_kernels.images.apt import host_apt_config, parse_apt_options
-from sandkasten_kernels.images.custom import CustomImage, custom_images, find_fault, standing_order
+from sandkasten_kernels.images.custom import CustomImage, custom_images, standing_order
 from sandkasten_kernels.images.progress import BuildProgress
 from sandkasten_kernels.kernelspecs.custom import custom_kernelspecs
 from sandkasten_kernels.kernelspecs.kernelspec import Kernelspecs
@@ -22,7 +23,7 @@ from sandkasten_kernels.kernelspecs.kernelspec import Kernelspecs
 def test_the_images_of_a_file_are_read(tmp_path: Path) -> None:
     file = tmp_path / "sandkasten.yaml"
     file.write_text("images:\n  science: {from: python, pip: ['polars[numpy] >=1', tabulate], apt: [ffmpeg]}\n")
-    setting = file_settings(file, {"": SandkastenApp}).value("images")
+    setting = file_settings(file, SECTIONS).value("images")
     assert custom_images(setting) == {
         "science": CustomImage("science", "python", ("polars[numpy]>=1", "tabulate"), ("ffmpeg",))
     }
@@ -33,22 +34,22 @@ def test_the_images_of_a_file_are_read(tmp_path: Path) -> None:
     [
         ("science: {from: python, pips: [x]}", "2: images.science.pips: unknown key; did you mean pip?"),
         ("a:\n    from: pyton", "3: images.a.from: expected an image's name, got 'pyton'; did you mean python?"),
-        ("science:\n    pip: [x]", "2: images.science: from is missing: the image it stands on, one of base, python"),
+        ("science:\n    pip: [x]", "2: images.science: from is missing: the image to build from, one of base, python"),
         ("science:", "2: images.science: expected a mapping with from, pip and apt, got nothing"),
-        ("python: {from: base}", "2: images.python: an image of ours has this name"),
-        ("Sci ence: {from: base}", "2: images.'Sci ence': an image's name has small letters"),
-        ("a: {from: b}\n  b: {from: a}", "2: images.a.from: stands on itself: a from b from a"),
-        ("a: {from: a}", "2: images.a.from: stands on itself: a from a"),
+        ("python: {from: base}", "2: images.python: a built-in image has this name"),
+        ("Sci ence: {from: base}", "2: images.'Sci ence': an image's name has lower-case letters"),
+        ("a: {from: b}\n  b: {from: a}", "2: images.a.from: is built from itself: a from b from a"),
+        ("a: {from: a}", "2: images.a.from: is built from itself: a from a"),
         ("a:\n    from: base\n    pip: x", "4: images.a.pip: expected a list of packages"),
-        ("a:\n    from: base\n    pip:\n    - x\n    - 3", "6: images.a.pip.1: expected text, got 3"),
-        ("a: {from: base, display_name: [x]}", "2: images.a.display_name: expected text in one line, got 'x'"),
+        ("a:\n    from: base\n    pip:\n    - x\n    - 3", "6: images.a.pip.1: expected a string, got 3"),
+        ("a: {from: base, display_name: [x]}", "2: images.a.display_name: expected a string in one line, got 'x'"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named_with_its_line_and_the_nearest_right_name(tmp_path: Path, text: str, line: str) -> None:
     file = tmp_path / "sandkasten.yaml"
     file.write_text(f"images:\n  {text}\n")
     with pytest.raises(ConfigError) as caught:
-        file_settings(file, {"": SandkastenApp})
+        file_settings(file, SECTIONS)
     assert str(caught.value).startswith(f"{file}:{line}")
 
 

@@ -168,7 +168,7 @@ def test_a_sandbox_is_what_its_kernelspec_says_and_else_what_the_defaults_say(tm
         ([], """: expected an object as in {"image": "python"}, got a list"""),
         ({}, """.image: it must name the image, as in {"image": "python"}"""),
         ({"image": ""}, """.image: it must name the image, as in {"image": "python"}"""),
-        ({"image": 3}, ".image: expected text, got 3 (put it in quotes)"),
+        ({"image": 3}, ".image: expected a string, got 3 (put it in quotes)"),
         ({"image": "a", "kernel": "gest"}, ".kernel: expected process or guest, got 'gest'"),
         ({"image": "a", "after_claims": ""}, ".after_claims: unknown key; did you mean after_claim?"),
         ({"image": "a", "cpu_limit": 1}, ".cpu_limit: unknown key; did you mean limits.cpu_limit?"),
@@ -187,7 +187,7 @@ def test_a_sandbox_is_what_its_kernelspec_says_and_else_what_the_defaults_say(tm
         ),
         ({"image": "a", "network_mode": "host"}, ".network_mode: expected none or bridge, got 'host'"),
         ({"image": "a", "pool": "no"}, ".pool: expected true or false, got 'no'"),
-        ({"image": "a", "warm_up": None}, ".warm_up: expected text, got nothing"),
+        ({"image": "a", "warm_up": None}, ".warm_up: expected a string, got nothing"),
     ],
 )
 def test_what_metadata_cannot_say_is_one_line_that_names_file_and_key(tmp_path: Path, ours: Any, problem: str) -> None:

@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
-from sandkasten_kernels.app import SECTIONS
 from sandkasten_kernels.config.keys import Keys
 from sandkasten_kernels.config.settings import Settings as Given
+from sandkasten_kernels.config.traits import SECTIONS
 from sandkasten_kernels.errors import EngineError
-from sandkasten_kernels.gateway.live_settings import APPLIES
 from sandkasten_kernels.images import warnings as image_warnings
 from sandkasten_kernels.paths import asset_dir
 from tests.support.kernel_client import Api
@@ -34,7 +33,9 @@ async def test_every_setting_is_shown_with_what_it_is_and_where_it_comes_from(se
     model = await settings.model()
     shown = {found["name"]: found for section in model["sections"] for found in section["settings"]}
     assert list(shown) == [key.name for key in Keys(SECTIONS)]
-    assert set(APPLIES) <= set(shown)
+    assert {name: found["applies"] for name, found in shown.items()} == {
+        key.name: key.applies or "after restart" for key in Keys(SECTIONS)
+    }
     assert model["read_only"] == ""
     assert model["errors"] == []
     assert shown["pool.images"]["value"] == {"python": 1}
