@@ -17,7 +17,7 @@ help:
 	@echo 'make run        start the gateway; ARGS="--listen=127.0.0.1:9000" are for it'
 	@echo 'make test       lint and all tests, with a real Docker engine'
 	@echo 'make test-fast  lint and the tests that need no engine'
-	@echo 'make lint       ruff and mypy            make format   let ruff format'
+	@echo 'make lint       ruff, mypy, import-linter make format   let ruff format'
 	@echo 'make images     the sandbox images       make bench    the measurements of docs/performance.md'
 	@echo 'make clean      remove what make made (not the images)'
 
@@ -38,6 +38,7 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 format: $(VENV)/.test
 	$(BIN)/ruff check --fix .

@@ -12,13 +12,13 @@ import yaml
 from ..errors import ConfigError, InvalidSettings, SettingsReadOnly
 from .configuration import Configuration
 from .document import Document, plain_value
-from .file import MAX_BYTES
+from .file import MAX_BYTES, SettingsFile
 from .form import fault_of, section_models, value_of
 from .keys import Key, KeyPath, Sections
 from .masking import Masked
 from .settings import Settings, document_settings
 from .validation import SECRETS
-from .yaml_edit import UNSET, edited
+from .yaml_edit import UNSET, edited, lost_comments
 
 __all__ = ["SettingsEditor"]
 
@@ -119,10 +119,11 @@ class SettingsEditor:
                 names = ", ".join(key.name for key in changed) or "none changed"
                 self._log.info("settings saved in %s: %s", self._file.path, names)
             warnings = await self._warnings_of(after)
+            lost = lost_comments(before.text, real) if text is None else 0
             answer: dict[str, Any] = {
                 "saved": saved,
                 "errors": [],
-                "warnings": warnings,
+                "warnings": [*warnings, *_of_lost_comments(lost, self._file)],
                 "applied": [key.name for key in changed if key.applies],
                 "after_restart": [key.name for key in changed if not key.applies],
             }
@@ -251,6 +252,13 @@ class SettingsEditor:
             if source.given(*key.path):
                 running.set(key, source.value(*key.path), source.origins[key.path])
         return running
+
+
+def _of_lost_comments(count: int, file: SettingsFile) -> list[dict[str, str]]:
+    # says how many and not which: a comment may contain a secret
+    words = "1 comment of the file is" if count == 1 else f"{count} comments of the file are"
+    message = f"{words} not in the new one; the old file is kept as {file.backup}"
+    return [{"name": "", "message": message}] if count else []
 
 
 def _check_size(text: str) -> None:

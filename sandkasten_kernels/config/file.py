@@ -85,6 +85,12 @@ class SettingsFile:
             raise settings.error(("data_dir",), problem)
 
     @property
+    def backup(self) -> Path:
+        """The file that the last save replaced."""
+        target = self.path.resolve()
+        return target.with_name(target.name + ".bak")
+
+    @property
     def open_to_all(self) -> bool:
         """Whether every user of the machine may read the file."""
         return self.path.exists() and bool(self.path.stat().st_mode & stat.S_IROTH)
@@ -104,7 +110,7 @@ class SettingsFile:
             self.check(self._version(old), version)
             like = target.stat() if target.exists() else None
             if like is not None:
-                _replace(target.with_name(target.name + ".bak"), old, like, private=private)
+                _replace(self.backup, old, like, private=private)
             content = text.encode()
             _replace(target, content, like, private=private)
             return self._version(content)

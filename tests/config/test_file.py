@@ -144,6 +144,19 @@ async def test_one_save_checks_once_and_asks_the_engine_once(tmp_path: Path) -> 
     assert saved["settings"] == await editor.model()
 
 
+async def test_a_save_that_loses_a_comment_says_so_and_does_not_show_it(tmp_path: Path) -> None:
+    path = tmp_path / "sandkasten.yaml"
+    path.write_text("env_names:\n- A  # password: hunter2\n")
+    editor, file = editor_of(path)
+    tried = await editor.save(file.read()[1], {"env_names": None}, {}, None, dry_run=True)
+    saved = await editor.save(file.read()[1], {"env_names": None}, {}, None, dry_run=False)
+    message = f"1 comment of the file is not in the new one; the old file is kept as {path}.bak"
+    assert tried["warnings"] == saved["warnings"] == [{"name": "", "message": message}]
+    assert saved["settings"]["warnings"] == []
+    again = await editor.save(file.read()[1], {"session_ttl_seconds": 60}, {}, None, dry_run=False)
+    assert again["warnings"] == []
+
+
 ODD = st.one_of(
     st.none(), st.booleans(), st.integers(-3, 2**40), st.floats(), st.text(max_size=8),
     st.lists(st.text(max_size=4), max_size=2), st.dictionaries(st.text(max_size=4), st.integers(-1, 3), max_size=2),
@@ -256,7 +269,7 @@ async def test_a_file_edited_by_hand_is_seen_and_not_written_over(settings: Sett
     assert (await settings.setting("session_ttl_seconds"))["running"] == 55
     settings.file.write_text(f"api_key: {KEY}\npool: [\n")
     model = await settings.model()
-    assert "mend it on the machine first" in model["read_only"]
+    assert "repair it on the machine first" in model["read_only"]
     assert model["text"] is None
     await settings.put(403, text="pool: {}\n")
 

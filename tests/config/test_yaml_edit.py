@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandkasten_kernels.config.yaml_edit import UNSET, edited
+from sandkasten_kernels.config.yaml_edit import UNSET, edited, lost_comments
 
 FILE = """\
 # The gateway of the third floor.
@@ -79,6 +79,32 @@ def test_several_changes_at_once_keep_every_comment() -> None:
     assert data["pool"]["images"] == {"python": 1, "base": 3, "own": 1}
     assert data["defaults"] == {"mem_limit_mb": 1024, "cpu_limit": 2.0}
     assert data["trust_proxy"] is True
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "value", "lost"),
+    [
+        (FILE, "session_ttl_seconds", 60, 0),
+        (FILE, "pool.images", {"python": 5, "base": 1}, 0),
+        (FILE, "env_names", [], 1),  # the comment stood in the list
+        (FILE, "pool.images", {"base": 1}, 1),  # and here beside the removed entry
+        ("pool:\n    images: {\n      python: 2,  # two\n    }\n", "pool.images", {"python": 3}, 1),
+        ("listen: |  # where\n  a # b\n# end\n", "listen", "x", 1),
+        ("listen: 'a # b'\nx: \"# c\"\n", "listen", "x", 0),
+        ("# one\r\nlisten: x # two\r\n", "listen", UNSET, 1),
+    ],
+)
+def test_comments_that_an_edit_loses_are_counted(text: str, path: str, value: Any, lost: int) -> None:
+    assert lost_comments(text, edited(text, {tuple(path.split(".")): value})) == lost
+
+
+@given(st.text("ab:- #\n'\"[]{},|>\ufeff\r", max_size=40))
+def test_counting_the_comments_of_any_text_fails_as_yaml_does(text: str) -> None:
+    try:
+        yaml.safe_load(text)
+    except yaml.YAMLError:
+        return
+    assert lost_comments(text, text) == 0
 
 
 @pytest.mark.parametrize(

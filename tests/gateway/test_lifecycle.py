@@ -233,8 +233,8 @@ from typing import Any
 from sandkasten_kernels.engines import SandboxSpec
 from sandkasten_kernels.engines.docker import DockerEngine
 import logging, os
-from sandkasten_kernels.kernel import Kernel
-from sandkasten_kernels.kernelspec import Kernelspecs
+from sandkasten_kernels.kernels.kernel import Kernel
+from sandkasten_kernels.kernelspecs.kernelspec import Kernelspecs
 async def main():
     folder = Path.home() / "run"
     folder.mkdir(exist_ok=True)
