@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.box import Box, new_box
 from tests.support.command_shell import CommandShell
-from tests.support.gateway_process import GatewayProcess
+from tests.support.gateway_process import GatewayProcess, assert_nothing_left
 from tests.support.kernel_client import Api
 from tests.support.settings_client import SettingsClient, configured, settings_of
 
@@ -47,6 +47,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="no Docker engine answers"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def nothing_left_at_all() -> Iterator[None]:
+    """At the end every gateway of the run has ended, and nothing is left of it."""
+    yield
+    assert_nothing_left(all_ended=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_left_by_the_module() -> Iterator[None]:
+    """Nothing is left of the gateways that a module has shared and ended."""
+    yield
+    assert_nothing_left()
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> Iterator[None]:
+    """Nothing is left of each gateway that a test has started and ended: containers, mounts, processes and the rest."""
+    yield
+    assert_nothing_left()
+
+
 @pytest.fixture(scope="session")
 def engine() -> Iterator[docker.DockerClient]:
     """A client of the engine, to look at what the gateway does there."""
@@ -60,7 +81,6 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess
     folder = tmp_path_factory.mktemp("gateway")
     with GatewayProcess(folder, config="pool: {images: {python: 2}}\n", env={"GATEWAY_SECRET": "hunter2"}) as running:
         yield running
-    running.assert_nothing_left()
 
 
 @pytest.fixture

@@ -27,7 +27,6 @@ async def test_code_in_a_sandbox_can_neither_pose_as_its_guest_nor_keep_it_from_
             await (await api.connect(kernel)).execute(INTRUDER)
             async with await restarted(running) as api:
                 assert (await (await api.connect(kernel)).execute("print(len(callers))")).stream() == "8\n"
-    running.assert_nothing_left()
 
 
 INTRUDER = """
@@ -66,7 +65,6 @@ async def test_whoever_puts_sockets_in_place_of_the_guests_loses_its_own_session
                 assert (await (await api.connect(other)).execute("print(x)")).stream() == "42\n"
                 await eventually(api.kernels, lambda kernels: len(kernels) <= 1)
                 assert [kernel["id"] for kernel in await api.kernels()] == [other]
-    running.assert_nothing_left()
     assert "Traceback" not in running.log.read_text()
 
 

@@ -44,7 +44,6 @@ async def test_sigterm_in_the_middle_of_everything_leaves_nothing(tmp_path: Path
             children = psutil.Process(running.process.pid).children(recursive=True)
             assert await asyncio.to_thread(running.stop) == 0
             await starting
-    running.assert_nothing_left()
     assert not [child for child in children if child.is_running()]
     assert "Traceback" not in running.log.read_text()
 
@@ -57,7 +56,6 @@ async def test_what_somebody_put_beside_the_doors_of_sandboxes_stays_and_is_told
         running.start()
         assert "run/stray is no directory of a sandbox and stays" in running.log.read_text()
         stray.unlink()
-    running.assert_nothing_left()
 
 
 async def test_the_token_survives_a_restart_and_a_new_one_counts_from_the_next(tmp_path: Path) -> None:

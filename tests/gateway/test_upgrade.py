@@ -93,4 +93,3 @@ async def test_sandboxes_of_the_previous_guest_stay_usable_and_warm_ones_of_an_o
             assert new.stream() == "new\n"
     finally:
         await asyncio.to_thread(running.end)
-    running.assert_nothing_left()

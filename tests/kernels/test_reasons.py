@@ -44,7 +44,6 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess
     (folder / "specs" / "bash" / "kernel.json").write_text(json.dumps(bash))
     with GatewayProcess(folder, "kernelspec_dirs: [specs]\npool: {images: {python: 1}}\n") as running:
         yield running
-    running.assert_nothing_left()
     assert "Traceback" not in running.log.read_text()
 
 

@@ -61,4 +61,3 @@ async def test_the_worked_example_works(worked: Path) -> None:
             result = await socket.execute("answer + 1")
             assert (result.stream(), result.reply["execution_count"]) == ("43\n", 1)
             assert (await socket.execute("env KERNEL_COLOUR")).stream() == "blue\n"
-    running.assert_nothing_left()

@@ -212,7 +212,6 @@ async def test_a_notebook_whose_server_loses_the_gateway_for_a_while_misses_noth
                 await cut_while_a_cell_runs(api, cable, socket, kernel)
                 assert (await lab.request("DELETE", f"/api/sessions/{session['id']}")).code == 204
                 assert await api.kernels() == []
-    gateway.assert_nothing_left()
 
 
 async def cut_while_a_cell_runs(api: Api, cable: Cable, socket: KernelSocket, kernel: str) -> None:
@@ -241,4 +240,3 @@ async def test_a_client_that_is_away_keeps_no_kernel_from_ending(tmp_path: Path)
             client.close()
             await eventually(api.kernels, lambda kernels: kernels == [])
             assert (await api.request("GET", f"/api/kernels/{kernel}")).code == 404
-    gateway.assert_nothing_left()

@@ -120,7 +120,6 @@ def culling(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess
     config = "kernelspec_dirs: [specs]\npool: {images: {python: 1}}\nsession_ttl_seconds: 600\n"
     with GatewayProcess(folder, config) as running:
         yield running
-    running.assert_nothing_left()
 
 
 @pytest.fixture

@@ -40,7 +40,6 @@ async def test_a_workspace_without_a_name_may_be_on_the_disk_and_goes_with_its_s
             assert await workspaces(api) == {}
             await end(api, session)
             await eventually(lambda: not own.exists())
-    gateway.assert_nothing_left()
     assert list((gateway.data_dir / "workspaces").iterdir()) == []
 
 
@@ -62,7 +61,6 @@ async def test_what_fills_a_workspace_is_stopped_with_the_reason_and_then_ended(
             info = await ended(api, session)
             assert "limits.workspace_mb" in info["reason"]
             await tidy(api)
-    gateway.assert_nothing_left()
 
 
 async def test_no_session_is_made_when_the_disk_is_nearly_full(folder: Path) -> None:
@@ -134,7 +132,6 @@ async def test_a_workspace_that_is_an_image_cannot_grow_beyond_its_limit(folder:
             assert "No space left" in (await run(api, private, cmd=fill))["stderr"]
             assert (await api.get(f"/v1/sessions/{private['id']}"))["status"] == "running"
             await tidy(api)
-    gateway.assert_nothing_left()
     assert list((gateway.data_dir / "workspaces").iterdir()) == []
     # the kernel frees a loop device a moment after its last mount has gone
     await eventually(mounts, lambda now: now == before)
@@ -184,4 +181,3 @@ async def test_a_full_disk_is_said_in_words_and_costs_nobody_a_session(small_dis
             await end(api, await create(api))
             assert (await run(api, session, code="mine"))["output"] == "5\n"
             await tidy(api)
-    gateway.assert_nothing_left()

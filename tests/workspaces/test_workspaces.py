@@ -85,7 +85,6 @@ async def test_what_one_session_writes_the_next_reads_on_a_miss(folder: Path) ->
         async with Api(gateway.url, gateway.token) as api:
             await survives(api, "cold")
             await tidy(api)
-    gateway.assert_nothing_left()
     assert list((gateway.data_dir / "workspaces").iterdir()) == []
 
 
@@ -100,7 +99,6 @@ async def test_a_gateway_that_is_not_root_attaches_through_its_helper() -> None:
             await survives(api, "pool")
             await tidy(api)
         gateway.stop()
-        gateway.assert_nothing_left()
         assert list((gateway.data_dir / "workspaces").iterdir()) == []
         assert gateway.data_dir.stat().st_uid == UID
 
@@ -133,7 +131,6 @@ async def test_where_nothing_can_be_attached_a_sandbox_starts_with_its_workspace
             session, *_ = await api.get("/v1/sessions")
             assert session["acquire_detail"].startswith("the workspace could not be attached")
             await tidy(api)
-    gateway.assert_nothing_left()
 
 
 async def test_a_kernel_that_is_restarted_or_killed_stays_in_its_workspace(api: Api) -> None:
@@ -210,7 +207,6 @@ async def test_every_session_may_have_a_workspace_that_stays(folder: Path) -> No
             assert (await run(api, again, cmd="cat a"))["output"] == "kept\n"
             assert (await create(api))["workspace_id"] not in (None, session["workspace_id"])
             await tidy(api)
-    gateway.assert_nothing_left()
 
 
 async def test_neither_a_pruned_volume_nor_a_lost_database_loses_a_file(folder: Path) -> None:
@@ -230,5 +226,4 @@ async def test_neither_a_pruned_volume_nor_a_lost_database_loses_a_file(folder: 
             session = await create(api, workspace_id="dear")
             assert (await run(api, session, cmd="cat a"))["output"] == "precious\n"
             await tidy(api)
-    gateway.assert_nothing_left()
     assert gateway.volumes() == []

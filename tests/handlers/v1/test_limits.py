@@ -34,7 +34,6 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]
     """A gateway with short times and low limits."""
     with GatewayProcess(tmp_path_factory.mktemp("strict"), RULES) as running:
         yield running
-    running.assert_nothing_left()
 
 
 @pytest.fixture
@@ -146,4 +145,3 @@ async def test_a_session_that_is_too_old_is_not_called_idle(tmp_path: Path) -> N
             assert (info["status"], info["reason"]) == ("expired", "as old as max_lifetime_seconds, 1 s")
     finally:
         await asyncio.to_thread(gateway.stop)
-    gateway.assert_nothing_left()
