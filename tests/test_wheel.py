@@ -19,7 +19,7 @@ import pytest
 
 from tests.support.waiting import eventually_blocking
 
-pytestmark = pytest.mark.alone
+pytestmark = [pytest.mark.alone, pytest.mark.slow]
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "sandkasten_kernels"

@@ -71,6 +71,7 @@ def test_the_sdk_imports_nothing_of_the_gateway() -> None:
     assert [name for name in names if not name.startswith("sandkasten_kernels.client")] == ["sandkasten_kernels"]
 
 
+@pytest.mark.slow
 def test_a_typed_caller_is_checked_strictly() -> None:
     callers = [TESTS / "support" / "typed_caller.py", TESTS.parent / "examples" / "agent_loop.py"]
     command = [sys.executable, "-m", "mypy", "--strict", *callers]

@@ -19,7 +19,7 @@ from tests.support.kernel_client import Api
 from tests.support.lab import LabServer, LabSocket
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.docker, pytest.mark.alone]
+pytestmark = pytest.mark.docker
 
 CONFIG = "pool: {images: {python: 1}}\nenv_names: [SECRET]\n"
 KEEP = f"{CONFIG}on_stop: keep\n"
@@ -236,6 +236,7 @@ async def stopped(option: str, gateway: GatewayProcess) -> str:
     return ran.stderr
 
 
+@pytest.mark.slow
 async def test_a_connected_jupyterlab_simply_goes_on(tmp_path: Path) -> None:
     folder = tmp_path / "lab"
     folder.mkdir()

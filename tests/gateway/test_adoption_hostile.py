@@ -17,7 +17,7 @@ from tests.support.gateway_restart import restarted, taken_over
 from tests.support.kernel_client import Api
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.docker, pytest.mark.alone]
+pytestmark = pytest.mark.docker
 
 
 async def test_code_in_a_sandbox_can_neither_pose_as_its_guest_nor_keep_it_from_coming_back(tmp_path: Path) -> None:

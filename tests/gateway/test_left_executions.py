@@ -13,7 +13,7 @@ from tests.support.gateway_process import GatewayProcess
 from tests.support.kernel_client import Api
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.docker, pytest.mark.alone]
+pytestmark = pytest.mark.docker
 
 LEFT = (
     {"code": "import os, time\nopen('cell', 'w')\nwhile not os.path.exists('go'): time.sleep(0.05)\nx = 42"},

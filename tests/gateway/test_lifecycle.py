@@ -19,7 +19,7 @@ import pytest
 from tests.support.gateway_process import GatewayProcess
 from tests.support.kernel_client import Api, execute_content
 
-pytestmark = [pytest.mark.docker, pytest.mark.alone]
+pytestmark = pytest.mark.docker
 
 
 def refused(*arguments: str, env: dict[str, str] | None = None) -> str:

@@ -19,7 +19,7 @@ from tests.support.gateway_restart import taken_over
 from tests.support.kernel_client import Api
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.docker, pytest.mark.alone]
+pytestmark = pytest.mark.docker
 
 IMAGE = "sandkasten-test:upgrade"
 CONFIG = f"""

@@ -18,7 +18,7 @@ from tests.support.v1_requests import begun, create, ended, run
 from tests.support.waiting import eventually
 from tests.telemetry.test_events import stream
 
-pytestmark = [pytest.mark.docker, pytest.mark.alone]
+pytestmark = pytest.mark.docker
 
 COUNT = 6
 KILLED = "its sandbox was ended over the engine, from outside of the gateway (SIGKILL)"

@@ -17,7 +17,7 @@ from tests.support.gateway_process import GatewayProcess
 from tests.support.kernel_client import PATIENCE_SECONDS, Api, execute_content
 from tests.support.lab import LabServer, LabSocket
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 SLIDER = """

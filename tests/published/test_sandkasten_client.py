@@ -17,7 +17,7 @@ from sandkasten.agents import create_sandkasten_tools
 
 from tests.support.gateway_process import GatewayProcess
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
 
 @pytest.fixture

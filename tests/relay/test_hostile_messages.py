@@ -17,7 +17,7 @@ from tests.support.kernel_client import V1, Api, execute_content, parsed
 from tests.support.misbehaviour import neighbour_is_fine
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.docker, pytest.mark.alone]
+pytestmark = pytest.mark.docker
 
 
 async def test_forged_and_endless_messages_harm_only_their_sender(api: Api, gateway: GatewayProcess) -> None:

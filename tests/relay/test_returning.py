@@ -22,7 +22,7 @@ from tests.support.kernel_client import Api, KernelSocket, Message, Result, exec
 from tests.support.lab import LabServer, LabSocket
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.docker, pytest.mark.alone]
+pytestmark = pytest.mark.docker
 
 framings = pytest.mark.parametrize("v1", [True, False], ids=["v1", "legacy"])
 WAITS = """

@@ -23,8 +23,6 @@ from tests.support.gateway_process import GatewayProcess
 from tests.support.kernel_client import Api, KernelSocket, execute_content
 from tests.support.v1_requests import create, ended, run, when
 
-pytestmark = pytest.mark.alone
-
 OLD_SECONDS = 5
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 

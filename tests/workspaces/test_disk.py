@@ -19,7 +19,7 @@ from tests.support.v1_requests import create, ended, run
 from tests.support.waiting import eventually
 from tests.support.workspace_requests import UID, end, foreign_folder, tidy, warm, workspaces
 
-pytestmark = [pytest.mark.docker, pytest.mark.alone]
+pytestmark = pytest.mark.docker
 
 CYCLES = int(os.environ.get("TEST_CYCLES", "6"))
 """A thousand take a quarter of an hour."""
@@ -75,16 +75,16 @@ async def test_no_session_is_made_when_the_disk_is_nearly_full(folder: Path) -> 
             assert await workspaces(api) == {}
 
 
-def mounts() -> list[str]:
-    """Return what is mounted on this host of workspaces, and the loop devices in use."""
+def mounts(folder: Path) -> list[str]:
+    """Return what is mounted on this host of workspaces below a directory, and the loop devices that are used there."""
     lines = Path("/proc/self/mountinfo").read_text().splitlines()
     loops = subprocess.run(["losetup", "--list", "--noheadings"], capture_output=True, text=True, check=True).stdout
-    return sorted(line for line in [*lines, *loops.splitlines()] if "workspaces" in line)
+    return sorted(line for line in [*lines, *loops.splitlines()] if f"{folder}/" in line)
 
 
 async def cycles(api: Api, gateway: GatewayProcess, count: int) -> None:
     """Make a workspace, use it and delete it, again and again, and see that nothing is left."""
-    before = mounts()
+    before = mounts(gateway.data_dir)
     for _ in range(count):
         await warm(api)
         session = await create(api, workspace_id="cycle")
@@ -92,7 +92,7 @@ async def cycles(api: Api, gateway: GatewayProcess, count: int) -> None:
         await end(api, session)
         assert (await api.request("DELETE", "/v1/workspaces/cycle")).code == 200
         # the engine lets go of a namespace a moment after it has said so
-        await eventually(mounts, lambda now: now == before)
+        await eventually(lambda: mounts(gateway.data_dir), lambda now: now == before)
     assert gateway.volumes() == []
 
 
@@ -103,7 +103,7 @@ async def test_cycles_leave_no_volume_no_mount_and_no_directory(api: Api, gatewa
 
 async def test_a_workspace_that_is_an_image_cannot_grow_beyond_its_limit(folder: Path) -> None:
     config = "pool: {images: {python: 2}}\nlimits: {workspace_mb: 32}\nworkspace: {disk: image, ephemeral: disk}\n"
-    before = mounts()
+    before = mounts(folder)
     with GatewayProcess(folder, config) as gateway:
         async with Api(gateway.url, gateway.token) as api:
             first = await create(api, workspace_id="small")
@@ -134,7 +134,7 @@ async def test_a_workspace_that_is_an_image_cannot_grow_beyond_its_limit(folder:
             await tidy(api)
     assert list((gateway.data_dir / "workspaces").iterdir()) == []
     # the kernel frees a loop device a moment after its last mount has gone
-    await eventually(mounts, lambda now: now == before)
+    await eventually(lambda: mounts(folder), lambda now: now == before)
 
 
 def test_images_are_refused_at_start_where_they_cannot_be_mounted() -> None:

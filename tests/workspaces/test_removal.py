@@ -18,7 +18,7 @@ from tests.support.kernel_client import Api
 from tests.support.v1_requests import create, run
 from tests.support.workspace_requests import end, tidy, workspaces
 
-pytestmark = [pytest.mark.docker, pytest.mark.alone]
+pytestmark = pytest.mark.docker
 
 
 @pytest.fixture

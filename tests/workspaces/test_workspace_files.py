@@ -17,7 +17,7 @@ from tests.support.v1_requests import create, run
 from tests.support.waiting import eventually
 from tests.support.workspace_requests import WRONG_NAMES, end, tidy, workspaces
 
-pytestmark = [pytest.mark.docker, pytest.mark.alone]
+pytestmark = pytest.mark.docker
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from tests.support.kernel_client import Api
 from tests.support.v1_requests import create, run
 from tests.support.workspace_requests import UID, WRONG_NAMES, end, foreign_folder, tidy, warm, workspaces
 
-pytestmark = [pytest.mark.docker, pytest.mark.alone]
+pytestmark = pytest.mark.docker
 
 WHEEL = """
 import zipfile

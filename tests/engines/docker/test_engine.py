@@ -14,7 +14,7 @@ import pytest
 from tests.support.gateway_process import GatewayProcess
 from tests.support.kernel_client import Api
 
-pytestmark = [pytest.mark.docker, pytest.mark.alone]
+pytestmark = pytest.mark.docker
 
 
 async def inside(api: Api, code: str) -> Any:

@@ -19,7 +19,7 @@ from tests.support.gateway_process import GatewayProcess
 from tests.support.kernel_client import Api
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.docker, pytest.mark.alone]
+pytestmark = [pytest.mark.docker, pytest.mark.alone, pytest.mark.slow]
 
 CONFIG = "default_image: base\nallowed_images: [base]\npool: {images: {base: 1}}\n"
 

@@ -15,7 +15,7 @@ from tests.support.kernel_client import Api, Message, execute_content
 from tests.support.misbehaviour import CELLS, COMMANDS, neighbour_is_fine
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.docker, pytest.mark.alone]
+pytestmark = pytest.mark.docker
 
 
 async def test_sockets_replaced_by_symlinks_gain_nothing(api: Api, gateway: GatewayProcess) -> None:

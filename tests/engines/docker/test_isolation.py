@@ -23,7 +23,7 @@ from tests.support.isolation_checks import NO_ROUTE, Listener, broken, host_addr
 from tests.support.kernel_client import Api, KernelSocket
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.docker, pytest.mark.alone]
+pytestmark = pytest.mark.docker
 PYTHON = "/opt/sandkasten/bin/python"
 NEIGHBOUR_PORT = 7777
 
@@ -190,6 +190,8 @@ async def test_nothing_of_the_one_before_is_found_after_a_claim(api: Api, kernel
     assert (after_one_that_runs, after_one_that_ended) == (clean, clean)
 
 
+@pytest.mark.alone
+@pytest.mark.slow
 async def test_thirty_that_fill_their_memory_end_each_other_and_never_the_gateway(tmp_path: Path) -> None:
     total = int(Path("/proc/meminfo").read_text().split()[1]) // 1024
     config = f"pool: {{enabled: false}}\nlimits: {{host_reserve_mb: {total - 3072}}}\n"

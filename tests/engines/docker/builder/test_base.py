@@ -23,7 +23,7 @@ from sandkasten_kernels.images.names import PROTOCOL_LABEL, full_name
 from sandkasten_kernels.images.state import ImageStatus
 from tests.support.image_registry import ImageRegistry, RegistryUnavailable, registry_program
 
-pytestmark = [pytest.mark.docker, pytest.mark.alone]
+pytestmark = [pytest.mark.docker, pytest.mark.alone, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ from tests.support.gateway_process import GatewayProcess
 from tests.support.hostile_index import hostile_index
 from tests.support.kernel_client import Api
 
-pytestmark = pytest.mark.alone
+pytestmark = [pytest.mark.alone, pytest.mark.slow]
 
 
 @pytest.fixture
