@@ -113,8 +113,8 @@ def _endpoint() -> tuple[str, Any]:
             tls = docker.tls.TLSConfig(client_cert=pair, ca_cert=str(path / "ca.pem"), verify=True)
         return host, tls
     context = docker.context.ContextAPI.get_current_context()
-    if context is not None and context.name != "default" and context.DockerHost:
-        return context.DockerHost, context.TLSConfig
+    if context is not None and context.name != "default" and context.Host:
+        return context.Host, context.TLSConfig
     default = Path("/var/run/docker.sock")
     rootless = Path(os.environ.get("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}")) / "docker.sock"
     usable = default if os.access(default, os.W_OK) or not rootless.exists() else rootless
