@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from sandkasten_kernels.engines.docker.engine import connect
+from sandkasten_kernels.engines.docker.connection import connect
 
 __all__ = ["machine", "percentile", "write"]
 

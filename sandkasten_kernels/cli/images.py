@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 from traitlets import Unicode
@@ -13,10 +15,8 @@ from traitlets.config import Application
 
 from ..config.application import ConfiguredApp
 from ..config.keys import nearest
-from ..engines.docker.builder.images import build_images
-from ..engines.docker.builder.state import image_states
-from ..engines.docker.connection import connect
-from ..engines.docker.images import ENGINE_ERRORS
+from ..engines import Engine
+from ..engines.registry import find_engine
 from ..errors import ConfigError, ImageBuildError, SandkastenError
 from ..images.custom import CustomImage, custom_images
 from ..images.names import STANDARD
@@ -24,14 +24,12 @@ from ..images.state import ImageState
 
 __all__ = ["ImagesApp"]
 
-BUILD_TIMEOUT_SECONDS = 1800
-
 
 class ImagesApp(Application):
     """Builds the images of the sandboxes, and lists them.
 
-    `images build [NAME...] [--config=FILE] [--base=IMAGE]` builds those that are named and what they stand on;
-    without a name all: base, python, and the configuration's own. `images list` says which there are.
+    `images build [NAME...] [--config=FILE] [--base=IMAGE]` builds the named images and their parents; without a name
+    all of them: base, python, and the custom images of the configuration. `images list` shows the state of each.
     """
 
     name = "sandkasten-kernels images"
@@ -41,42 +39,50 @@ class ImagesApp(Application):
         sandkasten-kernels images build science --config=sandkasten.yaml
         sandkasten-kernels images list --config=sandkasten.yaml
     """
-    base = Unicode("", help="The image to build from. Empty: an official slim one, or one made from packages.").tag(
+    base = Unicode("", help="Image to build from. Empty: the official slim one, or one made from packages.").tag(
         config=True
     )
     aliases: dict[str, str] = {"base": "ImagesApp.base"}
     flags: dict[str, Any] = {}
 
     def initialize(self, argv: list[str] | None = None) -> None:
-        """Keep verb and names apart from the options; all of these but ours are the gateway's own."""
+        """Split the arguments into verb, names and options; options other than `--base` are the gateway's."""
         self._words, self._options, ours = _sorted_arguments(argv or [])
         super().initialize(ours)
 
     def start(self) -> None:
-        """Do what the arguments say; exit with 1 when an image cannot be built. Raises `ConfigError`."""
+        """Build or list images; exit with 1 when an image cannot be built. Raises `ConfigError`."""
         gateway = cast(ConfiguredApp, self.parent)
-        own = custom_images(gateway.settings_of(self._options).value("images"))
+        settings = gateway.settings_of(self._options)
+        gateway.update_config(settings.config)
+        custom = custom_images(settings.value("images"))
         verb, *names = self._words or [""]
-        _check_arguments(verb, names, (*STANDARD, *own))
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what is half made is cleaned up
+        _check_arguments(verb, names, (*STANDARD, *custom))
+        # neither verb sets the engine up, so it puts nothing into its directory
+        run_dir = Path(gateway.data_dir) / "run"
+        engine = find_engine(gateway.engine)(parent=gateway, instance="images", run_dir=run_dir)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a build then removes its container, as at Ctrl-C
         try:
             if verb == "build":
-                self._build(names, own)
+                began = time.monotonic()
+                engine.build(names, custom, _print, self.base)
+                _print(f"images are ready ({time.monotonic() - began:.0f} s)")
             else:
-                _print_states(image_states(connect(), own, base=self.base or None))
-        except (ImageBuildError, SandkastenError, *ENGINE_ERRORS) as error:
+                _print_states(asyncio.run(_states(engine, custom, self.base)))
+        except (ImageBuildError, SandkastenError) as error:
             print(f"{self.name}: {error}", file=sys.stderr)
             sys.exit(1)
 
-    def _build(self, names: Sequence[str], own: Mapping[str, CustomImage]) -> None:
-        began = time.monotonic()
-        client = connect(BUILD_TIMEOUT_SECONDS)
-        build_images(client, names or (*STANDARD, *own), base=self.base or None, report=_print, own=own)
-        _print(f"images are ready ({time.monotonic() - began:.0f} s)")
+
+async def _states(engine: Engine, custom: Mapping[str, CustomImage], base: str) -> list[ImageState]:
+    try:
+        return await engine.image_states(custom, base)
+    finally:
+        await engine.leave()
 
 
 def _sorted_arguments(argv: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
-    """Return the words, the gateway's options and our own; a word after an option without `=` is its value."""
+    """Return verb and names, the gateway's options, and ours; a word after an option without `=` is its value."""
     words: list[str] = []
     options: list[str] = []
     ours: list[str] = []

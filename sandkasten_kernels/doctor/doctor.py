@@ -1,42 +1,25 @@
-"""All checks of the doctor's, in the order in which an operator would make them."""
+"""The doctor: every check, in the order in which an operator would make them."""
 
 from __future__ import annotations
 
-import os
-import tempfile
+import shutil
 import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import docker
 from traitlets import HasTraits
 from traitlets.config.loader import DeferredConfig
 
 from ..config.address import parse_listen
 from ..config.settings import Settings
 from ..config.traits import Defaults, Limits, RootSettings
-from ..engines import SandboxSpec
-from ..engines.docker.builder.state import image_states
-from ..engines.docker.connection import connect
-from ..engines.docker.doctor import (
-    check_cgroups,
-    check_confinement,
-    check_engine_disk,
-    check_engine_warnings,
-    check_image,
-    check_storage,
-    check_versions,
-)
-from ..engines.docker.images import ENGINE_ERRORS, image_record
+from ..engines import Engine
 from ..engines.finding import Finding, ok, problem
-from ..engines.registry import engine_names, find_engine
+from ..engines.registry import find_engine
 from ..errors import ConfigError, SandkastenError
 from ..gateway.checks import check_settings
-from ..guest import PROTOCOL
 from ..images.custom import custom_images
-from ..images.names import PROTOCOL_LABEL, full_name
-from ..images.state import ImageState, ImageStatus
 from ..kernelspecs.kernelspec import Kernelspec, Kernelspecs
 from ..pool.launcher import sandbox_spec
 from ..pool.pool import Pool
@@ -48,7 +31,6 @@ from .host import (
     check_mounts,
     check_pidfd,
     check_port,
-    check_user,
     in_use,
     nearest_directory,
 )
@@ -57,9 +39,9 @@ __all__ = ["examine"]
 
 
 async def examine(gateway: RootSettings, settings: Settings | ConfigError) -> AsyncIterator[Finding]:
-    """Yield what every check finds for a gateway that has its settings; nothing is left behind.
+    """Yield the findings of every check for a gateway that has read its settings; nothing is left behind.
 
-    An error is what keeps the configuration from being read; the rest is then checked for the defaults.
+    ``settings`` is the error instead where the configuration cannot be read; the other checks then use the defaults.
     """
     specs: Kernelspecs | None = None
     try:
@@ -67,22 +49,36 @@ async def examine(gateway: RootSettings, settings: Settings | ConfigError) -> As
             raise settings
         specs = check_settings(settings)
     except ConfigError as error:
-        yield problem("configuration", str(error), "mend it; what follows is checked as far as it can be read")
+        yield problem("configuration", str(error), "mend it; the other checks use what can be read of it")
     else:
         yield ok("configuration", gateway.config_file or "no file: the defaults")
     for finding in _check_host(gateway):
         yield finding
-    usable = list(specs or ())
-    if gateway.engine == "docker":
-        try:
-            client = connect()
-            for finding in _check_engine(gateway, client, specs):
-                yield finding
-            usable = [spec for spec in specs or () if _is_usable(client, spec.image)]
-        except (SandkastenError, *ENGINE_ERRORS) as error:
-            yield problem("engine", *_in_two(str(error)))
-            return
-    yield await _check_sandbox(gateway, usable, nearest_directory(_data_dir(gateway)))
+    place = nearest_directory(_data_dir(gateway))
+    try:
+        engine = _engine(gateway, place)
+    except ConfigError as error:
+        yield problem("engine", *_in_two(str(error)))
+        return
+    try:
+        async for finding in engine.diagnose(specs.images() if specs else [], custom_images(gateway.images)):
+            yield finding
+        if total_mb := await engine.memory_mb():
+            yield _check_memory(gateway, total_mb, specs)
+        usable = [spec for spec in specs or () if not await engine.image_problem(spec.image)]
+        yield await _check_sandbox(gateway, engine, usable, place)
+    except SandkastenError as error:
+        yield problem("engine", *_in_two(str(error)))
+    finally:
+        await engine.leave()
+
+
+def _engine(gateway: RootSettings, place: Path) -> Engine:
+    """Return the engine under an instance of the doctor's own, below ``place``. Raises `ConfigError`."""
+    number = uuid.uuid4().hex
+    return find_engine(gateway.engine)(
+        parent=gateway, instance=f"doctor-{number}", run_dir=place / f".sandkasten-{number[:8]}"
+    )
 
 
 def _data_dir(gateway: RootSettings) -> Path:
@@ -91,7 +87,6 @@ def _data_dir(gateway: RootSettings) -> Path:
 
 def _check_host(gateway: RootSettings) -> Iterator[Finding]:
     data_dir = _data_dir(gateway)
-    yield check_user()
     yield check_data_dir(data_dir)
     yield check_disk(data_dir)
     yield check_descriptors(Limits(parent=gateway).max_sandboxes)
@@ -101,23 +96,6 @@ def _check_host(gateway: RootSettings) -> Iterator[Finding]:
         yield problem("listen", str(error), "mend the configuration")
     yield check_pidfd()
     yield check_mounts()
-
-
-def _check_engine(gateway: RootSettings, client: docker.DockerClient, specs: Kernelspecs | None) -> Iterator[Finding]:
-    version: dict[str, Any] = client.version()
-    info: dict[str, Any] = client.info()
-    name = (version.get("Platform") or {}).get("Name") or "Docker"
-    yield ok("engine", f"{name} {version['Version']} answers at {os.environ.get('DOCKER_HOST') or 'its socket'}")
-    yield from check_engine_warnings(info)
-    yield from check_versions(version, info)
-    yield check_cgroups(info)
-    yield from check_confinement(info)
-    yield check_storage(info)
-    yield check_engine_disk(info)
-    yield _check_memory(gateway, info["MemTotal"] >> 20, specs)
-    known = {state.name: state for state in image_states(client, custom_images(gateway.images))}
-    for image in specs.images() if specs else ():
-        yield check_image(known.get(image) or _foreign_state(client, image))
 
 
 def _check_memory(gateway: RootSettings, machine_mb: int, specs: Kernelspecs | None) -> Finding:
@@ -132,45 +110,32 @@ def _check_memory(gateway: RootSettings, machine_mb: int, specs: Kernelspecs | N
 
 
 def _setting(gateway: RootSettings, owner: type[HasTraits], name: str) -> Any:
-    """Return a setting of a part that is not made here."""
+    """Return a setting of a class that is not instantiated here."""
     trait = owner.class_traits()[name]
     value = gateway.config[owner.__name__].get(name, trait.default())
     return value.get_value(trait) if isinstance(value, DeferredConfig) else value
 
 
-def _is_usable(client: docker.DockerClient, image: str) -> bool:
-    return _foreign_state(client, image).standing is ImageStatus.CURRENT
+async def _check_sandbox(gateway: RootSettings, engine: Engine, specs: Sequence[Kernelspec], place: Path) -> Finding:
+    """Set the engine up as the gateway does at its start, which starts one sandbox, and give everything back.
 
-
-def _foreign_state(client: docker.DockerClient, image: str) -> ImageState:
-    """Return the state of an image that somebody else builds: it is there and of our protocol, or not."""
-    reference = full_name(image)
-    record = image_record(client, reference)
-    if not record:
-        return ImageState(image, reference, ImageStatus.MISSING)
-    foreign = record["Config"]["Labels"].get(PROTOCOL_LABEL) != str(PROTOCOL)
-    return ImageState(image, reference, ImageStatus.FOREIGN if foreign else ImageStatus.CURRENT, record["Size"])
-
-
-async def _check_sandbox(gateway: RootSettings, specs: Sequence[Kernelspec], place: Path) -> Finding:
-    """Start one sandbox as the gateway does at its start, by an instance that is forgotten afterwards.
-
-    `specs` have an image; `place` is where the gateway keeps its data.
+    Parameters
+    ----------
+    specs: kernelspecs with a usable image.
+    place: the directory in which the gateway keeps its data, or would.
     """
-    if not specs or gateway.engine not in engine_names():
-        what = "there is no such engine" if specs else "no image to start one of"
-        return problem("sandbox", f"{gateway.engine}: {what}", "mend what is said above")
+    if not specs:
+        return problem("sandbox", f"{gateway.engine}: no image to start one of", "mend what is said above")
     try:
-        with tempfile.TemporaryDirectory(prefix=".sandkasten-", dir=place) as run_dir:
-            engine = find_engine(gateway.engine)(
-                parent=gateway, instance=f"doctor-{uuid.uuid4().hex}", run_dir=Path(run_dir)
-            )
+        engine.run_dir.mkdir(mode=0o700)
+        try:
             defaults = Defaults(parent=gateway)
-            wanted: list[SandboxSpec] = [sandbox_spec(spec, defaults) for spec in specs]
             try:
-                await engine.setup(wanted)
+                await engine.setup([sandbox_spec(spec, defaults) for spec in specs])
             finally:
                 await engine.cleanup()
+        finally:
+            shutil.rmtree(engine.run_dir)
     except (SandkastenError, ConfigError) as error:
         return problem("sandbox", *_in_two(str(error)))
     except OSError as error:
@@ -179,6 +144,6 @@ async def _check_sandbox(gateway: RootSettings, specs: Sequence[Kernelspec], pla
 
 
 def _in_two(message: str) -> tuple[str, str]:
-    """Return what is wrong and what to do, which our errors have after the last colon."""
+    """Split a message into the fault and the way out: our errors have the way out after the last colon."""
     saw, _, advice = message.rpartition(": ")
     return (saw, advice) if saw else (message, "see the gateway's log")

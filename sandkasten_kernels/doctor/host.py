@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
-import grp
 import os
 import resource
 import shutil
@@ -24,7 +23,6 @@ __all__ = [
     "check_mounts",
     "check_pidfd",
     "check_port",
-    "check_user",
     "in_use",
     "nearest_directory",
 ]
@@ -35,23 +33,6 @@ DATA_ROOM_MB = 256
 _SYSCALLS = {"open_tree": 428, "move_mount": 429, "mount_setattr": 442}
 """Calls with the same number on every processor."""
 _CAP_SYS_ADMIN = 21
-
-
-def check_user() -> Finding:
-    """Return who the gateway would run as."""
-    if os.geteuid() == 0:
-        return ok("user", "root")
-    try:
-        group = grp.getgrnam("docker")
-    except KeyError:
-        return ok("user", f"uid {os.geteuid()}, and there is no group docker: the engine is this user's own")
-    if group.gr_gid in {os.getegid(), *os.getgroups()}:
-        return ok("user", f"uid {os.geteuid()}, member of the group docker")
-    return warning(
-        "user",
-        f"uid {os.geteuid()} is neither root nor in the group docker",
-        "unless the engine is this user's own (rootless): sudo usermod -aG docker $USER, and log in again",
-    )
 
 
 def nearest_directory(path: Path) -> Path:

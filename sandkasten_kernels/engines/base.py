@@ -13,14 +13,18 @@ from __future__ import annotations
 import signal
 import socket
 from abc import ABC, ABCMeta, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from traitlets.config import LoggingConfigurable
 
-from ..errors import InvalidRequest, InvalidWorkspace, SandboxFailed
+from ..errors import ImageBuildError, InvalidRequest, InvalidWorkspace, SandboxFailed
+from ..images.custom import CustomImage
+from ..images.progress import Report
+from ..images.state import ImageState
 from ..protocol.zmtp import MemoryBudget
+from .finding import Finding
 
 __all__ = ["WORKSPACE", "Engine", "LeftSandbox", "Sandbox", "SandboxSpec", "StoredWorkspace", "Usage", "signal_name"]
 
@@ -180,11 +184,51 @@ class Engine(LoggingConfigurable, metaclass=_EngineMeta):  # type: ignore[metacl
         """
 
     async def image_problem(self, image: str) -> str:
-        """Return why no sandbox can be made of an image, in words; empty where one can, or nobody knows.
+        """Return why no sandbox can be made from an image, as a sentence; empty if one can, or the engine cannot know.
 
-        Raises `EngineError`.
+        Works without `setup`. Raises `EngineError`.
         """
         return ""
+
+    async def image_states(self, images: Mapping[str, CustomImage], base: str = "") -> list[ImageState]:
+        """Return the state of the standard images and of ``images``, each after its parent; an engine may have none.
+
+        Works without `setup`, and builds nothing. ``base`` as in `build`. Raises `EngineError`.
+        """
+        return []
+
+    def build(self, names: Sequence[str], images: Mapping[str, CustomImage], report: Report, base: str = "") -> None:
+        """Build images and their parents, unless they are up to date; only the command line calls this.
+
+        Works without `setup`, and blocks the thread, so that Ctrl-C interrupts it: a build that ends early leaves
+        nothing half made. Raises `ImageBuildError`, `EngineError`.
+
+        Parameters
+        ----------
+        names: the images to build, of the standard ones and ``images``; empty for all.
+        images: the custom images of the configuration, by name.
+        report: called with each line of progress.
+        base: the image to start from; empty for the engine's default.
+        """
+        raise ImageBuildError("this engine builds no images")
+
+    async def diagnose(self, images: Sequence[str], custom: Mapping[str, CustomImage]) -> AsyncIterator[Finding]:
+        """Yield what an operator should know about the engine, its host's limits and its images; changes nothing.
+
+        Works without `setup`. Raises `EngineError` when the engine does not answer.
+
+        Parameters
+        ----------
+        images: the images that the configuration uses.
+        custom: the custom images of the configuration, by name.
+        """
+        nothing: tuple[Finding, ...] = ()
+        for finding in nothing:
+            yield finding
+
+    async def memory_mb(self) -> int:
+        """Return the memory in MiB of the machine that runs the sandboxes; 0 if unknown. As `diagnose`."""
+        return 0
 
     @abstractmethod
     async def cleanup(self) -> None:

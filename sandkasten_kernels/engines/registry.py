@@ -18,8 +18,10 @@ def engine_names() -> list[str]:
 
 
 def find_engine(name: str) -> type[Engine]:
-    """Return the class of an installed engine. Raises `ConfigError` for one that cannot be loaded or is no engine."""
-    point = next(iter(entry_points(group=GROUP, name=name)))
+    """Return the class of an engine. Raises `ConfigError` if none of that name is installed, loads, or is an engine."""
+    point = next(iter(entry_points(group=GROUP, name=name)), None)
+    if point is None:
+        raise ConfigError(f"engine: no engine {name!r} is installed: choose one of {', '.join(engine_names())}")
     package = point.dist.name if point.dist else "an unknown package"
     try:
         found = point.load()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -81,6 +83,40 @@ async def test_its_code_after_a_claim_has_run_unseen_and_does_so_again_after_a_r
         await socket.execute("answer = 0")
         assert (await api.request("POST", f"/api/kernels/{kernel}/restart")).code == 200
         assert (await socket.execute("answer")).stream() == "42\n"
+
+
+def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command where the package is found, with a configuration that names its engine."""
+    file = folder / "local.yaml"
+    file.write_text(CONFIG.format("installed/share/jupyter/kernels") + "listen: 127.0.0.1:0\n")
+    env = {**os.environ, "PYTHONPATH": f"{folder / 'installed'}:{ROOT}", "DOCKER_HOST": f"unix://{folder}/nobody.sock"}
+    options = [f"--config={file}", f"--data-dir={folder / 'data'}"]
+    whole = [sys.executable, "-m", "sandkasten_kernels", *arguments, *options]
+    return subprocess.run(whole, env=env, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_the_doctor_asks_an_engine_that_knows_nothing_of_docker(folder: Path) -> None:
+    done = command(folder, "doctor")
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False)
+    assert "ok       sandbox: one was started, its guest answered, and it is gone again" in done.stdout
+    subjects = {line[9:].partition(":")[0] for line in done.stdout.splitlines()}
+    assert not subjects & {"engine", "memory", "runc"}
+    assert [entry.name for entry in folder.iterdir() if entry.name.startswith(".sandkasten-")] == []
+
+
+def test_an_engine_without_images_lists_none_and_says_that_it_builds_none(folder: Path) -> None:
+    listed = command(folder, "images", "list")
+    assert (listed.returncode, listed.stdout.split(), listed.stderr) == (0, ["IMAGE", "SIZE", "BUILT", "STATE"], "")
+    built = command(folder, "images", "build")
+    assert (built.returncode, built.stdout) == (1, "")
+    assert built.stderr == "sandkasten-kernels images: this engine builds no images\n"
+
+
+def test_only_engines_know_docker() -> None:
+    package = ROOT / "sandkasten_kernels"
+    outside = [file for file in package.rglob("*.py") if package / "engines" not in file.parents]
+    imports = re.compile(r"^\s*(import|from) (docker|requests|\S*engines\.docker)\b", re.MULTILINE)
+    assert [str(file) for file in outside if imports.search(file.read_text())] == []
 
 
 @pytest.mark.parametrize("name", ["warm_up", "after_claim"])

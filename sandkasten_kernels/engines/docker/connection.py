@@ -33,8 +33,9 @@ class EngineConnection:
         self._opened = asyncio.Event()
 
     async def open(self) -> None:
-        """Return when the engine has answered. Raises `EngineError`."""
-        self._client = await self.run(connect)
+        """Return when the engine has answered; a second call returns at once. Raises `EngineError`."""
+        if self._client is None:
+            self._client = await self.run(connect)
         self._opened.set()
 
     async def opened(self) -> None:

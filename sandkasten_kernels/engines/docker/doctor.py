@@ -1,16 +1,24 @@
-"""What the doctor asks the engine. Every check is given what the engine said of itself, and changes nothing."""
+"""What an operator should know about a Docker engine. The checks read its own answers, and change nothing."""
 
 from __future__ import annotations
 
+import grp
+import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import docker
+
+from ...images.custom import CustomImage
 from ...images.names import build_command
 from ...images.state import ImageState, ImageStatus
 from ..finding import Finding, ok, problem, warning
+from .builder.state import image_states
+from .connection import EngineConnection
 from .escapes import Escape, is_packaged, known_escapes
+from .images import foreign_state
 
 __all__ = [
     "check_cgroups",
@@ -19,12 +27,57 @@ __all__ = [
     "check_engine_warnings",
     "check_image",
     "check_storage",
+    "check_user",
     "check_versions",
+    "diagnose",
 ]
 
 TRACKER = "https://security-tracker.debian.org/tracker/"
 ENGINE_ROOM_MB = 2048
 ENGINE_COMFORT_MB = 10240
+
+
+async def diagnose(
+    connection: EngineConnection, images: Sequence[str], custom: Mapping[str, CustomImage]
+) -> AsyncIterator[Finding]:
+    """Yield the findings of every check, as `Engine.diagnose`."""
+    yield check_user()
+    await connection.open()
+    client = connection.client
+    version: dict[str, Any] = await connection.run(client.version)
+    info: dict[str, Any] = await connection.run(client.info)
+    name = (version.get("Platform") or {}).get("Name") or "Docker"
+    yield ok("engine", f"{name} {version['Version']} answers at {os.environ.get('DOCKER_HOST') or 'its socket'}")
+    for findings in (check_engine_warnings(info), check_versions(version, info), check_confinement(info)):
+        for finding in findings:
+            yield finding
+    yield check_cgroups(info)
+    yield check_storage(info)
+    yield check_engine_disk(info)
+    for state in await connection.run(_states, client, images, custom):
+        yield check_image(state)
+
+
+def _states(client: docker.DockerClient, images: Sequence[str], custom: Mapping[str, CustomImage]) -> list[ImageState]:
+    known = {state.name: state for state in image_states(client, custom)}
+    return [known.get(image) or foreign_state(client, image) for image in images]
+
+
+def check_user() -> Finding:
+    """Return which user would run the gateway, and whether that user may use the engine."""
+    if os.geteuid() == 0:
+        return ok("user", "root")
+    try:
+        group = grp.getgrnam("docker")
+    except KeyError:
+        return ok("user", f"uid {os.geteuid()}, and there is no group docker: the engine is this user's own")
+    if group.gr_gid in {os.getegid(), *os.getgroups()}:
+        return ok("user", f"uid {os.geteuid()}, member of the group docker")
+    return warning(
+        "user",
+        f"uid {os.geteuid()} is neither root nor in the group docker",
+        "unless the engine is this user's own (rootless): sudo usermod -aG docker $USER, and log in again",
+    )
 
 
 def check_versions(version: Mapping[str, Any], info: Mapping[str, Any]) -> Iterator[Finding]:

@@ -5,24 +5,31 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ...config.traits import Limits, WorkspaceSettings
 from ...errors import EngineError, SandboxFailed
 from ...guest import PROTOCOL
-from ...images.names import PROTOCOL_LABEL, build_command, full_name
+from ...images.custom import CustomImage
+from ...images.names import PROTOCOL_LABEL, STANDARD, build_command, full_name
+from ...images.progress import Report
+from ...images.state import ImageState
 from ...paths import asset_dir
 from ...protocol.sockets import SocketError
 from ..base import Engine, LeftSandbox, Sandbox, SandboxSpec, StoredWorkspace, Usage
+from ..finding import Finding
 from ..host.cgroups import CgroupReader
 from ..host.door import Door
 from ..host.firewall import network_name
 from ..host.sandbox import HostSandbox
 from .arrival import arrived, returned
+from .builder.images import build_images
+from .builder.state import image_states
 from .connection import CALL_SECONDS, EngineConnection, connect
 from .containers import Containers, container_name
+from .doctor import diagnose
 from .host import DockerHost
 from .images import image_record
 from .rules_keeper import FirewallKeeper
@@ -30,8 +37,10 @@ from .spec import HELPER_LABEL, container_config
 from .sweeper import Sweeper
 from .volumes import Volumes, private_name
 
-__all__ = ["DockerEngine", "connect"]
+__all__ = ["DockerEngine"]
 
+BUILD_TIMEOUT_SECONDS = 1800.0
+"""A build may print nothing for so long."""
 WHERE_TO_RUN = (
     "The gateway must run on the engine's own host, in the host's pid namespace, with a data directory that the engine "
     "can mount"
@@ -198,6 +207,7 @@ class DockerEngine(Engine):
         )
 
     async def image_problem(self, image: str) -> str:
+        await self._connection.open()
         reference = full_name(image)
         record = await self._connection.run(image_record, self._connection.client, reference)
         if not record:
@@ -206,6 +216,26 @@ class DockerEngine(Engine):
         if protocol != str(PROTOCOL):
             return f"image {reference} speaks guest protocol {protocol}, this gateway {PROTOCOL}"
         return ""
+
+    async def image_states(self, images: Mapping[str, CustomImage], base: str = "") -> list[ImageState]:
+        await self._connection.open()
+        return await self._connection.run(image_states, self._connection.client, images, base=base or None)
+
+    def build(self, names: Sequence[str], images: Mapping[str, CustomImage], report: Report, base: str = "") -> None:
+        client = connect(BUILD_TIMEOUT_SECONDS)
+        try:
+            build_images(client, names or (*STANDARD, *images), base=base or None, report=report, own=images)
+        finally:
+            client.close()
+
+    async def diagnose(self, images: Sequence[str], custom: Mapping[str, CustomImage]) -> AsyncIterator[Finding]:
+        async for finding in diagnose(self._connection, images, custom):
+            yield finding
+
+    async def memory_mb(self) -> int:
+        await self._connection.open()
+        info = await self._connection.run(self._connection.client.info)
+        return int(info["MemTotal"]) >> 20
 
     async def _check_image(self, image: str) -> None:
         if problem := await self.image_problem(image):

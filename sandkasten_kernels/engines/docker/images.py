@@ -7,7 +7,11 @@ from typing import Any
 import docker
 import requests
 
-__all__ = ["ENGINE_ERRORS", "image_record"]
+from ...guest import PROTOCOL
+from ...images.names import PROTOCOL_LABEL, full_name
+from ...images.state import ImageState, ImageStatus
+
+__all__ = ["ENGINE_ERRORS", "foreign_state", "image_record"]
 
 ENGINE_ERRORS = (docker.errors.DockerException, requests.RequestException)
 """The exceptions by which docker-py fails: those of the engine, and those of the connection to it."""
@@ -22,3 +26,13 @@ def image_record(client: docker.DockerClient, reference: str) -> dict[str, Any]:
     record["Config"] = record.get("Config") or {}
     record["Config"]["Labels"] = record["Config"].get("Labels") or {}
     return record
+
+
+def foreign_state(client: docker.DockerClient, image: str) -> ImageState:
+    """Return the state of an image that is built elsewhere: missing, of another guest protocol, or current."""
+    reference = full_name(image)
+    record = image_record(client, reference)
+    if not record:
+        return ImageState(image, reference, ImageStatus.MISSING)
+    foreign = record["Config"]["Labels"].get(PROTOCOL_LABEL) != str(PROTOCOL)
+    return ImageState(image, reference, ImageStatus.FOREIGN if foreign else ImageStatus.CURRENT, record["Size"])
