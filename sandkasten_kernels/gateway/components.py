@@ -96,7 +96,7 @@ def wired(
     claims = Claims(pool, launcher, workspaces)
     files = WorkspaceFiles(claims, workspaces, specs)
     policy = session_policy(settings)
-    journal = SessionJournal(store, events, log)
+    journal = SessionJournal(store, events, log, tasks.group())
     sessions = Sessions(pool, launcher, specs, store, claims, policy, journal, metrics)
     executions = Executions(
         max_concurrent=limits.max_concurrent_execs,

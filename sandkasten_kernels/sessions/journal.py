@@ -7,7 +7,9 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 
+from ..background import BackgroundTasks
 from ..errors import SandkastenError, StoreFailed
 from ..kernels.kernel import Change
 from ..kernels.record import KernelRecord
@@ -27,33 +29,35 @@ class SessionJournal:
     Only `begun` and `lost` raise, because nobody may learn of a session that the store does not have.
     """
 
-    def __init__(self, store: Store, events: EventLog, log: logging.Logger) -> None:
+    def __init__(self, store: Store, events: EventLog, log: logging.Logger, tasks: BackgroundTasks) -> None:
         self._store = store
+        self._tasks = tasks
         self._events = events
         self._log = log
         self._refused = ("", 0.0)
         self._suppressed = 0
-        self._forgetting: asyncio.TimerHandle | None = None
 
-    def forget_after(self, retention: Callable[[], float], sessions: Iterable[Session]) -> None:
-        """Delete the sessions that ended more than ``retention()`` seconds ago, now and regularly until `cleanup`.
+    def setup(self, retention: Callable[[], float], sessions: Iterable[Session]) -> None:
+        """Begin to delete the sessions that ended more than ``retention()`` seconds ago, regularly until `cleanup`.
 
-        Each time also store when the running ones were last used, for a later process. Returns at once.
+        Each time also store when the running ones were last used, for a later process.
         """
-        for session in sessions:
-            self.used(session)
-        seconds = retention()
-        try:
-            self._store.forget(time.time() - seconds)
-        except StoreFailed as error:
-            self._log.warning("sessions that ended long ago are still in the store: %s", error)
-        wait = min(max(1.0, seconds), FORGET_SECONDS)
-        self._forgetting = asyncio.get_running_loop().call_later(wait, self.forget_after, retention, sessions)
+        self._tasks.keep("session journal", partial(self._forget, retention, sessions))
 
-    def cleanup(self) -> None:
+    async def cleanup(self) -> None:
         """Stop deleting; a second call does nothing."""
-        if self._forgetting:
-            self._forgetting.cancel()
+        await self._tasks.cleanup()
+
+    async def _forget(self, retention: Callable[[], float], sessions: Iterable[Session]) -> None:
+        while True:
+            for session in sessions:
+                self.used(session)
+            seconds = retention()
+            try:
+                self._store.forget(time.time() - seconds)
+            except StoreFailed as error:
+                self._log.warning("sessions that ended long ago are still in the store: %s", error)
+            await asyncio.sleep(min(max(1.0, seconds), FORGET_SECONDS))
 
     def begun(self, session: Session, stored: KernelRecord | None) -> None:
         """Store a new session, and how its kernel is reached. Raises `StoreFailed`; do not use the session then.

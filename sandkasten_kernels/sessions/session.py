@@ -37,8 +37,7 @@ class Session:
     record: the facts as they were last stored; `current_record` has today's ``last_activity``.
     cwd: the shell's working directory, as its last command left it.
     executions, transfers: how many run now over ``/v1``, and how many uploads and downloads.
-    released: whether the pool has the sandbox back, to destroy it.
-    crashed: when the sandbox ended by itself; None while it lives.
+    crashed: when the sandbox ended by itself, and went back to the pool to be removed; None while it lives.
     greeted: whether a client has ever connected over a WebSocket.
     locks: one for commands and one for code; a kernel that is the guest's bash has the same for both.
     """
@@ -48,7 +47,6 @@ class Session:
     cwd: str = field(init=False)
     executions: int = 0
     transfers: int = 0
-    released: bool = False
     crashed: datetime | None = None
     greeted: bool = False
     first_result: FirstResult = field(default_factory=FirstResult)

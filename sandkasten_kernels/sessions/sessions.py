@@ -29,7 +29,6 @@ from .policy import SessionPolicy
 from .request import SessionRequest, directory
 from .returning import ReturningSessions
 from .session import OWNER, Session
-from .views import kernel_model
 
 __all__ = ["Sessions"]
 
@@ -84,23 +83,23 @@ class Sessions:
 
     def setup(self) -> None:
         """Begin to store when sessions are used, and to forget those that ended long ago."""
-        self._journal.forget_after(lambda: self.policy.retention_seconds, self)
+        self._journal.setup(lambda: self.policy.retention_seconds, self)
 
     async def cleanup(self) -> None:
         """End every session; no-op when there is none."""
-        self._journal.cleanup()
+        await self._journal.cleanup()
         self._culler.cleanup()
         for session in list(self._sessions.values()):
             self._end(session, "destroyed", "the gateway stopped")
 
     async def leave(self) -> None:
         """Leave every session to the next process of the gateway; no-op when there is none."""
-        self._journal.cleanup()
+        await self._journal.cleanup()
         self._culler.cleanup()
         sessions, self._sessions = self._sessions, {}
         for session in sessions.values():
             self._journal.used(session)
-            if not session.released:
+            if not session.crashed:
                 session.kernel.leave()
 
     async def create(self, request: SessionRequest, owner: str = OWNER) -> Session:
@@ -212,11 +211,6 @@ class Sessions:
             session.record = record
             self._culler.watch(session)
 
-    def models(self, owner: str = OWNER) -> list[dict[str, Any]]:
-        """Return an owner's kernels as ``/api/kernels`` shows them, oldest first."""
-        models = [kernel_model(session) for session in self if session.record.owner == owner]
-        return models + self.returning.models(owner)
-
     def find(self, session_id: str, owner: str = OWNER) -> tuple[Record, Session | None]:
         """Return what is known of a session, running or lately ended, and the session itself unless it has ended.
 
@@ -277,16 +271,12 @@ class Sessions:
         session.kernel.close(reason)
         for client in tuple(session.kernel.link.clients):
             client.end(reason)
-        self._release(session)
+        if not session.crashed:
+            self._pool.release(session.kernel)
 
     def _gone(self, session: Session) -> None:
         """Free the place of a sandbox that ended. Its dead kernel stays listed until a client or the culler ends it."""
-        if session.id in self._sessions:
+        if session.id in self._sessions and not session.crashed:
             session.crashed = datetime.now(UTC)
             self._journal.gone(session, session.kernel.reason)
-            self._release(session)
-
-    def _release(self, session: Session) -> None:
-        if not session.released:
-            session.released = True
             self._pool.release(session.kernel)

@@ -76,7 +76,9 @@ class KernelsHandler(Handler):
     """``GET`` and ``POST /api/kernels``."""
 
     def get(self) -> None:
-        self.write_json(self.services.sessions.models(self.owner))
+        sessions = self.services.sessions
+        models = [kernel_model(session) for session in sessions if session.record.owner == self.owner]
+        self.write_json(models + sessions.returning.models(self.owner))
 
     async def post(self) -> None:
         body = self.json_body()

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from sandkasten_kernels.errors import ConfigError, StoreFailed
 from sandkasten_kernels.sessions.views import info
-from sandkasten_kernels.store import MIGRATIONS, Record, Store
+from sandkasten_kernels.store import Record, Store
+from sandkasten_kernels.store.migrations import MIGRATIONS
 
 A = Record(
     id="a", owner="default", origin="v1", kernelspec="python3", image="python", sandbox="c1", acquire_source="pool",
@@ -40,7 +41,7 @@ def path(tmp_path: Path) -> Path:
 def test_what_was_written_is_there_for_the_next_process(path: Path) -> None:
     program = (
         "import os, sys; from pathlib import Path; from sandkasten_kernels.store import Store\n"
-        "from tests.test_store import A\n"
+        "from tests.store.test_store import A\n"
         "Store(Path(sys.argv[1])).save(A); os.kill(os.getpid(), 9)"
     )
     assert subprocess.run([sys.executable, "-c", program, str(path)], check=False).returncode == -9
@@ -66,7 +67,7 @@ def test_sessions_are_listed_newest_first_and_by_owner(path: Path) -> None:
 
 
 def test_the_list_ends_with_the_oldest_that_have_ended(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sandkasten_kernels.store.MAX_RECORDS", 3)
+    monkeypatch.setattr("sandkasten_kernels.store.store.MAX_RECORDS", 3)
     store = Store(path)
     for number in range(6):
         store.save(replace(A, id=str(number), created=float(number), labels={"even": str(number % 2 == 0)}))
@@ -150,8 +151,8 @@ def test_a_new_field_is_one_line_in_the_record_and_one_migration(path: Path, mon
         project: str = ""
 
     migration = "ALTER TABLE sessions ADD COLUMN project TEXT NOT NULL DEFAULT '';"
-    monkeypatch.setattr("sandkasten_kernels.store.Record", Longer)
-    monkeypatch.setattr("sandkasten_kernels.store.MIGRATIONS", (*MIGRATIONS, migration))
+    monkeypatch.setattr("sandkasten_kernels.store.store.Record", Longer)
+    monkeypatch.setattr("sandkasten_kernels.store.store.MIGRATIONS", (*MIGRATIONS, migration))
     longer = Longer(**{**vars(A), "id": "b", "project": "p"})
     store = Store(path)
     store.save(longer)

@@ -10,14 +10,16 @@ import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Set
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from .errors import ConfigError, StoreFailed
+from ..errors import ConfigError, StoreFailed
+from .migrations import MIGRATIONS
+from .record import Record
 
-__all__ = ["Record", "Store"]
+__all__ = ["Store"]
 
 BUSY_SECONDS = 0.2
 """How long a call waits for another process that has locked the file. The whole gateway waits with it."""
@@ -30,103 +32,6 @@ WAYS_OUT = {
     sqlite3.SQLITE_CANTOPEN: "it must be a file that can be opened, in a directory that can be written",
 }
 """The way out for each of SQLite's primary result codes that leave the file as it is."""
-
-MIGRATIONS = (
-    """
-    CREATE TABLE sessions (
-        id TEXT PRIMARY KEY, owner TEXT NOT NULL, origin TEXT NOT NULL, kernelspec TEXT NOT NULL, image TEXT NOT NULL,
-        sandbox TEXT NOT NULL, status TEXT NOT NULL, reason TEXT NOT NULL, name TEXT NOT NULL, labels TEXT NOT NULL,
-        ttl_seconds REAL NOT NULL, created REAL NOT NULL, last_activity REAL NOT NULL, ended REAL,
-        acquire_source TEXT NOT NULL, acquire_detail TEXT NOT NULL
-    ) STRICT;
-    CREATE INDEX sessions_of_owner ON sessions (owner, created);
-    """,
-    "ALTER TABLE sessions ADD COLUMN workspace_id TEXT NOT NULL DEFAULT '';",
-    """
-    CREATE TABLE connections (session TEXT PRIMARY KEY, connection TEXT NOT NULL) STRICT;
-    CREATE TRIGGER connections_end AFTER UPDATE OF ended ON sessions WHEN NEW.ended IS NOT NULL
-    BEGIN DELETE FROM connections WHERE session = NEW.id; END;
-    """,
-    """
-    CREATE TABLE events (
-        id INTEGER PRIMARY KEY AUTOINCREMENT, time REAL NOT NULL, kind TEXT NOT NULL, session_id TEXT NOT NULL,
-        reason TEXT NOT NULL, details TEXT NOT NULL
-    ) STRICT;
-    ALTER TABLE sessions ADD COLUMN max_lifetime_seconds REAL NOT NULL DEFAULT 0;
-    ALTER TABLE sessions ADD COLUMN cull_connected INTEGER NOT NULL DEFAULT 0;
-    ALTER TABLE sessions ADD COLUMN cull_busy INTEGER NOT NULL DEFAULT 0;
-    """,
-    """
-    CREATE TABLE notebooks (
-        id TEXT PRIMARY KEY, path TEXT NOT NULL, name TEXT NOT NULL, type TEXT NOT NULL, kernel TEXT NOT NULL
-    ) STRICT;
-    """,
-    """
-    CREATE TABLE sandboxes (id TEXT PRIMARY KEY, session TEXT NOT NULL, sandbox TEXT NOT NULL) STRICT;
-    CREATE TABLE kernels (id TEXT PRIMARY KEY, sandbox TEXT NOT NULL, connection TEXT NOT NULL) STRICT;
-    INSERT INTO sandboxes
-        SELECT json_extract(connection, '$.sandbox.id'),
-            CASE WHEN session IN (SELECT id FROM sessions) THEN session ELSE '' END,
-            json_extract(connection, '$.sandbox')
-        FROM connections WHERE json_valid(connection) AND json_type(connection, '$.sandbox.id') = 'text';
-    INSERT INTO kernels
-        SELECT session, json_extract(connection, '$.sandbox.id'), json_remove(connection, '$.sandbox')
-        FROM connections WHERE json_valid(connection) AND json_type(connection, '$.sandbox.id') = 'text';
-    DROP TRIGGER connections_end;
-    DROP TABLE connections;
-    CREATE TRIGGER sandboxes_end AFTER DELETE ON sandboxes
-    BEGIN DELETE FROM kernels WHERE sandbox = OLD.id; END;
-    CREATE TRIGGER sessions_end AFTER UPDATE OF ended ON sessions WHEN NEW.ended IS NOT NULL
-    BEGIN DELETE FROM sandboxes WHERE session = NEW.id; END;
-    ALTER TABLE sessions ADD COLUMN team TEXT NOT NULL DEFAULT '';
-    """,
-)
-"""Script N brings the database from version N to N + 1. Never change a released script; append a new one."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Record:
-    """The stored facts of one session; times are seconds since 1970.
-
-    The fields are the columns of the table ``sessions``. A new field is one line here and one migration. ``/v1`` shows
-    it under its own name, unless `sessions.views` says otherwise; the SDK's `SessionInfo`, published API, needs a line
-    too.
-
-    Attributes
-    ----------
-    id: of the session and of the first kernel of its sandbox.
-    owner, team: who may see and use the session, its sandbox and all kernels in it.
-    origin: the API that made it, ``api`` or ``v1``.
-    sandbox: the engine's handle of the sandbox (a container's id).
-    status: ``running``, or how it ended: ``expired``, ``destroyed``, ``crashed``.
-    reason: why it ended; while it runs, why the last process of its kernel ended.
-    ttl_seconds: it ends this long after its last use; 0 for no limit.
-    max_lifetime_seconds: it ends this long after its creation; 0 for no limit.
-    cull_connected, cull_busy: whether it also ends while a client is connected, and while something runs.
-    workspace_id: name of its workspace; empty for a directory that goes with the session.
-    """
-
-    id: str
-    owner: str
-    team: str = ""
-    origin: str
-    kernelspec: str
-    image: str
-    sandbox: str
-    acquire_source: str
-    ttl_seconds: float
-    created: float
-    last_activity: float
-    acquire_detail: str = ""
-    status: str = "running"
-    reason: str = ""
-    name: str = ""
-    labels: Mapping[str, str] = field(default_factory=dict)
-    ended: float | None = None
-    workspace_id: str = ""
-    max_lifetime_seconds: float = 0.0
-    cull_connected: bool = False
-    cull_busy: bool = False
 
 
 class Store:
