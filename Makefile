@@ -17,7 +17,7 @@ help:
 	@echo 'make run        start the gateway; ARGS="--listen=127.0.0.1:9000" are for it'
 	@echo 'make test       lint and all tests, with a real Docker engine'
 	@echo 'make test-fast  lint and the tests that need no engine'
-	@echo 'make lint       ruff, mypy, import-linter make format   let ruff format'
+	@echo 'make lint       ruff, mypy, imports, biome make format   let ruff format'
 	@echo 'make images     the sandbox images       make bench    the measurements of docs/performance.md'
 	@echo 'make clean      remove what make made (not the images)'
 
@@ -39,10 +39,12 @@ lint: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@scripts/lint-pages
 
 format: $(VENV)/.test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	@scripts/lint-pages --write
 
 bench: $(VENV)/.test images
 	$(BIN)/python -m bench.start $(ARGS)
@@ -71,5 +73,5 @@ $(VENV)/.test: $(VENV)/.run
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) node_modules build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,4 +1,4 @@
-// The events tab: what happened to sessions, newest first, as it happens.
+// The events tab: a live list of the events of sessions, newest first.
 
 import { moment, shortId } from "./format.js";
 import { Live } from "./live.js";
@@ -6,21 +6,30 @@ import { api, at, element } from "./page.js";
 
 const MAX_SHOWN = 500;
 const BAD = new Set(["died", "unresponsive", "refused"]);
-const SANDBOXES = new Set(["created", "removed"]); // of no session yet, or any more
+const SANDBOXES = new Set(["created", "removed"]); // events of a sandbox that has no session
 const GOOD = new Set(["created", "claimed", "adopted"]);
 
 export class EventList {
   constructor(place) {
     this.last = 0;
     this.first = true;
-    this.kind = element("select", { className: "select", "aria-label": "Kind of event", onchange: () => this.filter() }, element("option", { value: "" }, "All events"));
+    this.kind = element(
+      "select",
+      { className: "select", "aria-label": "Kind of event", onchange: () => this.filter() },
+      element("option", { value: "" }, "All events"),
+    );
     this.list = element("ol", { className: "events" });
-    this.empty = element("div", { className: "empty" }, element("strong", {}, "Nothing has happened yet"));
+    this.empty = element("div", { className: "empty" }, element("strong", {}, "No events yet"));
     place.append(element("div", { className: "toolbar" }, this.kind), this.list, this.empty);
-    this.live = new Live(() => `v1/events?since=${this.last}`, { event: (event) => this.add([event]) }, () => {}, { silence: 0 });
+    this.live = new Live(
+      () => `v1/events?since=${this.last}`,
+      { event: (event) => this.add([event]) },
+      () => {},
+      { silence: 0 },
+    );
   }
 
-  /** Be looked at, or not. */
+  /** Start or stop the stream of events, as the tab is shown or hidden. */
   look(looked) {
     if (!looked) {
       this.live.stop();
@@ -43,12 +52,13 @@ export class EventList {
     }
   }
 
-  /** Put events, oldest first, on top. */
+  /** Add events, oldest first, at the top. */
   add(events) {
     for (const event of events) {
       if (event.id <= this.last && this.list.querySelector(`[data-event="${Number(event.id)}"]`)) continue;
       this.last = Math.max(this.last, event.id);
-      if (![...this.kind.options].some((option) => option.value === event.kind)) this.kind.append(element("option", { value: event.kind }, event.kind));
+      if (![...this.kind.options].some((option) => option.value === event.kind))
+        this.kind.append(element("option", { value: event.kind }, event.kind));
       const node = this.item(event);
       node.hidden = Boolean(this.kind.value) && this.kind.value !== event.kind;
       this.list.prepend(node);
@@ -60,17 +70,30 @@ export class EventList {
   item({ id, time, kind, session_id: session, reason, details }) {
     const state = BAD.has(kind) ? "bad" : GOOD.has(kind) ? "good" : "";
     const name = details?.name || (session ? shortId(session) : "");
-    const more = Object.entries(details ?? {}).filter(([key, value]) => key !== "name" && value !== null && value !== "").map(([key, value]) => `${key} ${typeof value === "object" ? JSON.stringify(value) : value}`);
-    return element("li", { "data-event": id, "data-kind": kind },
+    const more = Object.entries(details ?? {})
+      .filter(([key, value]) => key !== "name" && value !== null && value !== "")
+      .map(([key, value]) => `${key} ${typeof value === "object" ? JSON.stringify(value) : value}`);
+    return element(
+      "li",
+      { "data-event": id, "data-kind": kind },
       element("time", { className: "faint number", datetime: time }, moment(time)),
       element("span", { className: "state kind", "data-state": state }, kind),
-      element("span", { className: "what" },
-        session && SANDBOXES.has(kind) ? element("span", { className: "mono soft" }, name) : session ? element("a", { href: at(`sessions/${session}`).href }, name) : null,
+      element(
+        "span",
+        { className: "what" },
+        session && SANDBOXES.has(kind)
+          ? element("span", { className: "mono soft" }, name)
+          : session
+            ? element("a", { href: at(`sessions/${session}`).href }, name)
+            : null,
         reason ? element("span", {}, reason) : null,
-        more.length ? element("span", { className: "faint small" }, more.join(" · ")) : null));
+        more.length ? element("span", { className: "faint small" }, more.join(" · ")) : null,
+      ),
+    );
   }
 
   filter() {
-    for (const node of this.list.children) node.hidden = Boolean(this.kind.value) && node.dataset.kind !== this.kind.value;
+    for (const node of this.list.children)
+      node.hidden = Boolean(this.kind.value) && node.dataset.kind !== this.kind.value;
   }
 }

@@ -1,4 +1,4 @@
-// What a sandbox says, cell by cell: text and pictures, nothing else, and no more than a page can hold.
+// The outputs of a sandbox by cell. Outputs are shown as text and pictures only, and bounded in number and size.
 
 import { element } from "./page.js";
 import { overwritten, terminal } from "./text.js";
@@ -14,7 +14,7 @@ const BASE64 = /^[A-Za-z0-9+/\s]+={0,2}\s*$/;
 
 const joined = (value) => (Array.isArray(value) ? value.join("") : typeof value === "string" ? value : "");
 
-/** One text output; what comes is drawn once a frame, and of much the end is kept. */
+/** One text output. It is drawn once a frame, and keeps only its end above a limit. */
 class Text {
   constructor(className) {
     this.node = element("pre", { className });
@@ -43,7 +43,10 @@ class Text {
     this.trim();
     const feed = this.node.closest(".feed");
     const follow = feed && feed.scrollHeight - feed.scrollTop - feed.clientHeight < 40;
-    this.node.replaceChildren(...(this.cut ? [element("span", { className: "faint" }, "… what came before is not shown\n")] : []), ...terminal(this.text));
+    this.node.replaceChildren(
+      ...(this.cut ? [element("span", { className: "faint" }, "… earlier output is not shown\n")] : []),
+      ...terminal(this.text),
+    );
     if (follow) feed.scrollTop = feed.scrollHeight;
   }
 }
@@ -56,8 +59,18 @@ class Cell {
     this.code = element("pre", { className: "code" }, code);
     this.status = element("span", { className: "faint small number" });
     this.outputs = element("div", { className: "outputs" });
-    this.node = element("article", { className: "cell" },
-      element("div", { className: "head" }, this.prompt, this.code, element("span", { className: "by faint small" }, who, who ? " " : "", this.status)), this.outputs);
+    this.node = element(
+      "article",
+      { className: "cell" },
+      element(
+        "div",
+        { className: "head" },
+        this.prompt,
+        this.code,
+        element("span", { className: "by faint small" }, who, who ? " " : "", this.status),
+      ),
+      this.outputs,
+    );
     this.last = null;
     this.clearing = false;
   }
@@ -72,7 +85,9 @@ class Cell {
     this.node.dataset.state = "done";
     this.node.classList.toggle("bad", bad || this.node.classList.contains("bad"));
     const seconds = (performance.now() - this.began) / 1000;
-    this.status.textContent = [words, seconds < 10 ? `${seconds.toFixed(2)} s` : `${Math.round(seconds)} s`].filter(Boolean).join(", ");
+    this.status.textContent = [words, seconds < 10 ? `${seconds.toFixed(2)} s` : `${Math.round(seconds)} s`]
+      .filter(Boolean)
+      .join(", ");
   }
 
   count(number) {
@@ -115,7 +130,12 @@ class Cell {
       return picture;
     }
     const text = joined(bundle["text/plain"]);
-    if (!text) return element("p", { className: "faint small" }, `(${Object.keys(bundle).join(", ").slice(0, 200) || "nothing"}: not shown here)`);
+    if (!text)
+      return element(
+        "p",
+        { className: "faint small" },
+        `(${Object.keys(bundle).join(", ").slice(0, 200) || "nothing"}: not shown here)`,
+      );
     return element("pre", { className: "result" }, ...terminal(text.slice(0, MAX_TEXT)));
   }
 
@@ -140,14 +160,16 @@ class Cell {
   }
 }
 
-/** All cells that the page has seen, newest last. */
+/** The cells that the page has received, newest last. */
 export class Feed {
   constructor(place) {
     this.place = place;
     this.cells = new Map();
     this.displays = new Map();
     this.pinned = true;
-    place.addEventListener("scroll", () => { this.pinned = place.scrollHeight - place.scrollTop - place.clientHeight < 40; });
+    place.addEventListener("scroll", () => {
+      this.pinned = place.scrollHeight - place.scrollTop - place.clientHeight < 40;
+    });
     this.clear();
   }
 
@@ -155,21 +177,28 @@ export class Feed {
     this.cells.clear();
     this.displays.clear();
     this.pictures = [];
-    this.place.replaceChildren(element("div", { className: "empty" }, element("strong", {}, "Nothing yet"), "What anybody runs in this kernel is shown here as it happens."));
+    this.place.replaceChildren(
+      element(
+        "div",
+        { className: "empty" },
+        element("strong", {}, "No outputs yet"),
+        "The outputs of all clients of this kernel appear here.",
+      ),
+    );
   }
 
-  /** Of many pictures the last ones are kept. */
+  /** Keep a picture; drop the oldest ones above the limit. */
   keep(picture, size) {
     this.pictures.push({ picture, size });
     let total = this.pictures.reduce((sum, one) => sum + one.size, 0);
     while (total > MAX_PICTURES) {
       const [oldest] = this.pictures.splice(0, 1);
       total -= oldest.size;
-      oldest.picture.replaceWith(element("p", { className: "faint small" }, "(a picture that is no longer kept)"));
+      oldest.picture.replaceWith(element("p", { className: "faint small" }, "(an older picture, no longer kept)"));
     }
   }
 
-  /** Know an output by its name, by which it may be changed later. */
+  /** Remember an output by its display id: the kernel may update it later. */
   remember(displayId, node) {
     this.displays.delete(displayId);
     this.displays.set(displayId, node);
@@ -180,7 +209,7 @@ export class Feed {
     if (this.pinned) this.place.scrollTop = this.place.scrollHeight;
   }
 
-  /** Return the cell of a request; a new one where it is not known. */
+  /** Return the cell of a request; create it if it is unknown. */
   cell(id, { prompt = "[ ]", code = "", who = "" } = {}) {
     let cell = this.cells.get(id);
     if (cell) return cell;
@@ -197,14 +226,14 @@ export class Feed {
     return cell;
   }
 
-  /** Take an event of a session's shell, which somebody else asked for. */
+  /** Show an event of the session's shell for another client's command. */
   command(event, { id, cmd, stream, chunk }) {
     if (event === "begin") this.cell(id, { prompt: "$", code: joined(cmd), who: "another client" }).running();
     else if (event === "chunk") this.cells.get(id)?.stream(stream, joined(chunk));
     else this.cells.get(id)?.done();
   }
 
-  /** Take a message of a kernel's. */
+  /** Show a message of the kernel. */
   message({ header, parent_header: parent, content, channel }) {
     const id = parent?.msg_id;
     const type = header?.msg_type;
@@ -213,7 +242,10 @@ export class Feed {
     if (channel === "shell") {
       if (type === "execute_reply" && known) {
         known.count(content.execution_count);
-        known.done(content.status === "ok" ? "" : content.status === "aborted" ? "not run" : "failed", content.status !== "ok");
+        known.done(
+          content.status === "ok" ? "" : content.status === "aborted" ? "not run" : "failed",
+          content.status !== "ok",
+        );
       }
       return;
     }

@@ -1,4 +1,4 @@
-// The file itself: its text with numbers of lines, and errors at theirs.
+// The editor of the file: its text with line numbers, and the errors by line.
 
 import { element } from "./page.js";
 
@@ -15,13 +15,18 @@ export class FileEditor {
       this.number();
       onchange();
     });
-    this.area.addEventListener("scroll", () => { this.gutter.scrollTop = this.area.scrollTop; });
-    this.area.addEventListener("keydown", (event) => {
-      if (event.key !== "Tab" || event.shiftKey || this.area.readOnly || event.ctrlKey || event.altKey || this.leaving) return;
-      event.preventDefault();
-      document.execCommand("insertText", false, "  "); // what can be undone
+    this.area.addEventListener("scroll", () => {
+      this.gutter.scrollTop = this.area.scrollTop;
     });
-    this.area.addEventListener("keyup", (event) => { this.leaving = event.key === "Escape"; }); // Escape, Tab leads out
+    this.area.addEventListener("keydown", (event) => {
+      if (event.key !== "Tab" || event.shiftKey || this.area.readOnly || event.ctrlKey || event.altKey || this.leaving)
+        return;
+      event.preventDefault();
+      document.execCommand("insertText", false, "  "); // unlike an assignment to `value`, this can be undone
+    });
+    this.area.addEventListener("keyup", (event) => {
+      this.leaving = event.key === "Escape";
+    }); // Escape then Tab leaves the editor
   }
 
   get changed() {
@@ -33,7 +38,7 @@ export class FileEditor {
   }
 
   show(text, readOnly) {
-    this.saved = (text ?? "").replace(/\r\n?/g, "\n"); // as the browser keeps it
+    this.saved = (text ?? "").replace(/\r\n?/g, "\n"); // a textarea has \n only
     this.area.value = this.saved;
     this.lock(readOnly);
     this.tell([]);
@@ -45,23 +50,28 @@ export class FileEditor {
 
   number() {
     const lines = this.area.value.split("\n").length;
-    this.gutter.replaceChildren(...Array.from({ length: lines }, (_, index) =>
-      element("span", { className: this.wrong.has(index + 1) ? "wrong" : "" }, `${index + 1}\n`)));
+    this.gutter.replaceChildren(
+      ...Array.from({ length: lines }, (_, index) =>
+        element("span", { className: this.wrong.has(index + 1) ? "wrong" : "" }, `${index + 1}\n`),
+      ),
+    );
     this.gutter.scrollTop = this.area.scrollTop;
   }
 
-  /** Show errors, `name line message` each. */
+  /** Show errors: a list of `{name, line, message}`. */
   tell(errors) {
     this.wrong = new Set(errors.map((error) => error.line));
     this.number();
     this.area.closest(".editor").toggleAttribute("data-wrong", errors.length > 0);
     if (errors.length) this.area.setAttribute("aria-invalid", "true");
     else this.area.removeAttribute("aria-invalid");
-    this.errors.replaceChildren(...errors.map((error) => {
-      const words = `${error.name ? `${error.name}: ` : ""}${error.message}`;
-      const text = error.line ? `Line ${error.line}: ${words}` : words;
-      return element("li", {}, element("button", { type: "button", onclick: () => this.goTo(error.line) }, text));
-    }));
+    this.errors.replaceChildren(
+      ...errors.map((error) => {
+        const words = `${error.name ? `${error.name}: ` : ""}${error.message}`;
+        const text = error.line ? `Line ${error.line}: ${words}` : words;
+        return element("li", {}, element("button", { type: "button", onclick: () => this.goTo(error.line) }, text));
+      }),
+    );
   }
 
   goTo(line) {

@@ -1,4 +1,4 @@
-// Numbers and times as a person reads them.
+// Numbers, sizes and times in words.
 
 const UNITS = ["B", "KiB", "MiB", "GiB", "TiB"];
 
@@ -16,8 +16,8 @@ export function duration(seconds) {
   if (seconds < 0) seconds = 0;
   if (seconds < 60) return `${Math.floor(seconds)} s`;
   if (seconds < 3600) return `${Math.floor(seconds / 60)} min`;
-  if (seconds < 86400) return `${Math.floor(seconds / 3600)} h ${Math.floor(seconds % 3600 / 60)} min`;
-  return `${Math.floor(seconds / 86400)} d ${Math.floor(seconds % 86400 / 3600)} h`;
+  if (seconds < 86400) return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;
+  return `${Math.floor(seconds / 86400)} d ${Math.floor((seconds % 86400) / 3600)} h`;
 }
 
 /** Like `duration`, but to the second in the last ten minutes. */

@@ -1,4 +1,4 @@
-// The WebSocket of a kernel: messages in and out, and coming back without a gap after the connection was lost.
+// The WebSocket of a kernel. It reconnects after a loss and then gets the messages it has missed.
 
 import { BASE } from "./page.js";
 
@@ -6,9 +6,12 @@ const RETRY_MS = [300, 1000, 2000, 3000];
 const HIDDEN_MS = 60_000;
 const GONE = 1001;
 
-const newId = () => (crypto.randomUUID ? crypto.randomUUID() : Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join(""));
+const newId = () =>
+  crypto.randomUUID
+    ? crypto.randomUUID()
+    : Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 
-/** Return the JSON of a frame with binary buffers, which are passed over: offsets, each of 4 bytes, then the parts. */
+/** Return the JSON of a binary frame: a count, offsets of 4 bytes each, the JSON, buffers. Buffers are ignored. */
 function textOf(buffer) {
   const view = new DataView(buffer);
   const begin = view.getUint32(4);
@@ -16,15 +19,25 @@ function textOf(buffer) {
   return new TextDecoder().decode(new Uint8Array(buffer, begin, end - begin));
 }
 
-/** `onmessage(message)`, `onstate("live" | "lost")`, `ongone(words)` when the kernel is gone for good. */
+/** Callbacks: `onmessage(message)`, `onstate("live" | "lost")`, `ongone(reason)` when the kernel has ended for good. */
 export class KernelSocket {
   constructor(id, { onmessage, onstate, ongone }) {
-    Object.assign(this, { id, onmessage, onstate, ongone, session: newId(), failures: 0, socket: null, closed: false, timer: 0 });
+    Object.assign(this, {
+      id,
+      onmessage,
+      onstate,
+      ongone,
+      session: newId(),
+      failures: 0,
+      socket: null,
+      closed: false,
+      timer: 0,
+    });
     document.addEventListener("visibilitychange", () => this.follow());
     this.open();
   }
 
-  /** A page that nobody has seen for a while does not keep its session in use. */
+  /** Disconnect a page that has been hidden for a while, so that it does not keep its session in use. */
   follow() {
     clearTimeout(this.resting);
     if (document.hidden) {
@@ -52,7 +65,7 @@ export class KernelSocket {
       try {
         message = JSON.parse(typeof data === "string" ? data : textOf(data));
       } catch {
-        return; // not a message of Jupyter's
+        return; // not a Jupyter message
       }
       this.onmessage(message);
     };
@@ -65,7 +78,10 @@ export class KernelSocket {
         return;
       }
       this.onstate("lost");
-      this.timer = setTimeout(() => !this.closed && this.open(), RETRY_MS[Math.min(this.failures, RETRY_MS.length - 1)]);
+      this.timer = setTimeout(
+        () => !this.closed && this.open(),
+        RETRY_MS[Math.min(this.failures, RETRY_MS.length - 1)],
+      );
       this.failures += 1;
     };
   }
@@ -77,16 +93,30 @@ export class KernelSocket {
     this.socket = null;
   }
 
-  /** Send a request; return its id, or nothing where there is no connection. */
+  /** Send a request; return its id, undefined without a connection. */
   send(type, content, channel = "shell") {
     if (this.socket?.readyState !== WebSocket.OPEN) return undefined;
     const id = newId();
-    const header = { msg_id: id, msg_type: type, session: this.session, username: "page", date: new Date().toISOString(), version: "5.3" };
+    const header = {
+      msg_id: id,
+      msg_type: type,
+      session: this.session,
+      username: "page",
+      date: new Date().toISOString(),
+      version: "5.3",
+    };
     this.socket.send(JSON.stringify({ header, parent_header: {}, metadata: {}, content, channel, buffers: [] }));
     return id;
   }
 
   execute(code) {
-    return this.send("execute_request", { code, silent: false, store_history: true, user_expressions: {}, allow_stdin: false, stop_on_error: true });
+    return this.send("execute_request", {
+      code,
+      silent: false,
+      store_history: true,
+      user_expressions: {},
+      allow_stdin: false,
+      stop_on_error: true,
+    });
   }
 }

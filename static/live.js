@@ -1,4 +1,4 @@
-// A stream of events that is kept up: it says when it is lost, and comes back by itself.
+// A stream of server-sent events that reports a lost connection and reconnects.
 
 import { askToSignIn, at } from "./page.js";
 
@@ -6,14 +6,24 @@ const SILENCE_MS = 6000;
 const RETRY_MS = [500, 1000, 2000, 3000];
 
 /**
- * Listen to the events of a route while the page is looked at.
+ * Listen to the server-sent events of a route while the page is visible.
  *
- * `handlers`: functions by the event's name, called with its parsed data and its id. `onstate("live" | "lost")` is called when that
- * changes. `silence`: after so many milliseconds without an event the connection counts as lost; 0: never.
+ * `handlers`: functions by event name, called with the parsed data and the id. `onstate("live" | "lost")` is called
+ * when this changes. `silence`: after so many milliseconds without an event the connection counts as lost; 0: never.
  */
 export class Live {
   constructor(path, handlers, onstate, { silence = SILENCE_MS } = {}) {
-    Object.assign(this, { path, handlers, onstate, silence, state: "", source: null, failures: 0, timer: 0, wanted: false });
+    Object.assign(this, {
+      path,
+      handlers,
+      onstate,
+      silence,
+      state: "",
+      source: null,
+      failures: 0,
+      timer: 0,
+      wanted: false,
+    });
     document.addEventListener("visibilitychange", () => this.follow());
     addEventListener("offline", () => this.source && this.lost());
     addEventListener("online", () => this.wanted && this.open());
@@ -29,7 +39,7 @@ export class Live {
     this.follow();
   }
 
-  /** A page that nobody sees holds no connection: browsers have six for each gateway. */
+  /** Disconnect a hidden page: a browser has six connections for each gateway. */
   follow() {
     const looked = this.wanted && !document.hidden;
     if (looked && !this.source) this.open();

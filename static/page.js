@@ -1,9 +1,11 @@
-// What every page shares: its frame, calls of the gateway, dialogs, toasts. Text becomes text, never markup.
+// Shared by all pages: the header, requests to the gateway, dialogs, toasts. Text never becomes markup.
 
 export const BASE = new URL("..", import.meta.url);
 
 const ICONS = {
-  sun: "M8 4.8a3.2 3.2 0 1 0 0 6.4 3.2 3.2 0 0 0 0-6.4M8 1v1.2M8 13.8V15M1 8h1.2M13.8 8H15M3 3l.9.9M12.1 12.1l.9.9M3 13l.9-.9M12.1 3.9 13 3",
+  sun:
+    "M8 4.8a3.2 3.2 0 1 0 0 6.4 3.2 3.2 0 0 0 0-6.4M8 1v1.2M8 13.8V15M1 8h1.2M13.8 8H15" +
+    "M3 3l.9.9M12.1 12.1l.9.9M3 13l.9-.9M12.1 3.9 13 3",
   moon: "M13.4 9.6A5.8 5.8 0 0 1 6.4 2.6 5.8 5.8 0 1 0 13.4 9.6",
   out: "M6.5 2.5h-3v11h3M10 5l3 3-3 3M13 8H6",
   interrupt: "M4.5 4.5h7v7h-7z",
@@ -25,18 +27,19 @@ const ICONS = {
   play: "M5 3.5v9l7-4.5z",
 };
 
-/** Return an element with attributes, properties (`onclick`, `hidden`, ...) and children; a string is a text. */
+/** Return an element with attributes, properties (`onclick`, `hidden`, ...) and children; a string becomes text. */
 export function element(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
     if (name in node && !name.startsWith("aria") && name !== "list") node[name] = value;
-    else if (value !== null && value !== undefined && value !== false) node.setAttribute(name, value === true ? "" : value);
+    else if (value !== null && value !== undefined && value !== false)
+      node.setAttribute(name, value === true ? "" : value);
   }
   node.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
   return node;
 }
 
-/** Return one of our icons. */
+/** Return the icon of this name. */
 export function icon(name) {
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
@@ -48,12 +51,16 @@ export function icon(name) {
   return svg;
 }
 
-/** Return a button that is an icon; `label` is its name. */
+/** Return a button that shows an icon; `label` is its accessible name. */
 export function iconButton(name, label, onclick, className = "") {
-  return element("button", { type: "button", className: `icon-button ${className}`.trim(), title: label, "aria-label": label, onclick }, icon(name));
+  return element(
+    "button",
+    { type: "button", className: `icon-button ${className}`.trim(), title: label, "aria-label": label, onclick },
+    icon(name),
+  );
 }
 
-/** What the gateway refused, in its own words; `status` is 0 where it does not answer, `details` what it adds. */
+/** An error answer of the gateway with its message; `status` is 0 for no answer, `details` the answer's details. */
 export class Refused extends Error {
   constructor(message, status = 0, details = {}) {
     super(message);
@@ -71,22 +78,28 @@ async function renewXsrf() {
   return Boolean(found);
 }
 
-/** Return the path of a route as this page has to ask for it. */
+/** Return the URL of a route. */
 export const at = (path) => new URL(path.replace(/^\//, ""), BASE);
 
-/** Call the gateway and return the response. `body`: an object is sent as JSON, anything else as it is. Throws `Refused`. */
+/** Send a request and return the response. `body`: an object is sent as JSON, else as it is. Throws `Refused`. */
 export async function call(method, path, body, { signal, accept = "application/json" } = {}) {
   const plain = body !== undefined && Object.getPrototypeOf(body) !== Object.prototype && !Array.isArray(body);
-  const send = () => fetch(at(path), {
-    method,
-    signal,
-    headers: { Accept: accept, "X-XSRFToken": xsrf, ...(body === undefined || plain ? {} : { "Content-Type": "application/json" }) },
-    body: body === undefined || plain ? body : JSON.stringify(body),
-  });
+  const send = () =>
+    fetch(at(path), {
+      method,
+      signal,
+      headers: {
+        Accept: accept,
+        "X-XSRFToken": xsrf,
+        ...(body === undefined || plain ? {} : { "Content-Type": "application/json" }),
+      },
+      body: body === undefined || plain ? body : JSON.stringify(body),
+    });
   let response;
   try {
     response = await send();
-    if (response.status === 403 && method !== "GET" && await renewXsrf()) response = await send(); // signed in anew elsewhere
+    // Another tab may have signed in again: the cookie then needs another XSRF token.
+    if (response.status === 403 && method !== "GET" && (await renewXsrf())) response = await send();
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Refused("The gateway does not answer.");
@@ -94,29 +107,34 @@ export async function call(method, path, body, { signal, accept = "application/j
   if (response.ok) return response;
   if (response.status === 401) askToSignIn();
   const told = await response.json().catch(() => ({}));
-  throw new Refused(told.message ?? `The gateway answers ${response.status}.`, response.status, told.details ?? {});
+  throw new Refused(told.message ?? `The gateway answered ${response.status}.`, response.status, told.details ?? {});
 }
 
-/** Call the gateway and return its JSON; `undefined` for an empty answer. Throws `Refused`. */
+/** Send a request and return the answer's JSON; `undefined` for an empty answer. Throws `Refused`. */
 export async function api(method, path, body, options) {
   const text = await (await call(method, path, body, options)).text();
   return text ? JSON.parse(text) : undefined;
 }
 
-/** Leave for the form that signs in; it leads back here. */
+/** Show the sign-in form, which leads back to this page. */
 export function askToSignIn() {
-  location.assign(location.href.split("#")[0]); // without a cookie, every page is that form
+  location.assign(location.href.split("#")[0]); // without a valid cookie, the gateway answers every page with the form
 }
 
 let toasts;
 
-/** Say something in the corner: `kind` is "", "good" or "bad". Bad news stays until it is closed. */
+/** Show a message in the corner; `kind` is "", "good" or "bad". An error ("bad") stays until it is closed. */
 export function toast(text, kind = "good") {
   if (!toasts) {
     toasts = element("div", { className: "toasts", role: "status", "aria-live": "polite" });
     document.body.append(toasts);
   }
-  const note = element("div", { className: `toast ${kind}` }, icon(kind === "bad" ? "warning" : "check"), element("p", {}, String(text)));
+  const note = element(
+    "div",
+    { className: `toast ${kind}` },
+    icon(kind === "bad" ? "warning" : "check"),
+    element("p", {}, String(text)),
+  );
   const close = () => note.remove();
   note.append(iconButton("end", "Close", close));
   toasts.append(note);
@@ -125,7 +143,7 @@ export function toast(text, kind = "good") {
   return note;
 }
 
-/** Do something that may be refused, and say so if it is; returns whether it was done. */
+/** Await `work()` and show its `Refused` error, if any; resolve to whether it succeeded. */
 export async function attempt(work, success = "") {
   try {
     await work();
@@ -138,16 +156,22 @@ export async function attempt(work, success = "") {
   return true;
 }
 
-/** Ask before what cannot be undone; resolves to whether it was confirmed. Escape means no. */
+/** Ask for confirmation; resolve to the answer. Escape means no. */
 export function confirm({ title, text, verb = "OK", danger = true }) {
   return new Promise((resolve) => {
     const no = element("button", { className: "button", value: "", autofocus: true }, "Cancel");
     const yes = element("button", { className: `button ${danger ? "solid-danger" : "primary"}`, value: "yes" }, verb);
-    const dialog = element("dialog", { "aria-labelledby": "dialog-title" },
-      element("form", { method: "dialog" },
+    const dialog = element(
+      "dialog",
+      { "aria-labelledby": "dialog-title" },
+      element(
+        "form",
+        { method: "dialog" },
         element("h2", { id: "dialog-title" }, title),
         ...[text].flat().map((line) => element("p", {}, line)),
-        element("div", { className: "button-row" }, no, yes)));
+        element("div", { className: "button-row" }, no, yes),
+      ),
+    );
     dialog.addEventListener("close", () => {
       resolve(dialog.returnValue === "yes");
       dialog.remove();
@@ -158,7 +182,7 @@ export function confirm({ title, text, verb = "OK", danger = true }) {
   });
 }
 
-/** Make the tabs of a `role=tablist` work with mouse, arrow keys and the address's #hash; `onselect(name)` is told. */
+/** Make a `role=tablist` work by mouse, arrow keys and #hash; `onselect(name)` is called for each selected tab. */
 export function tabs(list, onselect = () => {}) {
   const all = [...list.querySelectorAll('[role="tab"]')];
   const nameOf = (tab) => tab.getAttribute("aria-controls");
@@ -188,7 +212,7 @@ export function tabs(list, onselect = () => {}) {
   select(wanted());
 }
 
-/** Copy a text; also where the page is not served over HTTPS and the browser has no clipboard for it. */
+/** Copy a string, also over plain HTTP, where the browser has no clipboard API. */
 export async function copy(text, source) {
   try {
     await navigator.clipboard.writeText(text);
@@ -205,7 +229,9 @@ function themeButton() {
     root.dataset.theme = root.dataset.theme === "light" ? "dark" : "light";
     try {
       localStorage.setItem("sandkasten-theme", root.dataset.theme);
-    } catch { /* it is forgotten with the page */ }
+    } catch {
+      /* it is forgotten with the page */
+    }
     show();
     dispatchEvent(new Event("themechange"));
   });
@@ -219,22 +245,30 @@ function themeButton() {
   return button;
 }
 
-/** Fill the page's header: where one is, what is live, theme, sign out. Returns the place for a page's own state. */
+/** Fill the page's header: links, theme, sign out. Return the node for the state of the page's connection. */
 export function frame(current) {
-  const link = (name, path, title) => element("a", { href: at(path).href, "aria-current": current === name ? "page" : null }, title);
+  const link = (name, path, title) =>
+    element("a", { href: at(path).href, "aria-current": current === name ? "page" : null }, title);
   const live = element("span", { className: "live", role: "status" });
   document.querySelector("body > header").replaceChildren(
     element("a", { className: "skip", href: "#main" }, "Skip to the content"),
-    element("a", { className: "brand", href: BASE.href, "aria-label": "Sandkasten Kernels" },
-      element("img", { src: at("static/icon.svg").href, alt: "" }), element("b", {}, "Sandkasten"), element("span", {}, "Kernels")),
+    element(
+      "a",
+      { className: "brand", href: BASE.href, "aria-label": "Sandkasten Kernels" },
+      element("img", { src: at("static/icon.svg").href, alt: "" }),
+      element("b", {}, "Sandkasten"),
+      element("span", {}, "Kernels"),
+    ),
     element("nav", { "aria-label": "Pages" }, link("status", "", "Status"), link("settings", "settings", "Settings")),
     element("div", { className: "spacer" }),
     live,
     themeButton(),
-    iconButton("out", "Sign out", () => attempt(async () => {
-      await api("POST", "signout");
-      location.assign(at("signin"));
-    })),
+    iconButton("out", "Sign out", () =>
+      attempt(async () => {
+        await api("POST", "signout");
+        location.assign(at("signin"));
+      }),
+    ),
   );
   return live;
 }

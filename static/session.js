@@ -1,4 +1,4 @@
-// A session's page: what its kernel says as it happens, a console, its files, and how JupyterLab gets at it.
+// The page of a session: live outputs, a console, its files, and the command for JupyterLab.
 
 import { end, extend, interrupt, restart, titleOf } from "./actions.js";
 import { Feed } from "./feed.js";
@@ -43,18 +43,24 @@ function bar(name, share) {
 
 function showRow(row, time) {
   const now = Date.parse(time);
-  const left = row.expires_at ? countdown((Date.parse(row.expires_at) - now) / 1000) : row.ttl_seconds ? `in use; then ${duration(row.ttl_seconds)}` : "no limit";
+  const left = row.expires_at
+    ? countdown((Date.parse(row.expires_at) - now) / 1000)
+    : row.ttl_seconds
+      ? `in use; then ${duration(row.ttl_seconds)}`
+      : "no limit";
   byId("state").dataset.state = row.state;
   set("state", row.state);
   set("memory", row.memory_bytes === null ? "–" : `${bytes(row.memory_bytes)} of ${bytes(row.memory_limit)}`);
   bar("memory-bar", row.memory_bytes === null ? 0 : row.memory_bytes / row.memory_limit);
   set("cpu", percent(row.cpu));
   bar("cpu-bar", (row.cpu ?? 0) / row.cpu_limit);
-  const labels = Object.entries(row.labels).map(([key, value]) => `${key}=${value}`).join(", ");
+  const labels = Object.entries(row.labels)
+    .map(([key, value]) => `${key}=${value}`)
+    .join(", ");
   facts([
     ["Id", row.id],
     ["Image", row.image === row.kernelspec ? row.image : `${row.image}, kernel ${row.kernelspec}`],
-    ["Workspace", row.workspace_id ?? "goes with the session"],
+    ["Workspace", row.workspace_id ?? "temporary, ends with the session"],
     ["Labels", labels || "none"],
     ["Created", `${moment(row.created_at)}, ${ago((now - Date.parse(row.created_at)) / 1000)}`],
     ["Last activity", ago((now - Date.parse(row.last_activity)) / 1000)],
@@ -73,7 +79,9 @@ async function showEnd(words = "") {
   byId("prompt").hidden = true;
   byId("state").hidden = true;
   const last = await api("GET", `v1/sessions/${id}`).catch(() => null);
-  const text = last?.ended_at ? `This session has ended (${last.status}): ${last.reason}. ${moment(last.ended_at)}` : words || "There is no such session, or it has ended long ago.";
+  const text = last?.ended_at
+    ? `This session has ended (${last.status}): ${last.reason}. ${moment(last.ended_at)}`
+    : words || "There is no such session, or it ended long ago.";
   byId("ended").replaceChildren(icon("warning"), text);
   byId("ended").hidden = false;
   if (info) byId("session").classList.add("over");
@@ -83,15 +91,28 @@ function say(state) {
   const lost = state === "lost";
   live.replaceChildren(element("span", { className: "state", "data-state": state }, lost ? "Reconnecting…" : "Live"));
   byId("lost").hidden = !lost;
-  if (lost) byId("lost").replaceChildren(icon("warning"), "The connection to the gateway is lost; it is tried again and again. What the kernel says meanwhile is kept for two minutes.");
+  if (lost)
+    byId("lost").replaceChildren(
+      icon("warning"),
+      "The connection to the gateway is lost; reconnecting. The gateway keeps the kernel's messages for two minutes.",
+    );
 }
 
-const shell = new Live(`v1/sessions/${encodeURIComponent(id)}/watch`, Object.fromEntries(["begin", "chunk", "end"].map((name) => [name, (data) => look(name, data)])), () => {}, { silence: 0 });
-const updates = new Live(`v1/status?session=${encodeURIComponent(id)}`, {
-  session: ({ time, session }) => (session ? showRow(session, time) : showEnd()),
-}, say);
+const shell = new Live(
+  `v1/sessions/${encodeURIComponent(id)}/watch`,
+  Object.fromEntries(["begin", "chunk", "end"].map((name) => [name, (data) => look(name, data)])),
+  () => {},
+  { silence: 0 },
+);
+const updates = new Live(
+  `v1/status?session=${encodeURIComponent(id)}`,
+  {
+    session: ({ time, session }) => (session ? showRow(session, time) : showEnd()),
+  },
+  say,
+);
 
-const own = []; // commands of this page that have not begun: their output comes to whoever asked
+const own = []; // commands of this page that have not begun: their output comes in the answer, not in the feed
 const ownIds = new Set();
 
 function look(event, data) {
@@ -105,16 +126,18 @@ function look(event, data) {
 
 function useMode(name) {
   mode = name;
-  for (const button of byId("mode").querySelectorAll("button")) button.setAttribute("aria-pressed", String(button.dataset.mode === name));
+  for (const button of byId("mode").querySelectorAll("button"))
+    button.setAttribute("aria-pressed", String(button.dataset.mode === name));
   const keys = navigator.platform.startsWith("Mac") ? "⌘" : "Ctrl";
-  byId("hint").textContent = name === "cmd" ? "Enter runs it, Shift+Enter makes a line" : `Shift+Enter or ${keys}+Enter runs it`;
+  byId("hint").textContent =
+    name === "cmd" ? "Enter runs it, Shift+Enter starts a new line" : `Shift+Enter or ${keys}+Enter runs it`;
   input.placeholder = name === "cmd" ? "ls -la" : info?.kernelspec === "bash" ? "" : "print(6 * 7)";
 }
 
 function runCode(code) {
   const request = socket.execute(code);
   if (!request) {
-    toast("There is no connection to the kernel just now.", "bad");
+    toast("There is no connection to the kernel: try again in a moment.", "bad");
     return false;
   }
   feed.pinned = true;
@@ -130,11 +153,20 @@ async function runCommand(text) {
   byId("stop").hidden = false;
   byId("run").disabled = true;
   try {
-    const response = await call("POST", `v1/sessions/${id}/exec/stream`, { cmd: text }, { signal: command.signal, accept: "text/event-stream" });
+    const response = await call(
+      "POST",
+      `v1/sessions/${id}/exec/stream`,
+      { cmd: text },
+      { signal: command.signal, accept: "text/event-stream" },
+    );
     for await (const [event, data] of events(response.body)) {
       if (event === "chunk") cell.stream(data.stream, data.chunk);
       else if (event === "error") cell.error({ ename: "Error", evalue: data.error });
-      else if (event === "done") cell.done(data.timed_out ? "took too long" : data.exit_code ? `exit code ${data.exit_code}` : "", data.exit_code !== 0);
+      else if (event === "done")
+        cell.done(
+          data.timed_out ? "timed out" : data.exit_code ? `exit code ${data.exit_code}` : "",
+          data.exit_code !== 0,
+        );
     }
     cell.done();
   } catch (error) {
@@ -147,7 +179,7 @@ async function runCommand(text) {
   byId("run").disabled = false;
 }
 
-/** Yield the server-sent events of a body, each as its name and its data. */
+/** Yield the server-sent events of a response as pairs of name and data. */
 async function* events(body) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
@@ -187,7 +219,11 @@ byId("prompt").addEventListener("submit", (event) => {
 });
 input.addEventListener("keydown", (event) => {
   const alone = !input.value.includes("\n");
-  if (event.key === "Enter" && !event.isComposing && (mode === "cmd" ? !event.shiftKey : event.shiftKey || event.ctrlKey || event.metaKey)) {
+  if (
+    event.key === "Enter" &&
+    !event.isComposing &&
+    (mode === "cmd" ? !event.shiftKey : event.shiftKey || event.ctrlKey || event.metaKey)
+  ) {
     event.preventDefault();
     run();
   } else if (event.key === "ArrowUp" && alone && past.length) {
@@ -211,8 +247,19 @@ function begin() {
   document.title = `${title} · Sandkasten Kernels`;
   byId("title").textContent = title;
   const session = { ...info };
-  const button = (name, text, work, className = "") => element("button", { type: "button", className: `button ${className}`.trim(), onclick: () => work(session) }, icon(name), text);
-  byId("actions").replaceChildren(button("interrupt", "Interrupt", interrupt), button("restart", "Restart", restart), button("extend", "Extend", extend), button("end", "End", end, "danger"));
+  const button = (name, text, work, className = "") =>
+    element(
+      "button",
+      { type: "button", className: `button ${className}`.trim(), onclick: () => work(session) },
+      icon(name),
+      text,
+    );
+  byId("actions").replaceChildren(
+    button("interrupt", "Interrupt", interrupt),
+    button("restart", "Restart", restart),
+    button("extend", "Extend", extend),
+    button("end", "End", end, "danger"),
+  );
   byId("actions").hidden = false;
   byId("session").hidden = false;
   const url = BASE.href.replace(/\/$/, "");
@@ -221,13 +268,15 @@ function begin() {
   byId("lab-line").parentElement.append(iconButton("copy", "Copy the line", () => copy(line, byId("lab-line"))));
   byId("lab-kernel").textContent = `${info.kernelspec} (${shortId(info.id)}…)`;
   new Files(byId("files"), `v1/sessions/${id}`).open("");
-  const shellOnly = info.kernelspec === "bash"; // its kernel is the shell: what it says is in the feed already
+  const shellOnly = info.kernelspec === "bash"; // the kernel is the shell: its outputs are in the feed already
   byId("mode").hidden = shellOnly;
   useMode("code");
   if (shellOnly) byId("hint").textContent += "; the kernel is the shell";
   socket = new KernelSocket(id, {
     onmessage: (message) => feed.message(message),
-    onstate: (state) => { set("console-note", state === "lost" ? "reconnecting…" : ""); },
+    onstate: (state) => {
+      set("console-note", state === "lost" ? "reconnecting…" : "");
+    },
     ongone: showEnd,
   });
   updates.start();

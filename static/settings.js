@@ -1,8 +1,9 @@
-// The settings page: a form made from what there is to set, and the file itself. Both are checked while one types.
+// The settings page: a form of all settings, and the file. The gateway checks both while the user types.
 
 import { Field } from "./fields.js";
 import { FileEditor } from "./file-editor.js";
 import { Live } from "./live.js";
+import { noticesOf } from "./notices.js";
 import { Refused, api, confirm, element, frame, icon, tabs, toast } from "./page.js";
 
 const CHECK_MS = 350;
@@ -45,15 +46,31 @@ function show(found) {
       fields.set(setting.name, field);
       return field.node;
     });
-    return element("section", { className: "group", id: `section-${section.title}`, "aria-labelledby": `title-${section.title}` },
-      element("h2", { id: `title-${section.title}` }, section.title), ...rows);
+    return element(
+      "section",
+      { className: "group", id: `section-${section.title}`, "aria-labelledby": `title-${section.title}` },
+      element("h2", { id: `title-${section.title}` }, section.title),
+      ...rows,
+    );
   });
   byId("groups").replaceChildren(...groups);
-  byId("sections").replaceChildren(...model.sections.map((section) =>
-    element("a", { href: `#section-${section.title}`, "data-section": section.name, onclick: (event) => {
-      event.preventDefault(); // the address's # is the tabs'
-      byId(`section-${section.title}`).scrollIntoView();
-    } }, element("span", {}, section.title[0].toUpperCase() + section.title.slice(1)), element("span", { className: "count", hidden: true }))));
+  byId("sections").replaceChildren(
+    ...model.sections.map((section) =>
+      element(
+        "a",
+        {
+          href: `#section-${section.title}`,
+          "data-section": section.name,
+          onclick: (event) => {
+            event.preventDefault(); // the URL's # belongs to the tabs
+            byId(`section-${section.title}`).scrollIntoView();
+          },
+        },
+        element("span", {}, section.title[0].toUpperCase() + section.title.slice(1)),
+        element("span", { className: "count", hidden: true }),
+      ),
+    ),
+  );
   byId("file").textContent = model.file;
   byId("access").hidden = !readOnly;
   byId("access").textContent = "read-only";
@@ -65,23 +82,10 @@ function show(found) {
   return before;
 }
 
-function notice(kind, ...children) {
-  return element("p", { className: `notice ${kind}` }, icon("warning"), element("span", {}, ...children));
-}
-
 function notices() {
-  const found = [];
-  if (lost) found.push(notice("bad", lost));
-  if (model?.read_only) found.push(notice("warn", `Nothing can be saved here: ${model.read_only}.`));
-  else if (model && !model.exists) found.push(notice("", `There is no such file yet. Saving makes it, and the gateway reads it at each start.`));
-  for (const error of model?.errors ?? []) {
-    const where = error.line ? ` on line ${error.line}` : "";
-    found.push(notice("bad", `The file has an error${where}, and the gateway would not start with it${model.text === null ? "" : "; mend it under File"}. ${error.name ? `${error.name}: ` : ""}${error.message}`));
-  }
-  for (const warning of model?.warnings ?? []) found.push(notice("warn", `${warning.name}: ${warning.message}.`));
-  const waiting = [...fields.values()].filter((field) => field.setting.after_restart).map((field) => field.setting.name);
-  if (waiting.length) found.push(notice("warn", "Saved, and in force after a restart of the gateway: ", element("strong", {}, waiting.join(", ")), "."));
-  byId("notices").replaceChildren(...found);
+  const waiting = [...fields.values()].filter((field) => field.setting.after_restart);
+  const names = waiting.map((field) => field.setting.name);
+  byId("notices").replaceChildren(...noticesOf(model, names, lost));
 }
 
 function filter() {
@@ -90,14 +94,16 @@ function filter() {
   for (const group of byId("groups").children) group.hidden = !group.querySelector(".setting:not([hidden])");
 }
 
-/** Show at each field what is wrong with it, and below how many changes there are and when they apply. */
+/** Show each field's error, and below the form how many changes there are and when they take effect. */
 function state() {
   const number = editor.changed ? 1 : changed().length;
   const atFields = new Map(editor.changed ? [] : faults.map((fault) => [fault.name, fault.message]));
   for (const [name, field] of fields) field.wrong(atFields.get(name) ?? "");
   editor.tell(editor.changed ? faults : model.errors);
   for (const link of byId("sections").children) {
-    const own = [...fields].filter(([name]) => (name.includes(".") ? name.split(".")[0] : "") === link.dataset.section).map(([, field]) => field);
+    const own = [...fields]
+      .filter(([name]) => (name.includes(".") ? name.split(".")[0] : "") === link.dataset.section)
+      .map(([, field]) => field);
     const wrong = own.filter((field) => atFields.has(field.setting.name)).length;
     const badge = link.querySelector(".count");
     const some = wrong || own.filter((field) => field.changed).length;
@@ -108,15 +114,19 @@ function state() {
   const read = Boolean(model.read_only);
   for (const field of fields.values()) field.control.node.inert = editor.changed;
   editor.lock(read || (!editor.changed && number > 0));
-  byId("form").querySelector(".settings-layout").title = editor.changed ? "Save or discard what you have changed in the file first." : "";
-  byId("text").title = !editor.changed && number ? "Save or discard what you have changed in the form first." : "";
+  byId("form").querySelector(".settings-layout").title = editor.changed
+    ? "Save or discard your changes to the file first."
+    : "";
+  byId("text").title = !editor.changed && number ? "Save or discard your changes to the form first." : "";
   const bar = byId("save-bar");
   bar.hidden = !number;
   if (!number) return;
   const words = editor.changed ? ["The file is changed"] : [count(number, "change", "changes")];
   if (faults.length) {
     words.push(count(faults.length, "error", "errors"));
-    const elsewhere = faults.filter((fault) => !fields.has(fault.name) && !editor.changed).map((fault) => fault.message);
+    const elsewhere = faults
+      .filter((fault) => !fields.has(fault.name) && !editor.changed)
+      .map((fault) => fault.message);
     words.push(...elsewhere);
   } else if (outcome) {
     if (outcome.applied.length) words.push(`${outcome.applied.join(", ")} at once`);
@@ -138,7 +148,7 @@ function typed() {
   state();
 }
 
-/** Ask the gateway whether what is typed could be saved; an answer that is overtaken is passed over. */
+/** Ask the gateway whether the changes can be saved; ignore an answer that a newer check has overtaken. */
 async function check() {
   const asked = ++checking;
   try {
@@ -154,7 +164,7 @@ async function check() {
   state();
 }
 
-/** Note why something cannot be saved: where it is a field's fault, there. */
+/** Keep the error of a save: at its field, if it names one. */
 function refused(error) {
   if (error.details.errors) faults = error.details.errors;
   else if (error.status !== 409) faults = [{ name: "", line: 0, message: error.message }];
@@ -171,7 +181,7 @@ async function save() {
     faults = [];
     show(answer.settings);
     const when = [];
-    if (answer.applied.length) when.push(`In force: ${answer.applied.join(", ")}.`);
+    if (answer.applied.length) when.push(`In effect: ${answer.applied.join(", ")}.`);
     if (answer.after_restart.length) when.push(`After a restart: ${answer.after_restart.join(", ")}.`);
     toast(["Saved.", ...when].join(" "));
   } catch (error) {
@@ -189,14 +199,22 @@ async function save() {
   }
 }
 
-/** Somebody else has saved: show what they saved, with what was typed here on top of it. */
+/** Another user has saved: offer to load that, and keep the changes of this page. */
 async function overtaken() {
   const inFile = editor.changed;
   const text = inFile
-    ? ["What they saved is not in your text. Copy what you need of it before you load theirs."]
-    : ["Load what they saved? What you have changed stays in its fields, unsaved, so that you can look at both."];
+    ? ["Your text does not include their changes. Copy what you need before you load theirs."]
+    : ["Load their settings? Your changes stay in their fields, unsaved."];
   const title = "Somebody else has saved the settings";
-  if (!await confirm({ title, text, verb: inFile ? "Discard mine and load theirs" : "Load theirs, keep my changes", danger: inFile })) return;
+  if (
+    !(await confirm({
+      title,
+      text,
+      verb: inFile ? "Discard mine and load theirs" : "Load theirs, keep my changes",
+      danger: inFile,
+    }))
+  )
+    return;
   const before = show(await api("GET", "v1/settings"));
   for (const [name, field] of before) {
     if (!inFile && field.changed && fields.get(name)?.editable) fields.get(name).takeOver(field);
@@ -215,9 +233,15 @@ function showFill(picture) {
     images.set(pool.image, sum);
   }
   field.control.names([...images.keys()]);
-  const parts = [...images].filter(([, { warm, starting, target }]) => warm || starting || target).map(([image, { warm, starting, target }]) =>
-    element("span", { className: "state", "data-state": warm >= target ? "good" : "filling" },
-      `${image}: ${warm} of ${target} warm${starting ? `, ${starting} starting` : ""}`));
+  const parts = [...images]
+    .filter(([, { warm, starting, target }]) => warm || starting || target)
+    .map(([image, { warm, starting, target }]) =>
+      element(
+        "span",
+        { className: "state", "data-state": warm >= target ? "good" : "filling" },
+        `${image}: ${warm} of ${target} warm${starting ? `, ${starting} starting` : ""}`,
+      ),
+    );
   const text = parts.map((part) => part.textContent).join();
   if (field.control.fill.dataset.text === text) return;
   field.control.fill.dataset.text = text;
@@ -243,7 +267,7 @@ byId("filter").addEventListener("input", filter);
 byId("save").addEventListener("click", save);
 byId("discard").addEventListener("click", async () => {
   const number = editor.changed ? 0 : changed().length;
-  const title = number ? `Discard ${count(number, "change", "changes")}?` : "Discard what you have changed in the file?";
+  const title = number ? `Discard ${count(number, "change", "changes")}?` : "Discard your changes to the file?";
   if (await confirm({ title, text: "The settings stay as they are.", verb: "Discard" })) {
     faults = [];
     await load();
@@ -260,7 +284,8 @@ addEventListener("beforeunload", (event) => {
 });
 new Live("v1/status", { status: showFill, change: showFill }, (now) => {
   live.textContent = now === "live" ? "" : "connection lost";
-  if (now === "live" && wasLost && model && !editor.changed && !changed().length) load(); // started anew, perhaps
+  // The gateway may have restarted with other settings.
+  if (now === "live" && wasLost && model && !editor.changed && !changed().length) load();
   wasLost = now === "lost";
 }).start();
 await load();

@@ -1,4 +1,5 @@
-// Who comes from a page of another site is signed in perhaps: browsers leave the cookie out then, and send it the next time.
+// A link on another site leads here without the cookie (SameSite=Strict), also when the user is signed in: load the
+// page again, with the cookie.
 
 const [arrival] = performance.getEntriesByType("navigation");
 if (arrival?.type !== "reload" && !document.getElementById("message").textContent) {

@@ -1,4 +1,4 @@
-// The status page: one stream of pictures of the gateway, and what is shown of them.
+// The status page: shows the snapshots that the gateway streams once a second.
 
 import { CHARTS, Chart } from "./charts.js";
 import { EventList } from "./events.js";
@@ -59,10 +59,19 @@ function warmth(pool) {
   const words = `${pool.warm} of ${pool.target}`;
   const more = pool.starting ? `, ${pool.starting} starting` : "";
   const many = Math.max(pool.target, pool.warm + pool.starting);
-  const dots = many > 0 && many <= MAX_DOTS
-    ? Array.from({ length: many }, (_, index) => element("i", { className: index < pool.warm ? "warm" : index < pool.warm + pool.starting ? "starting" : "" }))
-    : [];
-  return element("span", { className: "warmth", title: words + more }, dots.length ? element("span", { className: "dots", "aria-hidden": "true" }, ...dots) : null, element("span", {}, words), pool.starting ? element("span", { className: "faint" }, `+${pool.starting}`) : null);
+  const dots =
+    many > 0 && many <= MAX_DOTS
+      ? Array.from({ length: many }, (_, index) =>
+          element("i", { className: index < pool.warm ? "warm" : index < pool.warm + pool.starting ? "starting" : "" }),
+        )
+      : [];
+  return element(
+    "span",
+    { className: "warmth", title: words + more },
+    dots.length ? element("span", { className: "dots", "aria-hidden": "true" }, ...dots) : null,
+    element("span", {}, words),
+    pool.starting ? element("span", { className: "faint" }, `+${pool.starting}`) : null,
+  );
 }
 
 let poolShown = "";
@@ -76,11 +85,18 @@ function showPool(pools) {
   const rows = [...images].map(([image, parts]) => {
     const total = (name) => parts.reduce((sum, part) => sum + part[name], 0);
     const [{ hit_rate: rate, claim_p50_ms: p50, claim_p95_ms: p95, claims }] = parts;
-    const numbers = [[percent(rate), `${claims} claims`], [milliseconds(p50), ""], [milliseconds(p95), ""]];
-    return element("tr", {},
+    const numbers = [
+      [percent(rate), `${claims} claims`],
+      [milliseconds(p50), ""],
+      [milliseconds(p95), ""],
+    ];
+    return element(
+      "tr",
+      {},
       element("th", { scope: "row", title: parts.map((part) => part.kernelspec).join(", ") }, image),
       element("td", {}, warmth({ warm: total("warm"), target: total("target"), starting: total("starting") })),
-      ...numbers.map(([number, title]) => element("td", { className: "right", title }, number)));
+      ...numbers.map(([number, title]) => element("td", { className: "right", title }, number)),
+    );
   });
   byId("pool").replaceChildren(...rows);
 }
@@ -119,17 +135,21 @@ function showConnection(state) {
   document.body.classList.toggle("stale", lost);
   byId("lost").hidden = !lost;
   if (lost) {
-    const since = heardAt ? `What stands below is of ${new Date(heardAt).toLocaleTimeString()}.` : "";
-    byId("lost").replaceChildren(icon("warning"), `The connection to the gateway is lost; it is tried again and again. ${since}`);
+    const since = heardAt ? `The figures are of ${new Date(heardAt).toLocaleTimeString()}.` : "";
+    byId("lost").replaceChildren(icon("warning"), `The connection to the gateway is lost; reconnecting. ${since}`);
   }
 }
 
 const narrow = matchMedia("(max-width: 48rem)");
-const reach = () => document.querySelector(".overview").tabIndex = narrow.matches ? 0 : -1;
+const reach = () => (document.querySelector(".overview").tabIndex = narrow.matches ? 0 : -1);
 narrow.addEventListener("change", reach);
 reach();
 tabs(document.querySelector("[role=tablist]"), (name) => {
   workspaces.look(name === "workspaces");
   events.look(name === "events");
 });
-new Live("v1/status", { status: (picture) => show(picture, true), change: (picture) => show(picture, false) }, showConnection).start();
+new Live(
+  "v1/status",
+  { status: (picture) => show(picture, true), change: (picture) => show(picture, false) },
+  showConnection,
+).start();

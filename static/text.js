@@ -1,17 +1,20 @@
-// Text of a terminal: colours as classes, carriage returns, everything else as it is. It never becomes markup.
+// Text of a terminal: colours become classes, carriage returns overwrite. Text never becomes markup.
 
+// biome-ignore lint/suspicious/noControlCharactersInRegex: terminal output is made of them
 const ESCAPES = /\x1b\[([0-9;]*)m|\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-Z\\-_]/g;
 
-/** Return the text as a terminal leaves it: what stands before a carriage return is written over. */
+/** Return the text as a terminal shows it: text after a carriage return overwrites the line. */
 export function overwritten(text) {
   if (!text.includes("\r")) return text;
   const lines = text.split("\n");
-  return lines.map((line, index) => {
-    let end = line.length;
-    while (end > 0 && line[end - 1] === "\r") end -= 1;
-    const kept = line.slice(line.lastIndexOf("\r", end - 1) + 1, end);
-    return index === lines.length - 1 && end < line.length ? `${kept}\r` : kept; // what comes next goes over it
-  }).join("\n");
+  return lines
+    .map((line, index) => {
+      let end = line.length;
+      while (end > 0 && line[end - 1] === "\r") end -= 1;
+      const kept = line.slice(line.lastIndexOf("\r", end - 1) + 1, end);
+      return index === lines.length - 1 && end < line.length ? `${kept}\r` : kept; // the next chunk overwrites it
+    })
+    .join("\n");
 }
 
 function changed(style, codes) {
@@ -28,7 +31,7 @@ function changed(style, codes) {
   return next;
 }
 
-/** Return nodes of a text with a terminal's escapes. */
+/** Return the nodes for text with terminal escapes. */
 export function terminal(text) {
   const nodes = [];
   let style = {};

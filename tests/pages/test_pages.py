@@ -133,11 +133,11 @@ async def test_a_kernel_is_interrupted_extended_and_restarted(
         assert (await socket.result(request)).reply["ename"] == "KeyboardInterrupt"
         await expect(row(page, "worker").locator(".state")).to_have_text("idle")
         await page.get_by_role("button", name="Extend the time of worker").click()
-        await expect(page.get_by_text("worker has 10 min again.")).to_be_visible()
+        await expect(page.get_by_text("worker now has 10 min left.")).to_be_visible()
         await socket.execute("x = 1")
         await page.get_by_role("button", name="Restart the kernel of worker").click()
         await page.get_by_role("dialog").get_by_role("button", name="Restart").click()
-        await expect(page.get_by_text("The kernel of worker is started anew.")).to_be_visible()
+        await expect(page.get_by_text("Restarted the kernel of worker.")).to_be_visible()
         assert (await socket.execute("x")).reply["ename"] == "NameError"
     socket.close()
 

@@ -79,7 +79,7 @@ async def test_the_pool_is_made_larger_and_seen_to_fill(gateway: GatewayProcess,
         await expect(pool).to_contain_text("was python: 1")
         assert gateway.config.read_text() == CONFIG
         await saved(page)
-        await expect(page.locator(".toast")).to_contain_text("Saved. In force: pool.images.")
+        await expect(page.locator(".toast")).to_contain_text("Saved. In effect: pool.images.")
         assert gateway.config.read_text() == CONFIG.replace("python: 1 ", "python: 3 ")
         await expect(pool).to_contain_text("python: 3 of 3 warm")
         await set_number(page, "python", "1")
@@ -132,7 +132,7 @@ async def test_the_second_of_two_who_save_is_told_and_loses_nothing(gateway: Gat
         dialog = second.get_by_role("dialog", name="Somebody else has saved the settings")
         await dialog.get_by_role("button", name="Load theirs, keep my changes").click()
         await expect(second.locator("#setting-session_ttl_seconds .theirs")).to_have_text(
-            "Somebody has set it to 800 meanwhile."
+            "Another user has set it to 800 meanwhile."
         )
         await expect(second.get_by_label("session_ttl_seconds", exact=True)).to_have_value("900")
         assert "session_ttl_seconds: 800" in gateway.config.read_text()
@@ -158,7 +158,7 @@ async def test_the_file_is_edited_without_its_secret_being_seen(gateway: Gateway
         await saved(page)
         assert gateway.config.read_text() == CONFIG.replace("third", "fourth") + "base_url: /kernels/\n"
         assert gateway.config.with_name("sandkasten.yaml.bak").read_text() == CONFIG
-        await expect(page.locator("#notices")).to_contain_text("in force after a restart of the gateway: base_url.")
+        await expect(page.locator("#notices")).to_contain_text("in effect after a restart of the gateway: base_url.")
         await page.get_by_role("tab", name="Form").click()
         await expect(page.locator("#setting-base_url")).to_contain_text(
             "Until the gateway is restarted it runs with /."
