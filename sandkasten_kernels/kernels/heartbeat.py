@@ -1,10 +1,11 @@
-"""Pulse: whether a kernel that somebody waits for is still able to answer."""
+"""Heartbeat: whether a kernel can still answer while a client waits for it."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 
+from ..background import BackgroundTasks
 from ..relay.calls import LinkError
 from ..relay.link import KernelLink
 
@@ -12,42 +13,48 @@ __all__ = ["Heartbeat"]
 
 
 class Heartbeat:
-    """Looks after a kernel while a request is open, and only then: of an idle kernel nobody notices what it could do.
+    """Sends heartbeats to a kernel while a client's request is open, and only then: an idle kernel costs nothing.
 
-    A kernel that has said nothing for ``seconds`` is asked on its control channel, which answers in some milliseconds
-    also while a cell runs. One that does not within as long is unresponsive until it does: its process is stopped, or a
-    cell holds what all its threads need. It is not asked a second time meanwhile, so nothing piles up before it.
+    A kernel that has sent nothing for ``seconds`` gets a request on its control channel. A healthy one answers in some
+    milliseconds, also while a cell runs. One that does not answer within another ``seconds`` is unresponsive until it
+    does: its process is stopped, or a cell holds the GIL. Meanwhile it gets no second request, so none pile up.
 
     Parameters
     ----------
-    seconds: 0 for never, for kernels that do not answer on control while they work.
-    tell: called with words when it becomes unresponsive, and with none when it answers again.
+    seconds: 0 turns it off, for kernels that do not serve their control channel while they work.
+    on_report: called with the reason when the kernel becomes unresponsive, and with "" when it answers again.
     """
 
-    def __init__(self, link: KernelLink, seconds: float, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self, link: KernelLink, seconds: float, on_report: Callable[[str], None], tasks: BackgroundTasks
+    ) -> None:
         self.unresponsive = False
         self._link = link
         self._seconds = seconds
-        self._tell = tell
+        self._on_report = on_report
+        self._tasks = tasks
         self._task: asyncio.Task[None] | None = None
-
-    def asked(self) -> None:
-        """A client has asked the kernel something."""
-        if self._seconds and (self._task is None or self._task.done()):
-            self._task = asyncio.create_task(self._watch())
-            self._task.add_done_callback(self._done)
+        link.on_request(self._begin)
 
     def close(self) -> None:
-        """Look no more; a second call does nothing."""
+        """Send no more heartbeats; a second call does nothing."""
         if self._task:
             self._task.cancel()
 
+    def _begin(self) -> None:
+        """Watch the kernel from a client's first request on; no-op while it is watched."""
+        if self._seconds and (self._task is None or self._task.done()):
+            self._task = self._tasks.keep("heartbeat", self._watch)
+            self._task.add_done_callback(self._done)
+
     def _done(self, task: asyncio.Task[None]) -> None:
+        # A new watch may have begun between the end of this one and its callback.
         if self._task is task:
             self._task = None
         self.unresponsive = False
 
     async def _watch(self) -> None:
+        """Return when no client waits for the kernel any more, or the kernel's process is gone."""
         loop = asyncio.get_running_loop()
         answered = loop.time()
         while self._link.waiting:
@@ -60,11 +67,13 @@ class Heartbeat:
                 await asyncio.wait({answer}, timeout=self._seconds)
                 if not answer.done():
                     self.unresponsive = True
-                    self._tell(f"no answer for {self._seconds:g} s: it is stopped, or a cell holds all of it")
+                    self._on_report(
+                        f"no answer for {self._seconds:g} s: its process is stopped, or a cell blocks all its threads"
+                    )
                 await answer
             except LinkError:
-                return  # another process takes its place, or none
+                return  # the process ended; the heartbeat begins again with the next request to another one
             answered = loop.time()
             if self.unresponsive:
                 self.unresponsive = False
-                self._tell("")
+                self._on_report("")

@@ -1,4 +1,4 @@
-"""Interrupts: what runs in a kernel is interrupted, in stated steps where the first does nothing."""
+"""Interrupts: interrupts a running cell or command, in steps that grow stronger while it ignores them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import signal
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from ..background import BackgroundTasks
 from ..errors import SandboxFailed
 from ..kernelspecs.kernelspec import Kernelspec
 from ..relay.calls import LinkError
@@ -20,14 +21,14 @@ INTERRUPT_SECONDS = 1.0
 
 
 class Interrupts:
-    """Interrupts the cell that runs: a message on the control channel, then SIGINT, then SIGTERM and a restart.
+    """Interrupts the running cell: a message on the control channel, then SIGINT, then SIGTERM and a restart.
 
-    The next step is taken where the cell still runs after the kernelspec's `interrupt_seconds`, and its client is told
-    of each on stderr. A bash kernel has SIGINT, then what ends a command whatever it does, then a new bash.
+    The next step follows if the cell still runs after the kernelspec's `interrupt_seconds`; the cell's stderr announces
+    it. The steps of a bash kernel are SIGINT, then INT, TERM and KILL to the command, then a new bash.
 
     Parameters
     ----------
-    replace: ends the process by SIGTERM and starts another, with the reason in words.
+    replace: ends the process by SIGTERM and starts another one; its argument is the reason, in words.
     """
 
     def __init__(
@@ -37,32 +38,34 @@ class Interrupts:
         spec: Kernelspec,
         replace: Callable[[str], Awaitable[None]],
         log: logging.Logger,
+        tasks: BackgroundTasks,
     ) -> None:
         self._link = link
         self._guest = guest
         self._spec = spec
         self._replace = replace
         self._log = log
+        self._tasks = tasks
         self._task: asyncio.Task[None] | None = None
 
     async def interrupt(self) -> None:
-        """Take the first step now; the others follow by themselves. Raises `SandboxFailed`."""
+        """Take the first step, and the others in the background. Raises `SandboxFailed`."""
         running = next(iter(self._link.executing()), None)
         await self._first()
         if running and self._spec.interrupt_seconds and self._task is None:
-            self._task = asyncio.create_task(self._go_on(running))
+            self._task = self._tasks.run("next steps of an interrupt", self._escalate(running))
             self._task.add_done_callback(self._done)
 
     async def interrupt_shell(self) -> None:
-        """Send SIGINT to what runs in the shell's foreground; no-op when nothing does. Raises `SandboxFailed`."""
-        await self._asked(self._guest.call("interrupt_request", {}, INTERRUPT_SECONDS))
+        """Send SIGINT to the shell's foreground processes; no-op when there are none. Raises `SandboxFailed`."""
+        await self._wait_for(self._guest.call("interrupt_request", {}, INTERRUPT_SECONDS))
 
     async def stop_command(self, msg_id: str) -> None:
-        """End one request of the shell's as if its time were over: INT, TERM and KILL; one that waits is not begun.
+        """End one command of the shell by INT, TERM and KILL, as after its timeout; a queued command never starts.
 
         Raises `SandboxFailed`.
         """
-        await self._asked(self._guest.call("interrupt_request", {"msg_id": msg_id}, INTERRUPT_SECONDS))
+        await self._wait_for(self._guest.call("interrupt_request", {"msg_id": msg_id}, INTERRUPT_SECONDS))
 
     def close(self) -> None:
         """Take no more steps; a second call does nothing."""
@@ -75,22 +78,22 @@ class Interrupts:
                 await self._link.call("control", "interrupt_request", {}, INTERRUPT_SECONDS)
                 return
         except LinkError as error:
-            self._log.info("a kernel did not answer the interrupt request, it gets a signal: %s", error)
+            self._log.info("a kernel did not answer the interrupt request, SIGINT follows: %s", error)
         await (self.interrupt_shell() if self._spec.in_guest else self._interrupt_process())
 
     async def _interrupt_process(self) -> None:
-        await self._asked(self._guest.signal(signal.SIGINT, INTERRUPT_SECONDS))
+        await self._wait_for(self._guest.signal(signal.SIGINT, INTERRUPT_SECONDS))
 
-    async def _asked(self, request: Awaitable[Any]) -> None:
+    async def _wait_for(self, request: Awaitable[Any]) -> None:
         try:
             await request
         except LinkError as error:
             raise SandboxFailed(f"the sandbox did not take a signal: {error}") from error
 
-    async def _go_on(self, running: tuple[str, bytes]) -> None:
+    async def _escalate(self, running: tuple[str, bytes]) -> None:
         seconds = self._spec.interrupt_seconds
         await asyncio.sleep(seconds)
-        if not self._tell(
+        if not self._announce(
             running,
             f"The interrupt has not ended this within {seconds} s: SIGINT is sent. In {seconds} s the kernel is ended "
             "by SIGTERM and started again, without its variables.",
@@ -101,21 +104,19 @@ class Interrupts:
         except SandboxFailed as error:
             self._log.info("the second step of an interrupt failed: %s", error)
         await asyncio.sleep(seconds)
-        if self._tell(running, f"SIGINT has not ended this within {seconds} s: the kernel gets SIGTERM."):
+        if self._announce(running, f"SIGINT has not ended this within {seconds} s: the kernel gets SIGTERM."):
             try:
-                await self._replace("it heeded no interrupt, and got SIGTERM")
+                await self._replace("it ignored the interrupt, and got SIGTERM")
             except SandboxFailed as error:
                 self._log.warning("the last step of an interrupt failed: %s", error)
 
-    def _tell(self, running: tuple[str, bytes], words: str) -> bool:
-        """Tell the client of a request; False where that is done."""
+    def _announce(self, running: tuple[str, bytes], words: str) -> bool:
+        """Write a line to the stderr of a request; False when the request is done."""
         if running not in self._link.executing():
             return False
-        self._log.info("an interrupt goes on: %s", words)
+        self._log.info("next step of an interrupt: %s", words)
         self._link.publish("stream", {"name": "stderr", "text": f"{words}\n"}, running[1])
         return True
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._task = None
-        if not task.cancelled() and (error := task.exception()):
-            self._log.error("an interrupt could not go on", exc_info=error)

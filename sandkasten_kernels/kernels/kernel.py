@@ -1,4 +1,4 @@
-"""Kernel: one sandbox, the guest in it and the kernel process that it watches."""
+"""Kernel: one sandbox, its guest, its kernel process and its shell."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 import uuid
 from collections.abc import Callable, Mapping
 
+from ..background import BackgroundTasks
 from ..engines import Sandbox
 from ..errors import SandboxFailed
 from ..kernelspecs.kernelspec import Kernelspec
@@ -27,14 +28,15 @@ SETTLE_SECONDS = 5.0
 
 
 class Kernel:
-    """A kernel that can be asked, restarted, interrupted and ended, with the shell beside it.
+    """A kernel that takes requests and can be restarted, interrupted and ended, and the shell beside it.
 
-    What becomes of its process is `KernelLifecycle`'s to decide.
+    `KernelLifecycle` decides whether the kernel's process lives.
 
     Parameters
     ----------
-    how_ended: asked for the reason when the sandbox has ended by itself.
-    record: of the kernel that an earlier process of the gateway left, which is to `resume`.
+    tasks: owner of the kernel's background work.
+    how_ended: returns the reason when the sandbox has ended by itself.
+    record: of a kernel that an earlier gateway process left; call `resume` then, else `start`.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Kernel:
         sandbox: Sandbox,
         spec: Kernelspec,
         log: logging.Logger,
+        tasks: BackgroundTasks,
         how_ended: HowEnded = unknown,
         record: KernelRecord | None = None,
     ) -> None:
@@ -50,13 +53,12 @@ class Kernel:
         self.spec = spec
         self.workspace: Lease | None = None
         self._log = log
-        self._life = KernelLifecycle(self.id, sandbox, spec, log, how_ended, record)
+        self._life = KernelLifecycle(self.id, sandbox, spec, log, tasks, how_ended, record)
         self.link = self._life.link
         self.guest = self._life.guest
-        self.interrupts = Interrupts(self.link, self.guest, spec, self._life.replace, log)
+        self.interrupts = Interrupts(self.link, self.guest, spec, self._life.replace, log, tasks)
         self._shell = ShellLink(sandbox, self.guest, log)
-        self._pulse = Heartbeat(self.link, spec.heartbeat_seconds, self._on_pulse)
-        self.link.on_asked = self._pulse.asked
+        self._heartbeat = Heartbeat(self.link, spec.heartbeat_seconds, self._on_heartbeat, tasks)
         self.on_gone(lambda: self._shell.close(self.reason))
 
     def __repr__(self) -> str:
@@ -74,33 +76,33 @@ class Kernel:
 
     @property
     def alive(self) -> bool:
-        """Whether the kernel can be used at this instant: ready, and its sandbox runs."""
+        """Whether the kernel is ready and its sandbox runs, at this instant."""
         return self.state is KernelState.READY and self.sandbox.alive
 
     @property
     def record(self) -> KernelRecord | None:
-        """What it takes to reach the kernel; None before its first start."""
+        """How a later gateway process reaches the kernel; None before its first start."""
         return self._life.process.record
 
     @property
     def unresponsive(self) -> bool:
-        """Whether somebody waits for the kernel, and it does not even answer that it is alive."""
-        return self._pulse.unresponsive
+        """Whether a client waits for the kernel, and the kernel does not answer a heartbeat either."""
+        return self._heartbeat.unresponsive
 
-    def on_gone(self, callback: Callable[[], None]) -> None:
-        """Call ``callback`` once when the sandbox has ended, or a kernel that nobody owns yet."""
-        self._life.on_gone.append(callback)
+    def on_gone(self, callback: Callable[[], object]) -> None:
+        """Call ``callback`` once when the sandbox has ended, or a kernel that has no owner yet."""
+        self._life.on_gone(callback)
 
-    def on_connected(self, callback: Callable[[], None]) -> None:
-        """Call ``callback`` whenever `record`, which is what it takes to reach the kernel, has changed."""
-        self._life.process.on_connected = callback
+    def on_connected(self, callback: Callable[[], object]) -> None:
+        """Call ``callback`` whenever `record` has changed, because the kernel is reached in another way."""
+        self._life.process.on_connected(callback)
 
-    def on_change(self, callback: Callable[[Change, str], None]) -> None:
-        """Call ``callback`` with what has happened to the process, and why, while the sandbox lives on."""
-        self._life.on_change = callback
+    def on_change(self, callback: Callable[[Change, str], object]) -> None:
+        """Call ``callback`` with what happened to the process, and why, while the sandbox lives on."""
+        self._life.on_change(callback)
 
     async def start(self) -> None:
-        """Return when the kernel has answered and its output is subscribed to. Raises `SandboxFailed`."""
+        """Return when the kernel has answered and the subscription to its output is proven. Raises `SandboxFailed`."""
         try:
             await self._life.start()
             if not self.spec.in_guest:
@@ -109,9 +111,9 @@ class Kernel:
             raise SandboxFailed(f"kernel {self.spec.name} did not start: {error}") from error
 
     async def resume(self, record: KernelRecord) -> Recalled:
-        """Return what the guest says of a kernel that an earlier process left, when it is ours, busy or not.
+        """Connect to a kernel that an earlier process left, busy or not; return what its guest remembers.
 
-        One that has ended meanwhile is started again, as after any death. Raises `SandboxFailed`.
+        A kernel that has ended meanwhile is started again, as after any death. Raises `SandboxFailed`.
         """
         try:
             recalled = await self._life.resume(record)
@@ -121,71 +123,67 @@ class Kernel:
             try:
                 await self._shell.resume()
             except LinkError as error:
-                self._log.info("the shell of %r is opened when it is asked for: %s", self, error)
+                self._log.info("the shell of %r is not connected yet, the first command connects it: %s", self, error)
         return recalled
 
     async def prepare(self, env: Mapping[str, str], cwd: str | None) -> str | None:
-        """Give a warm kernel its owner's environment and working directory, ahead of the owner's first request, and
-        run its kernelspec's `after_claim`.
+        """Give a warm kernel to its owner, with environment and working directory, and run the spec's `after_claim`.
 
-        Returns how, when it was not silent: variables that a process reads only at its start, and kernels whose
-        language we cannot speak, make the process start anew. With a workspace it enters that. Raises `SandboxFailed`.
+        With a workspace the kernel enters it. All of this happens before the owner's first request. Returns None when
+        the running process could take it over; else a sentence for the owner: the process was started anew, because of
+        variables that a process reads only at its start, or a language without set-up code. Raises `SandboxFailed`.
         """
         process = self._life.process
-        at_start = process.belong(env, cwd, in_workspace=self.workspace is not None)
-        env, cwd = process.env, process.cwd
         try:
-            process.leave_note()
-            if (env or cwd) and not self.spec.in_guest:
-                self._shell.set_up(env, cwd)
-        except LinkError as error:
-            raise SandboxFailed(f"the shell could not be prepared for its owner: {error}", retry_after=1) from error
-        if at_start:
-            await self.restart()
-            return "the kernel was started anew with its environment"
-        try:
-            if env or cwd:
-                process.set_up(env)
-            await process.after_claim()
+            needs_restart = await process.give_owner(env, cwd, in_workspace=self.workspace is not None)
         except LinkError as error:
             raise SandboxFailed(f"kernel {self.spec.name} could not be prepared for its owner: {error}") from error
+        try:
+            if (process.env or process.cwd) and not self.spec.in_guest:
+                self._shell.set_up(process.env, process.cwd)
+        except LinkError as error:
+            raise SandboxFailed(f"the shell could not be prepared for its owner: {error}", retry_after=1) from error
+        if needs_restart:
+            await self.restart()
+            return "the kernel was started anew with its environment"
         return None
 
-    def tell_owned(self) -> None:
-        """Let the guest remember that the kernel has an owner; no-op for one that cannot be told any more."""
+    def mark_owned(self) -> None:
+        """Let the guest remember that the kernel has an owner; a guest that is gone is logged."""
         process = self._life.process
         process.owned = True
         try:
             process.leave_note()
         except LinkError as error:
-            self._log.info("%r cannot be told that it has an owner: %s", self, error)
+            self._log.info("the guest of %r could not store that it has an owner: %s", self, error)
 
     async def send(self, client: Client, channel: str, parts: Parts) -> None:
-        """Send a client's message; while the kernel starts it waits.
+        """Send a client's message; while the kernel starts, wait.
 
-        Raises `LinkError` on a dead kernel; a request is answered with an error then.
+        For a dead kernel the client gets an error reply to its request, and `LinkError` is raised.
         """
         await self.settled()
         if self.state is KernelState.DEAD:
-            self.link.refuse(client, parts, "KernelDied", self._life.last_words)
+            self.link.refuse(client, parts, "KernelDied", self._life.death_message)
             raise LinkError(self.reason)
         await self.link.send(client, channel, parts)
 
     async def settled(self) -> None:
-        """Return when the kernel is not just starting, be it ready or dead."""
+        """Return when the kernel is not starting: it is ready or dead."""
         await self._life.settled()
 
     async def shell(self) -> KernelLink:
         """Return the link to the sandbox's shell, which is independent of the kernel.
 
-        A bash kernel is that shell itself. Raises `LinkError` when the sandbox is gone or its guest does not answer.
+        For a bash kernel that is the kernel's own link. Raises `LinkError` when the sandbox is gone or its guest does
+        not answer.
         """
         if self.spec.in_guest:
             return self.link
         return await self._shell.get()
 
     def check_alive(self) -> None:
-        """Raise `KernelDead` for a kernel that is dead; one that just starts is not."""
+        """Raise `KernelDead` for a dead kernel; one that is starting is not dead."""
         self._life.check()
 
     async def restart(self) -> None:
@@ -193,58 +191,58 @@ class Kernel:
         await self._life.restart()
 
     async def interrupt(self) -> None:
-        """Interrupt what runs, in steps as `Interrupts` has them, and return after the first.
+        """Interrupt the running cell by the first step of `Interrupts`; the later steps follow in the background.
 
         Raises `KernelDead`, `SandboxFailed`.
         """
         try:
             await asyncio.wait_for(self.settled(), SETTLE_SECONDS)
         except TimeoutError as error:
-            raise SandboxFailed("the kernel is just starting: there is nothing to interrupt") from error
+            raise SandboxFailed("the kernel is starting: there is nothing to interrupt") from error
         self.check_alive()
         await self.interrupts.interrupt()
 
     async def kill(self, reason: str) -> None:
-        """Kill the kernel's process, which is told to have died for that reason. Raises `SandboxFailed`."""
+        """Kill the kernel's process and report ``reason`` as the cause. Raises `SandboxFailed`."""
         try:
             await self._life.kill(reason)
         except LinkError as error:
             raise SandboxFailed(f"the kernel could not be killed: {error}") from error
 
-    async def stop(self, words: str) -> bool:
-        """Stop what runs in the kernel and in the shell, with the reason on stderr; False when nothing did.
+    async def stop(self, reason: str) -> bool:
+        """Stop the kernel's cell and the shell's command, with ``reason`` on their stderr; False when nothing runs.
 
         Raises `KernelDead`, `SandboxFailed`.
         """
         shell = self.link if self.spec.in_guest else self._shell.link
-        commands = shell.tell_executions(words) if shell else []
+        commands = shell.write_to_executions(reason) if shell else []
         for msg_id in commands:
             await self.interrupts.stop_command(msg_id)
-        cells = [] if shell is self.link else self.link.tell_executions(words)
+        cells = [] if shell is self.link else self.link.write_to_executions(reason)
         if cells:
             await self.interrupt()
         return bool(commands or cells)
 
     def close(self, reason: str) -> None:
-        """End the connections and tell the clients; the sandbox is the pool's to destroy. Idempotent."""
+        """Close the connections and send ``reason`` to the clients. The pool destroys the sandbox. Idempotent."""
         if self.workspace:
             self.workspace.ending = True
         self._life.close(reason)
         self._shell.close(reason)
-        self._pulse.close()
+        self._heartbeat.close()
         self.interrupts.close()
 
     def leave(self) -> None:
-        """Give the connections back and tell nobody: the kernel runs on for the next process of the gateway."""
+        """Close the connections without a word to clients: the kernel runs on for the next gateway process."""
         self._life.leave("the gateway stops")
         self._shell.leave()
-        self._pulse.close()
+        self._heartbeat.close()
         self.interrupts.close()
         self.sandbox.close()
 
-    def _on_pulse(self, words: str) -> None:
-        if words:
-            self._log.warning("kernel %s is unresponsive: %s", self.id, words)
-            self._life.on_change("unresponsive", words)
+    def _on_heartbeat(self, problem: str) -> None:
+        if problem:
+            self._log.warning("kernel %s is unresponsive: %s", self.id, problem)
+            self._life.report("unresponsive", problem)
         else:
             self._log.info("kernel %s answers again", self.id)

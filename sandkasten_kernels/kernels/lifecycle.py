@@ -1,4 +1,4 @@
-"""KernelLife: whether a kernel's process lives; it is started, missed, started again and given up here alone."""
+"""KernelLifecycle: whether a kernel's process lives. Only this module starts it, restarts it and declares it dead."""
 
 from __future__ import annotations
 
@@ -9,22 +9,25 @@ import signal
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
+from ..background import BackgroundTasks
+from ..callbacks import Callbacks
 from ..engines import Sandbox
 from ..errors import KernelDead, SandboxFailed
 from ..kernelspecs.kernelspec import Kernelspec
 from ..relay.calls import LinkError
 from ..relay.guest_link import GuestLink
 from ..relay.link import KernelLink
-from .death import RestartLimiter, death_in_words
-from .exit_reason import ExitReason, HowEnded
+from .exit_reason import ExitReason, HowEnded, death_in_words
 from .process import KernelProcess
 from .record import KernelRecord, Recalled
+from .restarts import Restarts
 
 __all__ = ["Change", "KernelLifecycle", "KernelState"]
 
 RESTART_GRACE_SECONDS = 2.0
 SIGNAL_SECONDS = 1.0
-NEWS_SECONDS = 2.0
+DEATH_MESSAGE_SECONDS = 2.0
+"""How long the guest has to say why a process ended after its connections closed."""
 
 Change = Literal["died", "restarted", "unresponsive"]
 
@@ -38,16 +41,14 @@ class KernelState(enum.Enum):
 
 
 class KernelLifecycle:
-    """The process of one kernel, from its start to its end, however often that comes.
+    """The process of one kernel, from its start to its end, and its successors after restarts.
 
-    A process that ends by itself is started again, unless its kernelspec says otherwise or it happens too often, and
-    the clients are told why; the end of the sandbox is the end of the kernel.
+    A process that ends by itself is started again, unless its kernelspec turns that off or it dies too often. The
+    clients get the reason. When the sandbox ends, the kernel is dead for good.
 
     Attributes
     ----------
-    reason: why the kernel is dead.
-    on_change: called with what has happened to the process, and why, while the sandbox lives on.
-    on_gone: each is called once when the sandbox has ended, or a kernel that nobody owns yet.
+    reason: why the kernel is dead; empty while it is not.
     """
 
     def __init__(
@@ -56,46 +57,59 @@ class KernelLifecycle:
         sandbox: Sandbox,
         spec: Kernelspec,
         log: logging.Logger,
+        tasks: BackgroundTasks,
         how_ended: HowEnded,
         record: KernelRecord | None,
     ) -> None:
         self.id = kernel_id
         self.state = KernelState.STARTING
         self.reason = ""
-        self.on_change: Callable[[Change, str], None] = lambda change, reason: None
-        self.on_gone: list[Callable[[], None]] = []
         names = {"identity": record.identity, "session": record.session} if record else {}
-        self.link = KernelLink(self._link_lost, log, **names)
-        self.guest = GuestLink(sandbox.guest_key, self._on_news, self._link_lost)
+        self.link = KernelLink(self._connection_lost, log, **names)
+        self.guest = GuestLink(sandbox.guest_key, self._on_guest_message, self._connection_lost)
         self.process = KernelProcess(kernel_id, sandbox, spec, self.guest, self.link)
         self._sandbox = sandbox
         self._spec = spec
         self._log = log
-        self._verdict = ExitReason(sandbox, how_ended, log)
-        self._deaths = RestartLimiter()
-        self._condemned = ""
+        self._tasks = tasks
+        self._changed: Callbacks[[Change, str]] = Callbacks()
+        self._gone: Callbacks[[]] = Callbacks()
+        self._exit_reason = ExitReason(sandbox, how_ended, log, tasks)
+        self._restarts = Restarts(self._die, tasks)
+        self._kill_reason = ""
         self._closed = False
         self._settled = asyncio.Event()
         self._lock = asyncio.Lock()
-        self._no_news: asyncio.TimerHandle | None = None
-        self._revival: asyncio.Task[None] | None = None
-        self._burial: asyncio.Task[None] | None = None
+        self._death_timer: asyncio.TimerHandle | None = None
+        self._sandbox_end: asyncio.Task[str] | None = None
 
     def __repr__(self) -> str:
-        return f"<KernelLife {self.id} {self._spec.name} {self.state.value}>"
+        return f"<KernelLifecycle {self.id} {self._spec.name} {self.state.value}>"
+
+    def on_change(self, callback: Callable[[Change, str], object]) -> None:
+        """Call ``callback`` with what happened to the process, and why, while the sandbox lives on."""
+        self._changed.add(callback)
+
+    def on_gone(self, callback: Callable[[], object]) -> None:
+        """Call ``callback`` once when the sandbox has ended, or a kernel that has no owner yet."""
+        self._gone.add(callback)
+
+    def report(self, change: Change, reason: str) -> None:
+        """Call the `on_change` callbacks."""
+        self._changed(change, reason)
 
     async def settled(self) -> None:
-        """Return when the kernel is not just starting, be it ready or dead."""
+        """Return when the kernel is not starting: it is ready or dead."""
         await self._settled.wait()
 
     def check(self) -> None:
-        """Raise `KernelDead` for a kernel that is dead; one that just starts is not."""
+        """Raise `KernelDead` for a dead kernel; one that is starting is not dead."""
         if self.state is KernelState.DEAD:
-            raise KernelDead(self.last_words)
+            raise KernelDead(self.death_message)
 
     @property
-    def last_words(self) -> str:
-        """What a client is told of a dead kernel."""
+    def death_message(self) -> str:
+        """What a client reads of a dead kernel: the reason and, while its sandbox lives, the way out."""
         way_out = " Restart it to go on." if self._sandbox.alive and not self._closed else ""
         return f"The kernel is gone: {self.reason}.{way_out}"
 
@@ -106,17 +120,20 @@ class KernelLifecycle:
         await self._run("kernel_start_request", {})
 
     async def resume(self, record: KernelRecord) -> Recalled:
-        """Return what the guest says of a process that an earlier gateway left, busy or not. Raises `LinkError`.
+        """Return what the guest remembers of a process that an earlier gateway left, busy or not. Raises `LinkError`.
 
-        One that has ended meanwhile is started again, as after any death.
+        A process that has ended meanwhile is started again, as after any death.
         """
         self._sandbox.on_exit(self._sandbox_exited)
         await self.guest.open(self._sandbox, self._sandbox.socket_names)
         recalled, problem = await self.process.resume(record)
-        if self.state is KernelState.STARTING and self._revival is None:  # else the guest has told of its death
-            if problem:  # the guest tells more of it, on another socket than the one that was just asked
-                self._no_news = asyncio.get_running_loop().call_later(NEWS_SECONDS, self._left_dead, problem)
-            elif self._burial is None:
+        loop = asyncio.get_running_loop()
+        # A `kernel_died` of the guest, or the end of the sandbox, may have come while `process.resume` was awaited.
+        if self.state is KernelState.STARTING and not self._restarts.under_way:
+            if problem:
+                # The guest's `kernel_died` has a better reason, but comes over another socket and may be late.
+                self._death_timer = loop.call_later(DEATH_MESSAGE_SECONDS, self._dead_since_before, problem)
+            elif self._sandbox_end is None:
                 self._enter(KernelState.READY)
         return recalled
 
@@ -125,164 +142,153 @@ class KernelLifecycle:
         async with self._lock:
             if self.state is KernelState.DEAD and not self._sandbox.alive:
                 raise SandboxFailed(f"this kernel cannot be restarted, its sandbox is gone ({self.reason})")
-            self._enter(KernelState.STARTING)  # untold: "restarting" is for a death, JupyterLab then opens a dialogue
+            self._enter(
+                KernelState.STARTING
+            )  # no `restarting` status: that opens a dialogue in JupyterLab, for a death
             try:
                 if not self._spec.in_guest:
                     self.link.post("control", "shutdown_request", {"restart": True})
             except LinkError:
-                self._log.debug("%r has no link to be asked to shut down over", self)
-            await self._exchange("The kernel was restarted.")
-            self.on_change("restarted", "a client restarted it")
+                self._log.debug("%r is not connected and gets no shutdown request", self)
+            await self._replace_process("The kernel was restarted.")
+            self.report("restarted", "a client restarted it")
 
     async def replace(self, reason: str) -> None:
-        """End the process by SIGTERM, and by SIGKILL when it ignores that; start another. Raises `SandboxFailed`."""
+        """End the process by SIGTERM, and by SIGKILL if it ignores that; start another one. Raises `SandboxFailed`."""
         async with self._lock:
             if self.state is KernelState.DEAD:
                 return
             self._enter(KernelState.STARTING)
-            self.on_change("died", reason)
+            self.report("died", reason)
             if not self._spec.in_guest:
-                self.process.pid = None  # its death is no news
+                self.process.pid = None  # so that the guest's message of this death does not cause a second restart
                 try:
                     await self.guest.signal(signal.SIGTERM, SIGNAL_SECONDS)
                 except LinkError as error:
-                    self._log.info("%r gets no SIGTERM, and SIGKILL later: %s", self, error)
+                    self._log.info("SIGTERM could not be sent to %r, SIGKILL follows: %s", self, error)
             words = f"The kernel was restarted: {reason}. Its variables are lost."
             self.link.announce_end("KernelRestarted", words, "restarting")
-            await self._exchange(words)
-            self.on_change("restarted", reason)
+            await self._replace_process(words)
+            self.report("restarted", reason)
 
     async def kill(self, reason: str) -> None:
-        """Kill the process, which is told to have died for that reason. Raises `LinkError`."""
-        self._condemned = reason
+        """Kill the process and report ``reason`` as the cause of its death. Raises `LinkError`."""
+        self._kill_reason = reason
         await self.guest.signal(signal.SIGKILL, SIGNAL_SECONDS)
 
     def close(self, reason: str) -> None:
-        """End the connections and tell the clients; a second call does nothing."""
+        """Close the connections and send ``reason`` to the clients; a second call does nothing."""
         self._closed = True
         self._die(reason)
-        self._let_go(reason)
+        self._disconnect(reason)
 
     def leave(self, reason: str) -> None:
-        """Give the connections back and tell nobody: the process runs on for the next one of the gateway."""
-        self.on_gone.clear()
+        """Close the connections without a word to clients: the process runs on for the next gateway process."""
+        self._gone.clear()
         self._closed, self.reason = True, reason
         self._enter(KernelState.DEAD)
-        self._let_go(reason)
+        self._disconnect(reason)
 
-    def _let_go(self, reason: str) -> None:
+    def _disconnect(self, reason: str) -> None:
         self.link.close(reason)
         self.guest.close()
-        self._verdict.close()
-        for task in (self._revival, self._burial):
-            if task is not None:
-                task.cancel()
+        self._exit_reason.close()
+        self._restarts.close()
+        if self._sandbox_end:
+            self._sandbox_end.cancel()
 
-    async def _exchange(self, words: str) -> None:
-        """Return when another process has answered; ``words`` end what is asked of this one. Raises `SandboxFailed`."""
+    async def _replace_process(self, message: str) -> None:
+        """Return when another process has answered; open requests end with ``message``. Raises `SandboxFailed`."""
         self.link.close("the kernel was restarted")
-        self.link.fail_open_requests("KernelRestarted", words)
+        self.link.fail_open_requests("KernelRestarted", message)
         try:
             await self._run("kernel_restart_request", {"grace": RESTART_GRACE_SECONDS})
         except LinkError as error:
-            self._die(await self._verdict.cause(f"the kernel could not be restarted: {error}"))
+            self._die(await self._exit_reason.or_sandbox(f"the kernel could not be restarted: {error}"))
             raise SandboxFailed(self.reason) from error
 
     async def _run(self, request: str, extra: Mapping[str, Any]) -> None:
-        """Return when a new process has answered, as `KernelProcess.run`, and can be used."""
-        self._condemned = ""
+        """Return when a new process has answered, as `KernelProcess.run`, and clients can use it."""
+        self._kill_reason = ""
         await self.process.run(request, extra)
-        if self.state is KernelState.DEAD:
+        if self.state is KernelState.DEAD:  # closed, or its sandbox ended, while the process started
             raise LinkError(self.reason)
         self._enter(KernelState.READY)
         self.link.publish("status", {"execution_state": "idle"})
 
     def _enter(self, state: KernelState) -> None:
         self.state = state
-        if self._no_news:
-            self._no_news.cancel()
-            self._no_news = None
+        if self._death_timer:
+            self._death_timer.cancel()
+            self._death_timer = None
         if state is KernelState.STARTING:
             self._settled.clear()
         else:
             self._settled.set()
 
-    def _on_news(self, msg_type: str, content: dict[str, Any]) -> None:
+    def _on_guest_message(self, msg_type: str, content: dict[str, Any]) -> None:
+        # The pid tells the death of this process from that of its predecessor, whose message may come late.
         if msg_type == "kernel_died" and content.get("pid") == self.process.pid:
-            self._revive(self._condemned or death_in_words(content))
+            self._process_died(self._kill_reason or death_in_words(content))
 
-    def _link_lost(self) -> None:
-        """A connection ended. The news of why is on its way; where none comes, the kernel itself hung up."""
+    def _connection_lost(self) -> None:
+        """Wait for the guest's `kernel_died`, which has the reason. Without one the kernel itself disconnected."""
         if self.state is KernelState.READY:
             self._enter(KernelState.STARTING)
-            self._no_news = asyncio.get_running_loop().call_later(NEWS_SECONDS, self._hung_up)
+            loop = asyncio.get_running_loop()
+            self._death_timer = loop.call_later(DEATH_MESSAGE_SECONDS, self._disconnected)
 
-    def _left_dead(self, problem: str) -> None:
-        if self.state is KernelState.STARTING and self._revival is None:
-            self._revive(problem)
+    def _dead_since_before(self, problem: str) -> None:
+        if self.state is KernelState.STARTING and not self._restarts.under_way:
+            self._process_died(problem)
 
-    def _hung_up(self) -> None:
+    def _disconnected(self) -> None:
+        # Whoever holds the lock is replacing the process already.
         if self.state is KernelState.STARTING and not self._lock.locked():
-            self._revive("it closed its connections")
+            self._process_died("it closed its connections")
 
-    def _revive(self, reason: str) -> None:
+    def _process_died(self, reason: str) -> None:
         if not self.process.owned:
-            self._die(reason)
-            self._tell_gone()
-        elif self._revival is None and self._burial is None and self.state is not KernelState.DEAD:
-            self._revival = asyncio.create_task(self._start_again(reason, self.process.pid))
-            self._revival.add_done_callback(self._revived)
-
-    def _revived(self, task: asyncio.Task[None]) -> None:
-        self._revival = None
-        if task.cancelled():
-            self._die("it was not started again")
-        elif error := task.exception():
-            self._log.error("%r could not be revived", self, exc_info=error)
-            self._die("it could not be started again")
+            self._die(reason)  # nobody has used it: the pool replaces the whole sandbox
+            self._gone.call_once()
+        elif not self._restarts.under_way and self._sandbox_end is None and self.state is not KernelState.DEAD:
+            self._restarts.begin(self._start_again(reason, self.process.pid))
 
     async def _start_again(self, reason: str, pid: object) -> None:
         async with self._lock:
+            # A client may have restarted the kernel, or tried to, while this waited for the lock.
             if self.process.pid != pid or self.state is KernelState.DEAD:
-                return  # somebody has restarted it meanwhile, or it could not be
+                return
             self._enter(KernelState.STARTING)
             self.link.close(reason)
             if not self._spec.auto_restart:
                 self._die(reason)
                 return
-            if not self._deaths.again(asyncio.get_running_loop().time()):
+            if self._restarts.refused():
                 self._die(f"{reason}, too often to be started again by itself")
                 return
             self._log.warning("kernel %s died: %s", self.id, reason)
-            self.on_change("died", reason)
+            self.report("died", reason)
             words = f"The kernel died: {reason}. It is started again; its variables are lost."
             self.link.announce_end("KernelDied", words, "restarting")
             try:
                 await self._run("kernel_restart_request", {"grace": 0})
             except LinkError as error:
-                self._die(await self._verdict.cause(f"it could not be started again: {error}"))
+                self._die(await self._exit_reason.or_sandbox(f"it could not be started again: {error}"))
                 return
-            self.on_change("restarted", f"by itself, after it had died: {reason}")
+            self.report("restarted", f"by itself, after it had died: {reason}")
 
     def _sandbox_exited(self) -> None:
-        """Find out why before anybody is told, which takes the engine some milliseconds."""
+        # The engine knows the reason some milliseconds later; requests wait until it is in their answers.
         if not self._closed:
             self._enter(KernelState.STARTING)
-            self._burial = asyncio.create_task(self._bury())
-            self._burial.add_done_callback(self._buried)
+            self._sandbox_end = self._tasks.run("end of a sandbox", self._exit_reason.of_sandbox())
+            self._sandbox_end.add_done_callback(self._end_with_sandbox)
 
-    async def _bury(self) -> None:
-        self._die(await self._verdict.reason())
-        self._tell_gone()
-
-    def _buried(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()):
-            self._log.error("%r could not be buried", self, exc_info=error)
-
-    def _tell_gone(self) -> None:
-        callbacks, self.on_gone = self.on_gone, []
-        for callback in callbacks:
-            callback()
+    def _end_with_sandbox(self, task: asyncio.Task[str]) -> None:
+        if not task.cancelled():
+            self._die("its sandbox ended" if task.exception() else task.result())
+            self._gone.call_once()
 
     def _die(self, reason: str) -> None:
         if self.state is KernelState.DEAD:
@@ -291,5 +297,5 @@ class KernelLifecycle:
         self._enter(KernelState.DEAD)
         if self._sandbox.alive and not self._closed:
             self._log.warning("kernel %s is dead: %s", self.id, reason)
-            self.on_change("died", reason)
-        self.link.announce_end("KernelDied", self.last_words, "dead")
+            self.report("died", reason)
+        self.link.announce_end("KernelDied", self.death_message, "dead")

@@ -1,4 +1,4 @@
-"""KernelProcess: how a kernel's process, or the guest's bash, is started and reached."""
+"""KernelProcess: starts a kernel's process, or the guest's bash, and connects to it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from ..callbacks import Callbacks
 from ..engines import Sandbox
 from ..engines.base import WORKSPACE
 from ..kernelspecs.kernelspec import Kernelspec
@@ -26,15 +27,14 @@ AFTER_CLAIM_SECONDS, MAX_WORDS = 30.0, 300
 
 
 class KernelProcess:
-    """Starts the process behind a kernel's link, again and again, each time with what its owner has asked for.
+    """Starts the process behind a kernel's link, each time with its owner's environment and directory.
 
     Attributes
     ----------
-    env, cwd: of its owner.
-    owned: whether it has an owner; without one there is no `after_claim`.
-    pid: as the guest calls the process; None where the guest itself is the kernel, and while one is replaced.
-    record: what it takes to reach it; None while there is none yet.
-    on_connected: called whenever `record` has changed.
+    env, cwd: the owner's environment and working directory.
+    owned: whether the kernel has an owner; `after_claim` runs for an owner only.
+    pid: the process id in the sandbox; None where the guest itself is the kernel, and while a process is replaced.
+    record: how a later gateway process reaches the kernel; None before the first start.
     """
 
     def __init__(self, kernel_id: str, sandbox: Sandbox, spec: Kernelspec, guest: GuestLink, link: KernelLink) -> None:
@@ -48,13 +48,30 @@ class KernelProcess:
         self.owned = False
         self.pid: object = None
         self.record: KernelRecord | None = None
-        self.on_connected: Callable[[], None] = lambda: None
+        self._connected: Callbacks[[]] = Callbacks()
 
-    def belong(self, env: Mapping[str, str], cwd: str | None, *, in_workspace: bool) -> bool:
-        """Take an owner's environment and directory; return whether only a new process can have them.
+    def on_connected(self, callback: Callable[[], object]) -> None:
+        """Call ``callback`` whenever `record` has changed."""
+        self._connected.add(callback)
 
-        That is so of variables that a process reads only at its start, and of languages that we cannot speak.
+    async def give_owner(self, env: Mapping[str, str], cwd: str | None, *, in_workspace: bool) -> bool:
+        """Give the process to an owner; return True when it has to be started anew for that, by `run`.
+
+        False: the process has environment and directory, ahead of the owner's first request, and `after_claim` has run.
+        True: some variables are read only when a process starts, or there is no set-up code for the kernel's language.
+        ``in_workspace``: start in the workspace, with its user base. Raises `LinkError`, also when `after_claim` fails.
         """
+        needs_restart = self._take(env, cwd, in_workspace=in_workspace)
+        self.leave_note()
+        if needs_restart:
+            return True
+        if self.env or self.cwd:
+            self._set_up(self.env)
+        await self._after_claim()
+        return False
+
+    def _take(self, env: Mapping[str, str], cwd: str | None, *, in_workspace: bool) -> bool:
+        # Before the workspace adds its own variables: set-up code handles those in a running Python.
         at_start_alone = any(map(READ_AT_START.match, env))
         if in_workspace:
             env, cwd = {**user_base(WORKSPACE), **env}, cwd or WORKSPACE
@@ -64,7 +81,10 @@ class KernelProcess:
         return bool(env) and (not known or (language == "python" and at_start_alone))
 
     async def run(self, request: str, extra: Mapping[str, Any]) -> None:
-        """Return when a new process, or the guest's new bash, has answered over new connections. Raises `LinkError`."""
+        """Start a process, or a new bash of the guest; return when it has answered and has what its owner asked for.
+
+        ``request`` is the guest's message type, ``extra`` goes into its content. Raises `LinkError`.
+        """
         self.pid = None
         if self._spec.in_guest:
             await self._guest.call("shell_restart_request", {}, GUEST_SECONDS)
@@ -83,18 +103,18 @@ class KernelProcess:
             pid=self.pid if isinstance(self.pid, int) else 0,
         )
         self.leave_note()
-        self.on_connected()
-        await self._run_own_code("warm_up", self._spec.warm_up, START_SECONDS)
+        self._connected()
+        await self._run_spec_code("warm_up", self._spec.warm_up, START_SECONDS)
         if self.cwd or (self._spec.in_guest and self.env):
-            self.set_up(self.env)
+            self._set_up(self.env)
         if self.owned:
-            await self.after_claim()
+            await self._after_claim()
 
     async def resume(self, record: KernelRecord) -> tuple[Recalled, str]:
-        """Return what the guest says of a process that an earlier gateway left, and why it cannot be reached.
+        """Return what the guest remembers of a process that an earlier gateway left, and why it cannot be used.
 
-        Empty words: it is reached, and nothing that it has said since is missed. Raises `LinkError` when the guest does
-        not answer.
+        An empty reason: it is connected, and none of its messages since then is lost. Raises `LinkError` when the guest
+        does not answer.
         """
         self.record, self.pid = record, None if self._spec.in_guest else record.pid
         recalled = await recall(self._guest)
@@ -107,28 +127,29 @@ class KernelProcess:
             if not problem:
                 names = await guest_sockets(self._guest) if self._spec.in_guest else record.sockets
                 key = self._sandbox.guest_key if self._spec.in_guest else record.key.encode()
-                relief = partial(read_backlog, self._guest, max_message_bytes=MAX_MESSAGE_BYTES)
-                await self._link.resume(self._sandbox, names, key, relief, RESUME_SECONDS)
+                backlog = partial(read_backlog, self._guest, max_message_bytes=MAX_MESSAGE_BYTES)
+                await self._link.resume(self._sandbox, names, key, backlog, RESUME_SECONDS)
         except LinkError as error:
             problem = f"it could not be reached when the gateway was back: {error}"
         if problem:
+            # Nobody needs the backlog of a dead process; reading it lets the guest publish by itself again.
             async for _ in read_backlog(self._guest, "", MAX_MESSAGE_BYTES):
                 pass
         return recalled, problem
 
     def leave_note(self) -> None:
-        """Let the guest remember what a later process of the gateway has to know. Raises `LinkError`."""
+        """Let the guest store what a later gateway process needs. Raises `LinkError`."""
         note = Note(self._link.identity.decode(), self.owned, self.env, self.cwd)
-        self._guest.tell("remember_request", {"note": vars(note)})
+        self._guest.post("remember_request", {"note": vars(note)})
 
-    def set_up(self, env: Mapping[str, str]) -> None:
-        """Give the process an environment and its directory, ahead of what is asked next. Raises `LinkError`."""
+    def _set_up(self, env: Mapping[str, str]) -> None:
+        """Send the request that sets environment and directory, ahead of any later one. Raises `LinkError`."""
         if request := set_up(self._spec.spec.language, env, self.cwd):
             self._link.post("shell", "execute_request", request)
 
-    async def after_claim(self) -> None:
+    async def _after_claim(self) -> None:
         """Run the kernelspec's `after_claim`. Raises `LinkError`, also when that fails."""
-        await self._run_own_code("after_claim", self._spec.after_claim, AFTER_CLAIM_SECONDS)
+        await self._run_spec_code("after_claim", self._spec.after_claim, AFTER_CLAIM_SECONDS)
 
     async def _start(self, request: str, extra: Mapping[str, Any]) -> tuple[Mapping[str, str], bytes]:
         """Return the names of the sockets of a new kernel process, and the key of its connection."""
@@ -145,8 +166,8 @@ class KernelProcess:
         self.pid = answer.get("pid")
         return socket_names(answer), key.encode()
 
-    async def _run_own_code(self, name: str, code: str, timeout: float) -> None:
-        """Run code of the kernelspec's, unseen by clients. Raises `LinkError`, also when the code itself fails."""
+    async def _run_spec_code(self, name: str, code: str, timeout: float) -> None:
+        """Run code of the kernelspec, silently. Raises `LinkError`, also when the code itself fails."""
         if not code:
             return
         reply = (await self._link.call("shell", "execute_request", silent(code), timeout)).content

@@ -1,4 +1,4 @@
-"""What the store keeps of a kernel, so that a later process of the gateway finds it and can speak to it."""
+"""KernelRecord: the stored data with which a later gateway process finds a kernel and connects to it."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ MAX_CLIENTS = 256
 
 @dataclass(frozen=True, kw_only=True)
 class KernelRecord:
-    """How one kernel is reached.
+    """How to reach one kernel.
 
     Attributes
     ----------
     id: the kernel's, and its session's.
-    sockets: names of the kernel's sockets by channel; ``key`` signs what it is sent there.
-    identity, session: of the gateway's link to it, by which replies find their way.
-    pid: of its process, inside.
-    clients: named seats by the sessions that their clients' messages carry.
+    sockets: names of the kernel's sockets by channel; ``key`` signs the messages to them.
+    identity, session: ZMTP identity and Jupyter session of the gateway's link, by which the kernel addresses replies.
+    pid: of its process, as seen in the sandbox; 0 where the guest is the kernel.
+    clients: names of seats by the Jupyter sessions of their clients.
     """
 
     id: str
@@ -39,17 +39,17 @@ class KernelRecord:
     clients: Mapping[str, str] = field(default_factory=dict)
 
     def with_clients(self, clients: Mapping[str, str]) -> KernelRecord:
-        """Return the record with other clients."""
+        """Return the record with these clients, of which the last `MAX_CLIENTS` are kept."""
         return replace(self, clients=dict(list(clients.items())[-MAX_CLIENTS:]))
 
     def as_json(self) -> dict[str, Any]:
-        """Return the record as `from_json` takes it."""
+        """Return the record as JSON, for `from_json`."""
         sandbox = {**vars(self.sandbox), "spec": vars(self.sandbox.spec), "key": self.sandbox.key.hex()}
         return {**vars(self), "sandbox": sandbox}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> KernelRecord:
-        """Return what `as_json` gave, of this version or an older one. Raises `ValueError` for anything else."""
+        """Return the record in the JSON of this version or an older one. Raises `ValueError` for any other data."""
         try:
             sandbox = data["sandbox"]
             spec = SandboxSpec(**sandbox["spec"])
@@ -60,19 +60,19 @@ class KernelRecord:
 
 
 def left_sandbox(sandbox: Sandbox) -> LeftSandbox:
-    """Return what has to be known of a sandbox to adopt it."""
+    """Return the data with which an engine adopts a sandbox."""
     return LeftSandbox(sandbox.id, sandbox.spec, sandbox.handle, sandbox.guest_key, sandbox.workspace)
 
 
 @dataclass(frozen=True)
 class Note:
-    """What a guest remembers for the gateway, because no value of an environment is ever stored.
+    """What a guest remembers for the gateway: the store never gets a value of an environment.
 
     Attributes
     ----------
-    identity: of the gateway's link to the kernel, with which the guest holds its place.
-    owned: whether the kernel has been claimed.
-    env, cwd: what its owner gave it.
+    identity: of the gateway's link to the kernel; the guest connects with it while the gateway is away.
+    owned: whether the kernel has had an owner.
+    env, cwd: the owner's environment and working directory.
     """
 
     identity: str
@@ -83,9 +83,13 @@ class Note:
 
 @dataclass(frozen=True)
 class Recalled:
-    """What a guest says of its kernel: what it remembers, the process that runs (0: none), and where things are.
+    """A guest's report of its kernel.
 
-    Where it is of a version that does not say, there is no note and no process id.
+    Attributes
+    ----------
+    note: None if the guest has none, or its version has no notes.
+    pid: of the process that runs, 0 for none; None if the guest's version does not report it.
+    cwd, kernel_cwd: working directories of shell and kernel; empty if unknown.
     """
 
     note: Note | None
@@ -95,9 +99,9 @@ class Recalled:
 
 
 async def recall(guest: GuestLink) -> Recalled:
-    """Return what a guest remembers; nothing, where it is of a version that does not.
+    """Return a guest's report; an empty one from a guest of a version without reports.
 
-    Only types are believed, of what it says. Raises `LinkError` when it does not answer.
+    A field of another type than expected counts as missing. Raises `LinkError` when the guest does not answer.
     """
     reply = await guest.ask("recall_request", {}, RECALL_SECONDS)
     content = reply.content

@@ -1,4 +1,4 @@
-"""Code of the gateway's own: how an owner's environment and directory reach a kernel or a shell that runs already."""
+"""Set-up code: silent requests that give environment and directory to a running kernel or shell."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ __all__ = ["READ_AT_START", "bash_setup", "set_up", "silent", "user_base"]
 READ_AT_START = re.compile(r"PYTHON|LD_")
 """Variables that a process reads only when it starts."""
 
-
 _ENTER_USER_BASE = """
 (lambda o, s, base: (lambda place: (
     o.makedirs(place, exist_ok=True),
@@ -22,21 +21,21 @@ _ENTER_USER_BASE = """
     o.environ.update(PATH=o.environ.get('PATH', '') + ':' + base + '/bin'),
 ))(f'{base}/lib/python{s.version_info[0]}.{s.version_info[1]}/site-packages'))(o, __import__('sys'), %r)
 """
-"""Makes a warm Python find packages as one that starts with ``PYTHONUSERBASE`` does: before those of the image."""
+"""Makes a running Python find packages in ``PYTHONUSERBASE`` before those of the image, as at its start."""
 
 
 def user_base(workspace: str) -> dict[str, str]:
-    """Return the variables with which pip installs into a workspace."""
+    """Return the environment with which pip installs into a workspace."""
     return {"PYTHONUSERBASE": f"{workspace}/.local"}
 
 
 def silent(code: str) -> dict[str, Any]:
-    """Return an ``execute_request`` that no client hears of, and that counts nowhere."""
+    """Return an ``execute_request`` that no client sees and that does not count as an execution."""
     return {"code": code, "silent": True, "store_history": False, "allow_stdin": False, "stop_on_error": False}
 
 
 def bash_setup(env: Mapping[str, str], cwd: str | None) -> dict[str, Any]:
-    """Return the request that gives a bash its environment and directory; one that is started later has them too."""
+    """Return the request that sets a bash's environment and directory; a bash started later has the environment too."""
     exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in env.items())
     enter = f"cd {shlex.quote(cwd)} 2>/dev/null || :" if cwd else ""
     if base := env.get("PYTHONUSERBASE"):
@@ -45,7 +44,7 @@ def bash_setup(env: Mapping[str, str], cwd: str | None) -> dict[str, Any]:
 
 
 def set_up(language: str, env: Mapping[str, str], cwd: str | None) -> dict[str, Any] | None:
-    """Return the request that gives a kernel its environment and directory; None for a language we cannot speak."""
+    """Return the request that sets a kernel's environment and directory; None for languages without set-up code."""
     if language == "bash":
         return bash_setup(env, cwd)
     if language == "python":

@@ -1,4 +1,4 @@
-"""ShellLink: the gateway's end of the shell that stands beside every kernel, opened when it is first asked for."""
+"""ShellLink: the connection to the shell that every sandbox has beside its kernel."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ GUEST_SECONDS, NEWS_SECONDS = 10.0, 2.0
 
 
 class ShellLink:
-    """A link to a sandbox's shell, opened while the kernel becomes warm, and again after it was lost.
+    """A link to a sandbox's shell, which is independent of the kernel.
 
-    The shell is independent of the kernel.
+    `warm_up` connects it before the kernel counts as warm. After a loss the next `get` connects again.
     """
 
     def __init__(self, sandbox: Sandbox, guest: GuestLink, log: logging.Logger) -> None:
@@ -35,22 +35,22 @@ class ShellLink:
 
     @property
     def link(self) -> KernelLink | None:
-        """The link while it is open."""
+        """The link while it is connected, else None."""
         return self._link
 
     async def get(self) -> KernelLink:
-        """Return the link, opened where it is not. Raises `LinkError`."""
+        """Return the link, and connect first if necessary. Raises `LinkError`."""
         async with self._lock:
             if self._link is None:
                 self._link = await self._open()
             return self._link
 
     async def resume(self) -> None:
-        """Open the link to a shell that an earlier process left, and that may be busy. Raises `LinkError`."""
+        """Connect to the shell that an earlier process left, which may be busy. Raises `LinkError`."""
         async with self._lock:
             link = KernelLink(self._lost, self._log)
             names, sandbox = await guest_sockets(self._guest), self._sandbox
-            await link.resume(sandbox, names, sandbox.guest_key, _nothing, GUEST_SECONDS)
+            await link.resume(sandbox, names, sandbox.guest_key, _no_backlog, GUEST_SECONDS)
             self._link = link
 
     async def warm_up(self) -> None:
@@ -59,16 +59,16 @@ class ShellLink:
         await link.call("shell", "execute_request", silent(":"), GUEST_SECONDS)
 
     def set_up(self, env: Mapping[str, str], cwd: str | None) -> None:
-        """Give the shell its owner's environment and directory, ahead of the owner's first command.
+        """Send the owner's environment and directory to the shell, ahead of the owner's first command.
 
-        Raises `LinkError` when it is not open.
+        Raises `LinkError` when it is not connected.
         """
         if self._link is None:
             raise LinkError("the shell ended the connection")
         self._link.post("shell", "execute_request", bash_setup(env, cwd))
 
     def close(self, reason: str) -> None:
-        """End the connection and what is asked over it; a second call does nothing."""
+        """Close the connection; open requests end with ``reason``. A second call does nothing."""
         link, self._link = self._link, None
         for lost in (*self._lost_links, *([link] if link else [])):
             self._end(lost, reason)
@@ -79,7 +79,7 @@ class ShellLink:
         link.close(reason)
 
     def leave(self) -> None:
-        """Give the connection back and tell nobody."""
+        """Close the connection without a word to clients."""
         if self._link is not None:
             self._link.close("the gateway stops")
 
@@ -96,30 +96,30 @@ class ShellLink:
         return link
 
     def _lost(self) -> None:
-        """A connection ended. Where its sandbox did, whoever knows why closes us; else those who wait are told."""
+        # If the sandbox has ended, its owner calls `close` with the reason a moment later. Else the open requests fail.
         link, self._link = self._link, None
         if link is not None:
             self._lost_links.add(link)
-            asyncio.get_running_loop().call_later(NEWS_SECONDS, self._not_told, link)
+            asyncio.get_running_loop().call_later(NEWS_SECONDS, self._end_without_reason, link)
 
-    def _not_told(self, link: KernelLink) -> None:
+    def _end_without_reason(self, link: KernelLink) -> None:
         if link in self._lost_links:
             self._end(link, "the shell ended the connection")
 
 
-async def _nothing(marker: str) -> AsyncIterator[tuple[str, list[bytes]]]:
-    """Say nothing: what the shell said to an earlier process is nobody's."""
+async def _no_backlog(marker: str) -> AsyncIterator[tuple[str, list[bytes]]]:
+    """Yield nothing: the clients of the shell's earlier output are gone."""
     return
     yield
 
 
 async def guest_sockets(guest: GuestLink) -> Mapping[str, str]:
-    """Return the names of the guest's own sockets; those that code in the sandbox removed are made again."""
+    """Return the names of the guest's own sockets; the guest makes those again that code in the sandbox removed."""
     return socket_names(await guest.call("sockets_request", {}, GUEST_SECONDS))
 
 
 def socket_names(answer: Mapping[str, Any]) -> Mapping[str, str]:
-    """Return the names in an answer of the guest's. Raises `LinkError` where there are none."""
+    """Return the socket names in a reply of the guest. Raises `LinkError` when one is missing or not a string."""
     names = answer.get("sockets")
     if not isinstance(names, dict) or not all(isinstance(names.get(name), str) for name in CHANNELS):
         raise LinkError("the guest named no sockets")

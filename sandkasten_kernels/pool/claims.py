@@ -6,7 +6,8 @@ from ..kernels.kernel import Kernel
 from ..kernelspecs.kernelspec import Kernelspec
 from ..workspaces.workspaces import Workspaces
 from .launcher import Launcher
-from .pool import Acquired, Pool
+from .pool import Pool
+from .waiting import Acquired
 
 __all__ = ["Claims"]
 

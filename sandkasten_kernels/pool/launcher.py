@@ -80,7 +80,7 @@ class Launcher:
         try:
             await kernel.start()
         except BaseException:
-            # in the background, because the caller may be cancelled, and because removing may take as long as it likes
+            # In the background: the caller may be cancelled, and a removal takes as long as the engine is away.
             self._tasks.run("removal of a sandbox that failed to start", self.destroy(kernel))
             raise
         self._record("created", kernel)
@@ -104,7 +104,7 @@ class Launcher:
 
     def _kernel(self, sandbox: Sandbox, spec: Kernelspec, record: KernelRecord | None = None) -> Kernel:
         sandbox.room = self._room
-        return Kernel(sandbox, spec, self._log, self._engine.how_ended, record)
+        return Kernel(sandbox, spec, self._log, self._tasks, self._engine.how_ended, record)
 
     def lost(self, kernel: Kernel) -> None:
         """Record the death of a kernel that has no owner yet."""

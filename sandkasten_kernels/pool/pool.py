@@ -4,40 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from ..background import BackgroundTasks
 from ..config.traits import PoolSettings
 from ..errors import NoCapacity, SandboxFailed, SandkastenError
 from ..kernels.kernel import Kernel
-from ..kernels.record import KernelRecord
 from ..kernelspecs.kernelspec import Kernelspec, Kernelspecs
 from ..retry import BACKOFF_SECONDS
 from .launcher import Launcher
 from .ledger import Evict, Ledger, Start
 from .register import NO_REGISTER, Register
-from .waiting import WaitingClaims
+from .waiting import Acquired, WaitingClaims
 
-__all__ = ["Acquired", "Pool"]
+__all__ = ["Pool"]
 
 STOP_SECONDS = 20.0
 """How long `Pool.cleanup` waits for sandboxes to be removed; the engine's clean-up removes the others."""
-
-
-@dataclass(frozen=True)
-class Acquired:
-    """A claimed kernel.
-
-    Attributes
-    ----------
-    source: ``pool`` if the kernel was warm, ``cold`` if the claim waited for its start.
-    stored: the kernel's record if the register has it, as one that belongs to a session with the kernel's id.
-    """
-
-    kernel: Kernel
-    source: Literal["pool", "cold"]
-    stored: KernelRecord | None = None
 
 
 class Pool(PoolSettings):

@@ -78,7 +78,7 @@ class StoredRegister:
             self._store.assign(kernel.id, kernel.id)
         except StoreFailed as error:
             self._log.warning("kernel %s is claimed, but still stored as warm: %s", kernel.id, error)
-            kernel.tell_owned()
+            kernel.mark_owned()
             return None
         return record
 
@@ -90,4 +90,4 @@ class StoredRegister:
             del self._kept[kernel.id]
         except StoreFailed as error:
             self._log.warning("kernel %s ends, but is still stored: %s", kernel.id, error)
-            kernel.tell_owned()
+            kernel.mark_owned()

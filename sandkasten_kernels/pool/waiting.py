@@ -1,15 +1,33 @@
-"""WaitingClaims: the claims for which no kernel is warm, first come first served; without I/O."""
+"""Claims of kernels: those that wait because no kernel is warm, first come first served, and what they get."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
 
 from ..errors import SandkastenError
 from ..kernels.kernel import Kernel
+from ..kernels.record import KernelRecord
 
-__all__ = ["WaitingClaims"]
+__all__ = ["Acquired", "WaitingClaims"]
+
+
+@dataclass(frozen=True)
+class Acquired:
+    """A claimed kernel.
+
+    Attributes
+    ----------
+    source: ``pool`` if the kernel was warm, ``cold`` if the claim waited for its start.
+    stored: the kernel's record if the register has it, as one that belongs to a session with the kernel's id.
+    """
+
+    kernel: Kernel
+    source: Literal["pool", "cold"]
+    stored: KernelRecord | None = None
 
 
 class WaitingClaims:

@@ -1,4 +1,4 @@
-"""What a guest kept of its kernel's messages while no gateway was there, asked for a piece at a time."""
+"""The backlog: messages of a kernel that its guest has kept while no gateway was connected."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ MAX_BACKLOG_BYTES = 256 * 1024 * 1024
 MAX_PARTS = 1024
 MESSAGES_PER_TURN = 200
 CALL_SECONDS = 10.0
-SILENT_SECONDS, RELIEF_SECONDS = 1.0, 30.0
+SILENT_SECONDS, BACKLOG_SECONDS = 1.0, 30.0
 
 Backlog = Callable[[str], AsyncIterator[tuple[str, list[bytes]]]]
-"""Gives what a kernel has sent while no gateway was there: channels and frames, until it spoke of the request named."""
+"""Yields channel and frames of each message in the backlog, up to the first about the request with the given id."""
 
 
 class Unpacker:
-    """Makes messages of a stream in which each has its number of parts before it, and each part its length.
+    """Unpacks messages from a byte stream: each has the number of its parts before it, and each part its length.
 
-    What comes is bounded: `ValueError` for a number or a length that no message has.
+    `feed` raises `ValueError` for a number or a length above the limits.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -32,7 +32,7 @@ class Unpacker:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> Iterator[tuple[str, list[bytes]]]:
-        """Yield channel and frames of the messages that are complete with ``data``."""
+        """Append ``data``, and yield channel and frames of each message that is complete now."""
         self._buffer += data
         while (end := self._end()) is not None:
             parts, position = [], 4
@@ -50,13 +50,13 @@ class Unpacker:
             return None
         count, position = self._number(0), 4
         if count > MAX_PARTS:
-            raise ValueError(f"{count} parts are too many")
+            raise ValueError(f"a message has {count} parts, more than {MAX_PARTS}")
         for _ in range(count):
             if len(self._buffer) < position + 4:
                 return None
             position += 4 + self._number(position)
             if position > self._max_bytes:
-                raise ValueError("it is too large")
+                raise ValueError(f"a message has more than {self._max_bytes} bytes")
         return position if len(self._buffer) >= position else None
 
     def _number(self, position: int) -> int:
@@ -65,25 +65,25 @@ class Unpacker:
 
 
 async def read_backlog(guest: GuestLink, marker: str, max_message_bytes: int) -> AsyncIterator[tuple[str, list[bytes]]]:
-    """Yield channel and frames of what the guest kept, up to where the kernel spoke of the request ``marker``.
+    """Read the backlog, and yield channel and frames of each message, up to the first about the request ``marker``.
 
-    Where the guest does not come upon that, all it has is taken. It has its own voice back at the end, in any case; a
-    guest of a version that kept nothing has nothing to give.
+    If that does not come, everything is read, within limits of time and bytes. At the end the guest publishes by
+    itself again. A guest of a version without a backlog yields nothing.
     """
     loop = asyncio.get_running_loop()
     unpacker, taken, silent_since = Unpacker(max_message_bytes), 0, loop.time()
-    give_up = loop.time() + RELIEF_SECONDS
+    give_up = loop.time() + BACKLOG_SECONDS
     more = True
     while more:
         if loop.time() - silent_since > SILENT_SECONDS:
-            marker = ""
+            marker = ""  # the guest waits for the marker no longer, and ends when it has nothing left
         end = taken > MAX_BACKLOG_BYTES or loop.time() > give_up
         try:
             reply = await guest.ask("relief_request", {"marker": marker, "end": end}, CALL_SECONDS)
             for number, message in enumerate(unpacker.feed(reply.data), 1):
                 yield message
                 if number % MESSAGES_PER_TURN == 0:
-                    await asyncio.sleep(0)  # a sandbox may make very many of a few bytes
+                    await asyncio.sleep(0)  # a sandbox may send very many messages of a few bytes
         except (LinkError, ValueError):
             return
         more = not end and reply.content.get("more") is True

@@ -1,4 +1,4 @@
-"""The gateway's own requests that wait for their replies."""
+"""Calls: the gateway's own requests that wait for their replies."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ MAX_REPLY_BYTES = 1024 * 1024
 
 
 class LinkError(Exception):
-    """The kernel or the guest did not answer, or is gone; the message says which."""
+    """The kernel or the guest did not answer, or its connection is closed; the message says which."""
 
 
 class Calls:
-    """Futures of replies by the id of their request. A reply nobody waits for any more is ignored."""
+    """Futures of replies by the ids of their requests. A reply without a future is ignored."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, asyncio.Future[Reply]] = {}
@@ -30,7 +30,7 @@ class Calls:
         return future
 
     def answer(self, msg_id: str, parts: Parts) -> bool:
-        """Resolve the call that a reply belongs to; False when it is none of ours."""
+        """Resolve the call that a reply belongs to; False when there is no such call."""
         future = self._waiting.get(msg_id)
         if future is None:
             return False
@@ -44,4 +44,4 @@ class Calls:
         for future in list(self._waiting.values()):
             if not future.done():
                 future.set_exception(LinkError(reason))
-                future.exception()  # a call nobody awaits any more is no news
+                future.exception()  # marks it as seen: else asyncio logs an error for a future that nobody awaits

@@ -1,4 +1,4 @@
-"""The sockets of one kernel, opened and closed together, and the signature of what goes over them."""
+"""KernelChannels: the sockets of one kernel, opened and closed together, whose messages it signs."""
 
 from __future__ import annotations
 
@@ -10,21 +10,24 @@ from ..protocol import zmtp
 from ..protocol.messages import Parts, Signer
 from ..protocol.sockets import Endpoint, SocketError, ZmtpSocket
 
-__all__ = ["KernelChannels"]
+__all__ = ["KernelChannels", "OversizedNotices"]
+
+NOTICE_SECONDS = 1.0
 
 _SOCKET_TYPES = {"shell": "DEALER", "control": "DEALER", "stdin": "DEALER", "iopub": "SUB"}
 
 
 class KernelChannels:
-    """The channels of a kernel by their names. They may be closed, and opened to the kernel's next process.
+    """The channels of a kernel by name. After `close`, `open` connects to the kernel's next process.
 
     Parameters
     ----------
-    identity: of the gateway's end.
-    max_bytes: the most that a message may have.
-    on_iopub, on_reply: called with the frames of a message; the latter with its channel before them.
-    on_oversized: called with channel and rest of a message that is above the limit.
-    on_lost: called when the kernel's side ends one of them.
+    identity: ZMTP identity of the gateway's sockets.
+    max_bytes: limit of one message.
+    on_iopub: called with the frames of each iopub message.
+    on_reply: called with the channel and the frames of each other message.
+    on_oversized: called with the channel and the first frames of a message above the limit.
+    on_lost: called when the kernel's side closes a connection.
     """
 
     names = frozenset(_SOCKET_TYPES)
@@ -58,7 +61,7 @@ class KernelChannels:
         timeout: float,
         paused: Collection[str] = (),
     ) -> None:
-        """Return when all are connected; those in ``paused`` take no message until `resume`.
+        """Return when all channels are connected; those in ``paused`` take no message until `resume`.
 
         Raises `SocketError` when that does not happen within ``timeout`` seconds.
         """
@@ -77,7 +80,7 @@ class KernelChannels:
         await asyncio.gather(*(self._open[name].connect(endpoint, names[name], timeout) for name in _SOCKET_TYPES))
 
     def close(self) -> None:
-        """End the connections; a second call does nothing."""
+        """Close the connections; a second call does nothing."""
         for channel in self._open.values():
             channel.close()
         self._open.clear()
@@ -89,19 +92,44 @@ class KernelChannels:
         self._open[name].send(self._signer.frames(parts))
 
     async def drain(self, name: str) -> None:
-        """Return when little enough is unsent, or nothing can be sent any more."""
+        """Return when the send buffer is below its limit, or the channel is closed."""
         if name in self._open:
             await self._open[name].drain()
 
     def heard_at(self, name: str) -> float:
-        """Return when the kernel last sent anything on one of them, also a part of a message; 0 for a closed one."""
+        """Return when the kernel last sent a byte on a channel, by the event loop's clock; 0 if it is closed."""
         return self._open[name].heard_at if name in self._open else 0.0
 
     def pause(self, name: str) -> None:
-        """Take no message on one of them until `resume`."""
+        """Take no message on a channel until `resume`."""
         self._open[name].pause()
 
     def resume(self) -> None:
-        """Take messages on all of them, those first that have waited."""
+        """Take messages on all channels, first those that have waited."""
         for channel in self._open.values():
             channel.resume()
+
+
+class OversizedNotices:
+    """Makes a sentence of each dropped message above ``max_bytes``; of many, one a second with their number.
+
+    Pure: without I/O.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._count = 0
+        self._last = 0.0
+
+    def notice(self, event: zmtp.Oversized, now: float) -> str:
+        """Return the sentence; empty when it is less than a second after the last one, and the next one counts this.
+
+        ``now``: seconds of any clock that only goes forward.
+        """
+        self._count += 1
+        if now - self._last < NOTICE_SECONDS:
+            return ""
+        count, self._count, self._last = self._count, 0, now
+        limits = f"{self._max_bytes // 2**20} MiB and {event.max_frames} frames"
+        more = f" ({count - 1} more before it)" if count > 1 else ""
+        return f"A message of {event.size / 2**20:.0f} MiB was dropped{more}: a message may have {limits}."

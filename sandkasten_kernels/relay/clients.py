@@ -1,4 +1,4 @@
-"""The clients of one kernel: whoever hears what it says."""
+"""Clients: the receivers of one kernel's messages."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["Client", "Clients"]
 
 
 class Client(Protocol):
-    """Whoever is attached to a kernel: the seat of a WebSocket, a stream of results."""
+    """A receiver of a kernel's messages: the seat of a WebSocket, or a stream of results."""
 
     @property
     def present(self) -> bool:
-        """Whether somebody reads what is delivered now."""
+        """Whether a connection reads the messages now."""
 
     def deliver(self, channel: str, parts: Parts) -> None:
         """Take one message; must not block and must not raise."""
@@ -26,12 +26,14 @@ class Client(Protocol):
 
 
 class Clients:
-    """Delivers to clients. One that fails, which a sandbox may provoke, is left out: it must not end it for all.
+    """Delivers messages to clients. A client that raises is detached, because one must not stop the delivery for all.
+
+    A sandbox may provoke such an exception by an odd message.
 
     Parameters
     ----------
-    session: of the gateway's own messages.
-    on_left: called with each client that is not there any more.
+    session: Jupyter session of the gateway's own messages.
+    on_left: called with each client that was detached.
     """
 
     def __init__(self, session: str, on_left: Callable[[Client], None], log: logging.Logger) -> None:
@@ -42,7 +44,7 @@ class Clients:
 
     @property
     def present(self) -> int:
-        """How many clients are present; one that is away for a moment is still a client."""
+        """How many clients are connected; one that is away for a moment is attached, but does not count."""
         return sum(client.present for client in self.clients)
 
     def attach(self, client: Client) -> None:
@@ -62,17 +64,17 @@ class Clients:
     def fan_out(self, channel: str, parts: Parts) -> None:
         """Deliver a message to every client."""
         for client in tuple(self.clients):
-            self._hand(client, channel, parts)
+            self._deliver(client, channel, parts)
 
     def deliver(self, client: Client, channel: str, parts: Parts) -> None:
-        """Deliver a message to one client, if it is still there."""
+        """Deliver a message to one client; no-op when it is detached."""
         if client in self.clients:
-            self._hand(client, channel, parts)
+            self._deliver(client, channel, parts)
 
-    def _hand(self, client: Client, channel: str, parts: Parts) -> None:
+    def _deliver(self, client: Client, channel: str, parts: Parts) -> None:
         try:
             client.deliver(channel, parts)
         except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError):
-            self._log.exception("a client could not take a message on %s, and is left out", channel)
+            self._log.exception("a client raised an exception at a message on %s, and is detached", channel)
             self.detach(client)
             client.end("the gateway failed to deliver a message; its log has the cause")

@@ -1,4 +1,4 @@
-"""GuestLink: the gateway's end of one guest."""
+"""GuestLink: the gateway's connection to one guest."""
 
 from __future__ import annotations
 
@@ -19,35 +19,38 @@ __all__ = ["MAX_DATA_BYTES", "GuestLink"]
 MAX_MESSAGE_BYTES = 1024 * 1024
 MAX_DATA_BYTES = 512 * 1024
 CONNECT_SECONDS = 10.0
-USUAL_NAMES: Mapping[str, str] = MappingProxyType({"control": "guest-control", "iopub": "guest-iopub"})
+DEFAULT_NAMES: Mapping[str, str] = MappingProxyType({"control": "guest-control", "iopub": "guest-iopub"})
 
 
 class GuestLink:
-    """Asks the guest of one sandbox, and hears its news.
+    """Sends requests to the guest of one sandbox, and receives what it publishes.
 
-    What has not the guest's signature is passed over: code in the sandbox can put sockets of its own in place of the
-    guest's, before a later process of the gateway connects to them.
+    Messages without the guest's signature are ignored: code in the sandbox can replace the guest's sockets by its own
+    before a later gateway process connects to them.
 
     Parameters
     ----------
-    on_news: called with type and content of every message on the guest's iopub.
-    on_lost: called once when the guest ends a connection.
+    key: signs the messages of both sides.
+    on_message: called with type and content of every message on the guest's iopub.
+    on_lost: called once when the guest closes a connection.
     """
 
-    def __init__(self, key: bytes, on_news: Callable[[str, dict[str, Any]], None], on_lost: Callable[[], None]) -> None:
+    def __init__(
+        self, key: bytes, on_message: Callable[[str, dict[str, Any]], None], on_lost: Callable[[], None]
+    ) -> None:
         self._session = uuid.uuid4().hex
         self._signer = Signer(key)
         self._calls = Calls()
-        self._on_news = on_news
+        self._on_message = on_message
         self._on_lost = on_lost
         identity = uuid.uuid4().hex.encode()
         limits: dict[str, Any] = {"identity": identity, "max_bytes": MAX_MESSAGE_BYTES}
         self._control = ZmtpSocket("DEALER", self._on_control, self._on_oversized, self._lost, **limits)
         self._iopub = ZmtpSocket("SUB", self._on_iopub, self._on_oversized, self._lost, **limits)
 
-    async def open(self, endpoint: Endpoint, names: Mapping[str, str] = USUAL_NAMES) -> None:
+    async def open(self, endpoint: Endpoint, names: Mapping[str, str] = DEFAULT_NAMES) -> None:
         """Connect to the sockets with these names. Raises `LinkError` when the guest does not answer."""
-        names = {**USUAL_NAMES, **names}
+        names = {**DEFAULT_NAMES, **names}
         try:
             await asyncio.gather(
                 self._control.connect(endpoint, names["control"], CONNECT_SECONDS),
@@ -58,13 +61,13 @@ class GuestLink:
             raise LinkError(f"the guest does not answer: {error}") from error
 
     def close(self) -> None:
-        """End the connections and every call under way; a second call does nothing."""
+        """Close the connections; open calls fail. A second call does nothing."""
         self._control.close()
         self._iopub.close()
         self._calls.fail("the guest is gone")
 
-    def tell(self, msg_type: str, content: Mapping[str, Any]) -> None:
-        """Send a request whose reply nobody waits for. Raises `LinkError` when the guest is gone."""
+    def post(self, msg_type: str, content: Mapping[str, Any]) -> None:
+        """Send a request without waiting for its reply. Raises `LinkError` when the guest is gone."""
         try:
             self._control.send(self._signer.frames(build(msg_type, content, self._session)[1]))
         except SocketError as error:
@@ -73,24 +76,26 @@ class GuestLink:
     async def call(self, msg_type: str, content: Mapping[str, Any], timeout: float) -> dict[str, Any]:
         """Return the content of the guest's reply.
 
-        Raises `LinkError` for a refusal (with the guest's words), after ``timeout`` seconds, and when it is gone.
+        Raises `LinkError` for an error reply (with the guest's message), after ``timeout`` seconds, and when the guest
+        is gone.
         """
         answer = (await self.ask(msg_type, content, timeout)).content
         if answer.get("status") != "ok":
-            words = str(answer.get("evalue"))
+            message = str(answer.get("evalue"))
             if last := str(answer.get("stderr") or "").strip().rpartition("\n")[2]:
-                words += f": {''.join(c if c.isprintable() else '?' for c in last[:300])}"
-            raise LinkError(words)
+                message += f": {''.join(c if c.isprintable() else '?' for c in last[:300])}"
+            raise LinkError(message)
         return answer
 
     async def signal(self, number: signal.Signals, timeout: float) -> None:
-        """Signal the kernel's process with all that it has started. Raises `LinkError`."""
+        """Send a signal to the kernel's process and every process that it has started. Raises `LinkError`."""
         await self.call("kernel_signal_request", {"signum": int(number)}, timeout)
 
     async def ask(self, msg_type: str, content: Mapping[str, Any], timeout: float, data: bytes = b"") -> Reply:
-        """Return the guest's reply, a refusal too. Raises `LinkError` after ``timeout`` seconds and when it is gone.
+        """Return the guest's reply, also an error reply.
 
-        ``data`` is sent beside the content, up to `MAX_DATA_BYTES`; so much may also come back.
+        ``data`` is an extra frame of at most `MAX_DATA_BYTES`; the reply may have one as long. Raises `LinkError` after
+        ``timeout`` seconds, and when the guest is gone.
         """
         return await self.reply(self.request(msg_type, content, data), msg_type, timeout)
 
@@ -121,10 +126,10 @@ class GuestLink:
 
     def _on_iopub(self, frames: list[bytes]) -> None:
         if (parts := self._signer.signed(frames)) and (kind := message_type(parts)):
-            self._on_news(kind, json_object(parts[3]))
+            self._on_message(kind, json_object(parts[3]))
 
     def _on_oversized(self, event: zmtp.Oversized) -> None:
-        self._lost()
+        self._lost()  # our guest never sends such a message: the sandbox is not to be trusted any more
 
     def _lost(self) -> None:
         self.close()

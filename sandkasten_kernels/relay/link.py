@@ -1,7 +1,7 @@
-"""KernelLink: the gateway's one end of one kernel.
+"""KernelLink: the gateway's connection to one kernel.
 
-One set of sockets for each kernel, subscribed while the kernel is still in the pool. Every client (a WebSocket, a
-stream) attaches to the link; iopub goes to all of them, a reply to the one that asked.
+Each kernel has one set of sockets, connected while the kernel is still in the pool. Every client, a WebSocket or a
+stream, attaches to the link. iopub messages go to all clients, a reply to the one that sent the request.
 """
 
 from __future__ import annotations
@@ -14,15 +14,14 @@ from collections.abc import Callable, Mapping, Set
 from datetime import UTC, datetime
 from typing import Any
 
-from ..protocol import zmtp
-from ..protocol.frames import split_stream
-from ..protocol.messages import EMPTY, Parts, Reply, build, json_object, message_type, parts_of, told_state
+from ..callbacks import Callbacks
+from ..protocol.messages import EMPTY, Parts, Reply, build, parts_of
 from ..protocol.sockets import Endpoint, SocketError
 from .backlog import Backlog
 from .calls import Calls, LinkError
-from .channels import KernelChannels
+from .channels import KernelChannels, OversizedNotices
 from .clients import Client, Clients
-from .oversized import OversizedNotices
+from .dispatch import Dispatcher
 from .replies import Replies
 from .requests import OpenRequests
 
@@ -33,15 +32,19 @@ IOPUB_PROOF_SECONDS, MARK_SECONDS = 0.25, 2.0
 
 
 class KernelLink:
-    """Connects to a kernel, asks it, and carries its clients' messages.
+    """Connects to a kernel, sends the gateway's own requests, and carries its clients' messages.
 
-    Replies find their client by `OpenRequests`; messages that answer the gateway's own requests reach no client. What
-    the kernel sends is only believed as far as it is bounded: headers, states, sizes.
+    `OpenRequests` finds the client of a reply. Answers to the gateway's own requests reach no client.
 
     Parameters
     ----------
-    on_lost: called once when the kernel's side ends a connection.
-    identity, session: those of an earlier process, which are taken over; new ones without them.
+    on_lost: called once when the kernel's side closes a connection.
+    identity, session: ZMTP identity and Jupyter session of the link of an earlier process; empty for new ones.
+
+    Attributes
+    ----------
+    execution_state: ``starting``, ``busy`` or ``idle`` as the kernel reports it; ``restarting`` or ``dead``.
+    last_activity: when a client last sent a message, or the kernel's state last changed for a client.
     """
 
     def __init__(
@@ -49,24 +52,39 @@ class KernelLink:
     ) -> None:
         self.session = session or uuid.uuid4().hex
         self.identity = (identity or uuid.uuid4().hex).encode()
-        self.on_new_session: Callable[[], None] = lambda: None
-        self.on_asked: Callable[[], None] = lambda: None
         self.execution_state = "starting"
         self.last_activity = datetime.now(UTC)
-        self._own = self.session.encode()
         self._on_lost = on_lost
         self._log = log
         self._calls = Calls()
+        self._new_session: Callbacks[[]] = Callbacks()
+        self._requested: Callbacks[[]] = Callbacks()
         self._requests: OpenRequests[Client] = OpenRequests()
-        self._audience = Clients(self.session, self._requests.forget, log)
-        self._replies = Replies(self._requests, self._audience, lambda: self.heard_at)
-        self._channels = KernelChannels(
-            self.identity, MAX_MESSAGE_BYTES, self._on_iopub, self._on_reply, self._on_oversized, self._lost
+        self._clients = Clients(self.session, self._requests.forget, log)
+        self._replies = Replies(self._requests, self._clients, lambda: self.heard_at)
+        oversized = OversizedNotices(MAX_MESSAGE_BYTES)
+        self._dispatcher = Dispatcher(
+            self._calls, self._requests, self._clients, self._replies, oversized, self._on_state, log
         )
-        self._oversized = OversizedNotices(MAX_MESSAGE_BYTES)
+        self._channels = KernelChannels(
+            self.identity,
+            MAX_MESSAGE_BYTES,
+            self._on_iopub,
+            self._dispatcher.reply,
+            self._dispatcher.oversized,
+            self._lost,
+        )
         self._iopub_proven = asyncio.Event()
         self._marker = b""
         self._heard_at = 0.0
+
+    def on_new_session(self, callback: Callable[[], object]) -> None:
+        """Call ``callback`` whenever a client's message carries a Jupyter session that the link did not know."""
+        self._new_session.add(callback)
+
+    def on_request(self, callback: Callable[[], object]) -> None:
+        """Call ``callback`` whenever a client's message was sent."""
+        self._requested.add(callback)
 
     async def open(self, endpoint: Endpoint, names: Mapping[str, str], key: bytes, timeout: float) -> None:
         """Connect, and return when the kernel has answered ``kernel_info`` and our subscription is proven.
@@ -79,34 +97,37 @@ class KernelLink:
             async with asyncio.timeout(timeout):
                 await self._channels.open(endpoint, names, key, timeout)
                 while not self._iopub_proven.is_set():
+                    # Its `status` on iopub proves the subscription, which takes effect in the kernel a little later.
                     await self.call("shell", "kernel_info_request", {}, timeout)
                     try:
                         await asyncio.wait_for(self._iopub_proven.wait(), IOPUB_PROOF_SECONDS)
                     except TimeoutError:
-                        self._log.debug("no iopub message yet; asking the kernel again")
+                        self._log.debug("no iopub message yet; sending another kernel_info_request")
         except (TimeoutError, SocketError) as error:
             self.close("the kernel does not answer")
             raise LinkError(f"the kernel did not become ready within {timeout:g} s ({error})") from error
         self.execution_state = "idle"
 
     async def resume(
-        self, endpoint: Endpoint, names: Mapping[str, str], key: bytes, relief: Backlog, timeout: float
+        self, endpoint: Endpoint, names: Mapping[str, str], key: bytes, backlog: Backlog, timeout: float
     ) -> None:
-        """Connect to a kernel that an earlier process left, and return when nothing can be missed any more.
+        """Connect to a kernel that an earlier process left; return when no message can be lost any more.
 
-        What the kernel has said meanwhile comes from ``relief``, called with the id of a request: all until the kernel
-        spoke of it. The kernel may be busy, or too busy to answer even on control; it is adopted all the same.
-        ``clients`` are to be attached, and `inherit` called, before. Raises `LinkError` when it cannot be reached.
+        ``backlog`` is called with the id of a request of the link's own, and yields what the kernel has sent meanwhile,
+        up to its first message about that request. The kernel may be busy, even too busy to answer on control. Attach
+        the clients and call `inherit` before, because the backlog is delivered to them. Raises `LinkError` when the
+        kernel cannot be connected.
         """
         self.execution_state = "busy"
         try:
+            # Replies wait until the backlog is delivered, else they would overtake the output that belongs to them.
             await self._channels.open(endpoint, names, key, timeout, paused=("shell", "stdin"))
             marker = await self._mark(MARK_SECONDS)
-            async for channel, frames in relief(marker):
+            async for channel, frames in backlog(marker):
                 if channel == "iopub":
                     self._on_iopub(frames)
                 elif channel in KernelChannels.names:
-                    self._on_reply(channel, frames)
+                    self._dispatcher.reply(channel, frames)
             self._channels.resume()
             probe = self.post("shell", "kernel_info_request", {})
         except SocketError as error:
@@ -116,18 +137,18 @@ class KernelLink:
         await asyncio.wait({probe}, timeout=IOPUB_PROOF_SECONDS)
 
     def inherit(self, sessions: Mapping[str, Client]) -> None:
-        """Let replies to what was asked before find these clients, known by the sessions of their messages."""
+        """Let these clients get the replies to an earlier process's requests, by the requests' Jupyter sessions."""
         self._requests.inherit(sessions)
 
     @property
     def sessions(self) -> Mapping[str, Client]:
-        """The clients that have asked anything, by the sessions of their messages."""
+        """The clients that have sent a message, by the Jupyter sessions in their headers."""
         return self._requests.sessions
 
     async def _mark(self, timeout: float) -> str:
-        """Return the id of a request that the kernel has spoken of on iopub, which is paused right behind it.
+        """Send a request, and return its id when the kernel has mentioned it on iopub, which is then paused.
 
-        Empty where it does not within ``timeout`` seconds.
+        Empty when the kernel does not within ``timeout`` seconds.
         """
         loop = asyncio.get_running_loop()
         give_up = loop.time() + timeout
@@ -143,49 +164,49 @@ class KernelLink:
         return ""
 
     def _caught_up(self, probe: asyncio.Future[Reply]) -> None:
-        """The kernel has answered what was asked of it after all else: it has done what it was doing."""
+        """Forget unanswered requests of the earlier process: the kernel has answered one that came after them."""
         if not probe.cancelled() and not probe.exception():
             self._requests.inherited()
             self.execution_state = "idle"
 
     def close(self, reason: str) -> None:
-        """End the connections; clients stay attached, and requests under way end with ``reason``."""
+        """Close the connections. Clients stay attached; the gateway's own requests fail with ``reason``."""
         self._channels.close()
         self._calls.fail(reason)
 
     @property
     def clients(self) -> Set[Client]:
         """The clients that are attached."""
-        return self._audience.clients
+        return self._clients.clients
 
     @property
     def connections(self) -> int:
-        """How many clients are present; one that is away for a moment is still a client."""
-        return self._audience.present
+        """How many clients are connected; one that is away for a moment is attached, but does not count."""
+        return self._clients.present
 
     def attach(self, client: Client) -> None:
-        """Deliver what the kernel says to ``client`` from now on."""
-        self._audience.attach(client)
+        """Deliver the kernel's messages to ``client`` from now on."""
+        self._clients.attach(client)
 
     def detach(self, client: Client) -> None:
-        """Deliver nothing more to ``client``; its requests go on in the kernel."""
-        self._audience.detach(client)
+        """Deliver nothing more to ``client``; its requests still run in the kernel."""
+        self._clients.detach(client)
 
     async def send(self, client: Client, channel: str, parts: Parts) -> None:
-        """Send a client's message to the kernel; waits while the kernel does not read.
+        """Send a client's message to the kernel, and wait while the kernel does not read.
 
         Raises `LinkError` when the kernel is gone.
         """
         if channel not in self._channels:
-            raise LinkError(f"no kernel to send to on {channel!r}")
+            raise LinkError(f"the kernel has no open channel {channel!r}")
         if channel != "stdin" and self._requests.add(client, parts[0]):
-            self.on_new_session()
+            self._new_session()
         self.last_activity = datetime.now(UTC)
         try:
             self._channels.send(channel, parts)
         except SocketError as error:
             raise LinkError(str(error)) from error
-        self.on_asked()
+        self._requested()
         await self._channels.drain(channel)
 
     def post(self, channel: str, msg_type: str, content: Mapping[str, Any]) -> asyncio.Future[Reply]:
@@ -210,11 +231,11 @@ class KernelLink:
 
     def publish(self, msg_type: str, content: Mapping[str, Any], parent_header: bytes = EMPTY) -> None:
         """Send an iopub message of the gateway's own to every client."""
-        self._audience.publish(msg_type, content, parent_header)
+        self._clients.publish(msg_type, content, parent_header)
 
     @property
     def heard_at(self) -> float:
-        """When the kernel last sent anything on iopub, also a part of a message, by the event loop's clock."""
+        """When the kernel last sent a byte on iopub, by the event loop's clock."""
         return max(self._heard_at, self._channels.heard_at("iopub"))
 
     @property
@@ -227,25 +248,28 @@ class KernelLink:
         return [(request.msg_id, request.header) for request in self._requests.executing()]
 
     def refuse(self, client: Client, parts: Parts, ename: str, reason: str) -> None:
-        """Answer a client's message with an error and ``idle`` instead of sending it to the kernel, which is gone."""
+        """Answer a client's message to a dead kernel with an error and ``idle``."""
         self._requests.add(client, parts[0])
         self.fail_open_requests(ename, reason)
 
-    def tell_executions(self, words: str) -> list[str]:
-        """Say something on stderr in every execution that is not done; return the ids of their requests."""
-        return self._replies.tell_executions(words)
+    def write_to_executions(self, line: str) -> list[str]:
+        """Write a line to the stderr of every execution that is not done; return the ids of their requests."""
+        return self._replies.write_to_executions(line)
 
-    def announce_end(self, ename: str, words: str, state: str) -> None:
-        """Tell every client that the process has ended, and what is the kernel's state now; what waits ends with it."""
+    def announce_end(self, ename: str, message: str, state: str) -> None:
+        """End every open request with ``message``, and send the kernel's new ``state`` to every client.
+
+        If no execution was open, every client gets the message as stderr output without a request.
+        """
         self.execution_state = state
-        if not self.fail_open_requests(ename, words):
-            self.publish("stream", {"name": "stderr", "text": f"{words}\n"})
+        if not self.fail_open_requests(ename, message):
+            self.publish("stream", {"name": "stderr", "text": f"{message}\n"})
         self.publish("status", {"execution_state": state})
 
     def fail_open_requests(self, ename: str, reason: str) -> bool:
-        """Answer every request that waits for the kernel with an error and ``idle``, so that no client hangs.
+        """Answer every open request with an error and ``idle``, so that no client waits for ever.
 
-        Returns whether a client was told in an execution of its own; its words stand there on stderr too.
+        Returns whether there was an execution among them; ``reason`` is on its stderr too.
         """
         return self._replies.fail(ename, reason)
 
@@ -258,48 +282,14 @@ class KernelLink:
             self._iopub_proven.set()
         self._heard_at = asyncio.get_running_loop().time()
         parts = parts_of(frames)
-        if self._marker:  # what is published before it is in the relief
+        if self._marker:  # the backlog has the messages before the marker
             if parts and self._marker in parts[1]:
                 self._marker = b""
                 self._iopub_proven.set()
                 self._channels.pause("iopub")
             return
-        kind = message_type(parts) if parts else None
-        if parts is None or kind is None:
-            self._log.debug("the kernel published what is no message")
-            return
-        self._requests.heard_of(parts[1])
-        own = self._own in parts[1]
-        state = told_state(parts) if kind == "status" else ""
-        if state and not own:
-            self.execution_state = state
-            self.last_activity = datetime.now(UTC)
-        if own or kind == "iopub_welcome":
-            return
-        if self._audience.clients:
-            for piece in split_stream(parts) if kind == "stream" else (parts,):
-                self._audience.fan_out("iopub", piece)
-        if state == "idle":
-            self._replies.idle(parts[1])
+        self._dispatcher.iopub(parts)
 
-    def _on_reply(self, channel: str, frames: list[bytes]) -> None:
-        parts = parts_of(frames)
-        if parts is None or message_type(parts) is None:
-            self._log.debug("the kernel replied what is no message")
-            return
-        if self._own in parts[1] and self._calls.answer(str(json_object(parts[1]).get("msg_id")), parts):
-            return
-        if channel == "stdin":
-            if client := self._requests.client_of(parts[1]):
-                self._audience.deliver(client, channel, parts)
-            return
-        self._requests.heard_of(parts[1])
-        self._replies.take(channel, parts)
-
-    def _on_oversized(self, channel: str, event: zmtp.Oversized) -> None:
-        """Tell of a message that was passed over."""
-        if words := self._oversized.words(event, asyncio.get_running_loop().time()):
-            self._log.warning("%s: %s", channel, words)
-            parts = parts_of([*event.frames, b"", b"", b"", b"", b""])
-            parent = parts[1] if parts and json_object(parts[1]) else EMPTY
-            self.publish("stream", {"name": "stderr", "text": words + "\n"}, parent)
+    def _on_state(self, state: str) -> None:
+        self.execution_state = state
+        self.last_activity = datetime.now(UTC)

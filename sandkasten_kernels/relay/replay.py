@@ -1,4 +1,4 @@
-"""Replay: what a client misses while its connection is away; pure, synchronous, without I/O."""
+"""ReplayBuffer: messages for a client whose connection is away; pure, synchronous, without I/O."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Message = tuple[str, Parts]
 
 
 class _BoundedQueue:
-    """Numbered messages of one kind; above ``limit`` bytes the oldest go."""
+    """Numbered messages of one kind; above ``limit`` bytes the oldest are dropped."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -29,7 +29,7 @@ class _BoundedQueue:
         self.messages: deque[tuple[int, Message]] = deque()
 
     def add(self, number: int, message: Message) -> list[Message]:
-        """Keep a message; return those that are lost for it, or it alone where it is too large by itself."""
+        """Keep a message; return the messages dropped for it, or the message itself if it alone is above the limit."""
         size = size_of(message[1])
         if size > self.limit:
             return [message]
@@ -43,15 +43,17 @@ class _BoundedQueue:
 
 
 class ReplayBuffer:
-    """Messages for one client, to be given to its next connection.
+    """Keeps messages for the next connection of one client.
 
-    Invariants: what is taken is in the order in which it was kept, and is taken once. At most `MAX_OUTPUT_BYTES` of
-    output are kept, and apart from it at most `MAX_VITAL_BYTES` of what a client waits for (replies, questions, states
-    of the kernel), so that a flood of output cannot leave a client waiting for ever. Above a bound the oldest are lost;
-    how many of which request is told on stderr, ahead of what is left. A message counts with `MESSAGE_BYTES` on top.
+    Invariants:
 
-    Several clients of one kernel keep the same objects, so what they cost together is little more than what one does.
-    How long it is kept is its owner's to decide.
+    - each message is taken once, in the order in which it was kept;
+    - output has at most `MAX_OUTPUT_BYTES`; messages that a client waits for (replies, questions, states of the kernel)
+      have `MAX_VITAL_BYTES` of their own, so that a flood of output never makes a client wait for ever;
+    - above a limit the oldest messages are dropped, and a line on stderr, ahead of the others, says how many.
+
+    A message counts as its bytes and `MESSAGE_BYTES`. Several clients of one kernel keep the same objects, so together
+    they take little more memory than one. The owner decides how long a buffer is kept.
     """
 
     def __init__(self, max_output: int = MAX_OUTPUT_BYTES, max_vital: int = MAX_VITAL_BYTES) -> None:
@@ -64,19 +66,19 @@ class ReplayBuffer:
         self._lost: dict[bytes, tuple[int, int]] = {}
 
     def keep(self, messages: Iterable[Message]) -> None:
-        """Keep messages behind those that are kept."""
+        """Append messages."""
         for message in messages:
             kept = self._vital if _is_vital(message) else self._output
             for lost in kept.add(next(self._numbers), message):
                 self._lose(lost[1])
 
     def take(self) -> list[Message]:
-        """Return what was kept, behind words on what was lost; nothing is kept then."""
-        words = [self._words(parent, count, size) for parent, (count, size) in self._lost.items()]
+        """Remove and return the messages, after a line on stderr for each request that lost some."""
+        notices = [self._notice(parent, count, size) for parent, (count, size) in self._lost.items()]
         merged = heapq.merge(self._output.messages, self._vital.messages, key=lambda entry: entry[0])
         messages = [message for _, message in merged]
         self._clear()
-        return words + messages
+        return notices + messages
 
     def _lose(self, parts: Parts) -> None:
         parent = bytes(parts[1])
@@ -86,7 +88,7 @@ class ReplayBuffer:
             count, size = count + more[0], size + more[1]
         self._lost[parent] = (count + 1, size + size_of(parts))
 
-    def _words(self, parent: bytes, count: int, size: int) -> Message:
+    def _notice(self, parent: bytes, count: int, size: int) -> Message:
         limit = f"{self._limits[0] / 2**20:g} MiB"
         what = f"{count} messages ({size / 2**20:.1f} MiB)" if count > 1 else f"a message ({size / 2**20:.1f} MiB)"
         words = f"While this connection was away, {what} of output were lost: the last {limit} are kept.\n"
@@ -95,7 +97,7 @@ class ReplayBuffer:
 
 
 def size_of(parts: Parts) -> int:
-    """Return what a message costs, in bytes."""
+    """Return how many bytes a message counts as."""
     return sum(map(len, parts)) + MESSAGE_BYTES
 
 

@@ -1,4 +1,4 @@
-"""Which client waits for which reply: pure, synchronous, without I/O."""
+"""OpenRequests: which client waits for which reply; pure, synchronous, without I/O."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_HELD_BYTES = 32 * 1024 * 1024
 
 @dataclass(eq=False)
 class OpenRequest(Generic[C]):
-    """A client's request that is not done: done is replied to *and* idle."""
+    """A client's request until it is done: both its reply and its ``idle`` have come."""
 
     client: C
     msg_id: str
@@ -32,19 +32,21 @@ class OpenRequest(Generic[C]):
 
 @dataclass(frozen=True)
 class Delivery(Generic[C]):
-    """A reply that is to be sent to a client now."""
+    """A reply to send to a client now."""
 
     client: C
     parts: Parts
 
 
 class OpenRequests(Generic[C]):
-    """Finds the client of a reply, and keeps an ``execute_reply`` back until its output is complete.
+    """Finds the client of a reply, and holds an ``execute_reply`` until its output is complete.
 
-    Invariants: an ``execute_reply`` is given out after the iopub ``idle`` of its request, or by `release`, and once; a
-    request of one client is never taken over by another client's message; at most `MAX_OPEN` requests and
-    `MAX_SESSIONS` sessions are remembered, an execution longest. Of the replies that wait at most `MAX_HELD_BYTES` are
-    kept together: one above that is given out at once.
+    Invariants:
+
+    - an ``execute_reply`` is given out once: after the iopub ``idle`` of its request, or by `release`;
+    - a message of one client never takes over a request of another client, even with the same id;
+    - at most `MAX_OPEN` requests and `MAX_SESSIONS` sessions are kept; of the requests, executions go last;
+    - held replies have at most `MAX_HELD_BYTES` together; a reply above that is given out at once.
     """
 
     def __init__(self) -> None:
@@ -58,16 +60,16 @@ class OpenRequests(Generic[C]):
 
     @property
     def sessions(self) -> Mapping[str, C]:
-        """The clients by the sessions that their messages carry."""
+        """The clients by the Jupyter sessions in the headers of their messages."""
         return self._sessions
 
     def inherit(self, sessions: Mapping[str, C]) -> None:
-        """Take over from an earlier process, until `inherited`: what was asked there is found by its sessions."""
+        """Find requests of an earlier process by these sessions, until `inherited` is called."""
         self._sessions.update(sessions)
         self._inherited = set()
 
-    def heard_of(self, parent: bytes) -> None:
-        """The kernel speaks of a request; one that an earlier process sent is remembered from here on."""
+    def note_parent(self, parent: bytes) -> None:
+        """Note the parent header of a kernel's message; a request that an earlier process sent is open from now on."""
         if self._inherited is None or len(self._inherited) >= MAX_OPEN:
             return
         fields = json_object(parent)
@@ -77,14 +79,14 @@ class OpenRequests(Generic[C]):
             self.add(client, parent)
 
     def inherited(self) -> None:
-        """All that an earlier process had asked is answered."""
+        """Forget the requests of an earlier process that have no reply: none will come."""
         for msg_id in self._inherited or ():
             if (request := self._requests.get(msg_id)) and not request.replied:
                 del self._requests[msg_id]
         self._inherited = None
 
     def add(self, client: C, header: bytes) -> bool:
-        """Remember what a client sends; return whether its session is a new one."""
+        """Note the header of a client's message; return whether its Jupyter session is a new one."""
         fields = json_object(header)
         msg_id, session, kind = fields.get("msg_id"), fields.get("session"), fields.get("msg_type")
         new = isinstance(session, str) and session not in self._sessions
@@ -103,20 +105,20 @@ class OpenRequests(Generic[C]):
         return new
 
     def client_of(self, parent: bytes) -> C | None:
-        """Return whose request a message answers, by the request itself or, when that is done, by its session."""
+        """Return the client of the request that a message answers: by its id or, when it is done, by its session."""
         fields = json_object(parent)
         if request := self._requests.get(str(fields.get("msg_id"))):
             return request.client
         return self._sessions.get(str(fields.get("session")))
 
     def reply(self, parts: Parts) -> tuple[Delivery[C] | None, OpenRequest[C] | None]:
-        """Take a reply off the kernel: returns what to deliver now, and the request whose reply is held from now on."""
+        """Take a kernel's reply; return the delivery to make now, and the request whose reply is held from now on."""
         request = self._requests.get(str(json_object(parts[1]).get("msg_id")))
         if request is None:
             client = self.client_of(parts[1])
             return (Delivery(client, parts) if client is not None else None), None
         request.replied = True
-        known = self.release(request) is not None  # of a thousand replies to one request the last one is kept
+        known = self.release(request) is not None  # a kernel may reply twice: the last reply is kept
         size = sum(map(len, parts))
         if request.kind == "execute_request" and not request.idle and self._held_bytes + size <= MAX_HELD_BYTES:
             request.held = parts
@@ -126,7 +128,7 @@ class OpenRequests(Generic[C]):
         return Delivery(request.client, parts), None
 
     def idle(self, parent: bytes) -> Delivery[C] | None:
-        """The kernel is idle after a request: returns the reply that was held for it, if any."""
+        """Note that the kernel is idle after a request; return the reply that was held for it, if any."""
         request = self._requests.get(str(json_object(parent).get("msg_id")))
         if request is None:
             return None
@@ -135,12 +137,12 @@ class OpenRequests(Generic[C]):
         return self.release(request)
 
     def unanswered(self, parent: bytes) -> OpenRequest[C] | None:
-        """Return the execution that the kernel is done with, if it has not been replied to."""
+        """Return the execution with this header, if it has no reply."""
         request = self._requests.get(str(json_object(parent).get("msg_id")))
         return request if request and request.kind == "execute_request" and not request.replied else None
 
     def give_up(self, request: OpenRequest[C]) -> bool:
-        """Forget a request that was not replied to; False for one that was, or is forgotten already."""
+        """Forget a request without a reply; False if it has one or is forgotten already."""
         if request.replied or self._requests.get(request.msg_id) is not request:
             return False
         del self._requests[request.msg_id]
@@ -153,7 +155,7 @@ class OpenRequests(Generic[C]):
         return Delivery(request.client, parts) if parts is not None else None
 
     def forget(self, client: C) -> None:
-        """A client is gone: its sessions are nobody's."""
+        """Forget the sessions of a client that is gone."""
         for session in [session for session, other in self._sessions.items() if other is client]:
             del self._sessions[session]
 
@@ -162,7 +164,7 @@ class OpenRequests(Generic[C]):
         return [r for r in self._requests.values() if r.kind == "execute_request" and not r.idle]
 
     def drain(self) -> Iterator[OpenRequest[C]]:
-        """Yield every request that is not done, and forget them all."""
+        """Forget every request that is not done, and yield them."""
         requests, self._requests = self._requests, OrderedDict()
         yield from requests.values()
 

@@ -1,4 +1,8 @@
-"""Seats: the places that clients have at a kernel, whatever becomes of their connections."""
+"""Seats: a client's place at a kernel, which outlives the client's connection.
+
+As in a theatre a seat belongs to a client, not to the door it came in by. A client that steps out for a moment (a
+closed lid, a new network) finds its seat again, with the messages that came meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ MAX_AWAY = 16
 
 
 class Connection(Protocol):
-    """What a seat delivers to: a WebSocket. ``client`` is what tells its client from others."""
+    """The WebSocket that sits in a seat. ``client`` identifies its client: address and program."""
 
     client: str
 
@@ -25,14 +29,14 @@ class Connection(Protocol):
         """Take one message; must not block and must not raise."""
 
     def end(self, reason: str) -> None:
-        """The kernel is gone for good: close."""
+        """Close: the kernel is gone for good."""
 
     def hand_over(self) -> Sequence[Message]:
-        """Close, because the same client has a newer connection; return what this one has not delivered."""
+        """Close, because the same client has a newer connection; return the messages not delivered yet."""
 
 
 class Seat:
-    """A client of a kernel link. What it is sent while its connection is away waits for the next one."""
+    """A client of a kernel link. While no connection sits here, messages wait for the next one."""
 
     def __init__(self, session_id: str) -> None:
         self.session_id = session_id
@@ -46,7 +50,7 @@ class Seat:
         return self.connection is not None
 
     def deliver(self, channel: str, parts: Parts) -> None:
-        """Send a message of the kernel's to the connection, or keep it for the next."""
+        """Deliver a message of the kernel to the connection, or keep it for the next one."""
         if self.connection is not None:
             self.connection.deliver(channel, parts)
         else:
@@ -64,8 +68,8 @@ class Seat:
 class Seats:
     """The seats of one kernel.
 
-    A client that names its ``session_id`` keeps its seat for `AWAY_SECONDS` after its connection is lost, and of
-    several that are away at once the last `MAX_AWAY` do. A client without a name leaves for good.
+    A client that names its ``session_id`` keeps its seat for `AWAY_SECONDS` after it has lost its connection. At most
+    `MAX_AWAY` empty seats are kept, the newest. A client without a ``session_id`` loses its seat at once.
     """
 
     def __init__(self, link: KernelLink) -> None:
@@ -74,12 +78,12 @@ class Seats:
 
     @property
     def clients(self) -> dict[str, str]:
-        """The named seats by the sessions that their clients' messages carry: what a later process `restore`s."""
+        """The ``session_id`` of each named seat by its client's Jupyter sessions: the input of `restore`."""
         seats = ((session, client) for session, client in self._link.sessions.items() if isinstance(client, Seat))
         return {session: seat.session_id for session, seat in seats if seat.session_id}
 
     def restore(self, clients: Mapping[str, str]) -> None:
-        """Keep the seats that clients had in an earlier process until they come back; what comes now waits there."""
+        """Make the seats that clients had in an earlier process, empty and for `AWAY_SECONDS`; messages wait there."""
         for session_id in list(dict.fromkeys(clients.values()))[-MAX_AWAY:]:
             seat = self._named[session_id] = Seat(session_id)
             seat.timer = asyncio.get_running_loop().call_later(AWAY_SECONDS, self._forget, seat)
@@ -87,7 +91,7 @@ class Seats:
         self._link.inherit({one: self._named[name] for one, name in clients.items() if name in self._named})
 
     def take(self, connection: Connection, session_id: str) -> Seat:
-        """Seat a connection: a newer one of the same client takes over from the older, with all it has missed."""
+        """Seat a connection, and deliver the messages that wait there. An older connection of the client is closed."""
         seat = self._named.get(session_id) or Seat(session_id)
         if session_id:
             self._named[session_id] = seat
@@ -101,7 +105,7 @@ class Seats:
         return seat
 
     def leave(self, seat: Seat, connection: Connection, undelivered: Sequence[Message]) -> None:
-        """A connection is lost; no-op when it is not the seat's (any more)."""
+        """Keep the seat of a lost connection for a while; no-op when another connection sits there by now."""
         if seat.connection is not connection:
             return
         seat.connection = None
@@ -115,7 +119,7 @@ class Seats:
             self._forget(min(away, key=lambda other: other.timer.when() if other.timer else 0.0))
 
     def close(self, client: str, reason: str) -> None:
-        """Close the connections that one client has, known by its address and program; they may come back."""
+        """Close the connections of one client, by its address and program; the client may connect again."""
         for seat in [seat for seat in self._link.clients if isinstance(seat, Seat)]:
             if seat.connection is not None and seat.connection.client == client:
                 seat.connection.end(reason)

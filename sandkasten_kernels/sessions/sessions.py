@@ -159,7 +159,7 @@ class Sessions:
         kernel = session.kernel
         self._sessions[session.id] = session
         kernel.on_connected(lambda: self._journal.connected(session))
-        kernel.link.on_new_session = lambda: self._journal.connected(session)
+        kernel.link.on_new_session(lambda: self._journal.connected(session))
         if kernel.workspace:
             kernel.workspace.session_id = session.id
         kernel.on_gone(lambda: self._gone(session))

@@ -177,6 +177,7 @@ import asyncio, sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from sandkasten_kernels.background import BackgroundTasks
 from sandkasten_kernels.engines import SandboxSpec
 from sandkasten_kernels.engines.docker import DockerEngine
 from sandkasten_kernels.errors import EngineError
@@ -228,6 +229,7 @@ sys.path[:0] = [{str(source)!r}, {str(venv)!r}]
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from sandkasten_kernels.background import BackgroundTasks
 from sandkasten_kernels.engines import SandboxSpec
 from sandkasten_kernels.engines.docker import DockerEngine
 import logging, os
@@ -239,7 +241,7 @@ async def main():
     engine = DockerEngine(instance="member-{os.getpid()}", run_dir=folder)
     await engine.setup([SandboxSpec("python")])
     sandbox = await engine.start(SandboxSpec("python"))
-    kernel = Kernel(sandbox, Kernelspecs().get(), logging.getLogger())
+    kernel = Kernel(sandbox, Kernelspecs().get(), log := logging.getLogger(), BackgroundTasks(log))
     await kernel.start()
     content = dict(code="import os", silent=True, user_expressions=dict(uid="os.getuid()"))
     reply = await kernel.link.call("shell", "execute_request", content, 10)

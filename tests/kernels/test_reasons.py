@@ -171,7 +171,7 @@ async def test_an_interrupt_that_is_not_heeded_goes_on_in_steps_that_are_told(ap
         socket, "The interrupt has not ended this within 1 s: SIGINT is sent. In 1 s the kernel is ended by SIGTERM"
     )
     await said(socket, "SIGINT has not ended this within 1 s: the kernel gets SIGTERM.")
-    reason = "it heeded no interrupt, and got SIGTERM"
+    reason = "it ignored the interrupt, and got SIGTERM"
     await said(socket, f"The kernel was restarted: {reason}. Its variables are lost.")
     assert (await socket.until("execute_reply")).content["ename"] == "KernelRestarted"
     assert (await socket.execute("print('back')")).stream() == "back\n"
@@ -240,7 +240,7 @@ async def test_a_kernel_that_cannot_answer_is_unresponsive_until_it_does(
             await run(api, session, cmd=f"kill -STOP {pid}")
         event = await anext(event async for event in told if event["kind"] == "unresponsive")
         assert event["session_id"] == session["id"]
-        assert event["reason"] == "no answer for 1 s: it is stopped, or a cell holds all of it"
+        assert event["reason"] == "no answer for 1 s: its process is stopped, or a cell blocks all its threads"
         if how == "stopped":
             assert (await api.get(f"/v1/sessions/{session['id']}"))["unresponsive"] is True
             assert (await api.get(f"/api/kernels/{session['id']}"))["unresponsive"] is True

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from sandkasten_kernels.background import BackgroundTasks
 from sandkasten_kernels.engines import SandboxSpec
 from sandkasten_kernels.engines.docker.engine import DockerEngine
 from sandkasten_kernels.kernels.kernel import Kernel, KernelState
@@ -55,7 +56,7 @@ async def kernel(folder: Path) -> AsyncIterator[Kernel]:
     engine = DockerEngine(instance=f"shell-{os.getpid()}", run_dir=folder)
     await engine.setup([SandboxSpec("python")])
     sandbox = await engine.start(SandboxSpec("python"))
-    kernel = Kernel(sandbox, Kernelspecs().get(), logging.getLogger("test"))
+    kernel = Kernel(sandbox, Kernelspecs().get(), log := logging.getLogger("test"), BackgroundTasks(log))
     try:
         await kernel.start()
         await kernel.prepare({"KERNEL_COLOUR": "it's blue"}, "/tmp")

@@ -24,7 +24,7 @@ class Warm:
     def __init__(self) -> None:
         self.owned = False
 
-    def tell_owned(self) -> None:
+    def mark_owned(self) -> None:
         self.owned = True
 
 

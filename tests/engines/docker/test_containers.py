@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from sandkasten_kernels.engines.docker.containers import how_it_ended, how_it_was_killed
-from sandkasten_kernels.kernels.death import RestartLimiter, death_in_words
+from sandkasten_kernels.kernels.exit_reason import death_in_words
+from sandkasten_kernels.kernels.restarts import RestartLimiter
 
 
 def kill(number: str) -> dict[str, Any]:
