@@ -1,4 +1,4 @@
-"""The sink of a blocking answer: it keeps what a job says, within bounds."""
+"""Collector: the sink of a blocking request, which keeps a job's output within limits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_OUTPUTS_BYTES = 8 * 1024 * 1024
 
 
 class Collector:
-    """A sink that keeps head and tail of all text, within ``limit`` bytes each, and of ``code`` a cell's outputs."""
+    """A sink that keeps head and tail of each stream, ``limit`` bytes together, and for ``code`` a cell's outputs."""
 
     def __init__(self, limit: int, *, code: bool) -> None:
         self._outputs = Outputs(MAX_OUTPUTS_BYTES) if code else None
@@ -34,7 +34,7 @@ class Collector:
             self._all.add(plain_text(output))
 
     def result(self, outcome: Outcome) -> str:
-        """Return what the exec routes answer, as JSON; of code with the fields of a cell."""
+        """Return the answer of the exec routes as JSON; for code it has the fields of a cell."""
         answer: dict[str, Any] = {
             "exit_code": outcome.exit_code,
             "cwd": outcome.cwd,

@@ -1,4 +1,4 @@
-"""How long the owner of a session waited for its first result."""
+"""FirstResult: how long the owner of a session waited for the first result."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ class FirstResult:
 
     Parameters
     ----------
-    waited: seconds that the client has waited already.
-    tell: called once with all the seconds; None where that is not known, as for a session of an earlier process.
+    waited: seconds that the client has waited for its session.
+    observe: called once with all the seconds; None if they are unknown, as for a session of an earlier process.
     """
 
-    def __init__(self, waited: float = 0, tell: Callable[[float], object] | None = None) -> None:
+    def __init__(self, waited: float = 0, observe: Callable[[float], object] | None = None) -> None:
         self._waited = waited
-        self._tell = tell
+        self._observe = observe
         self._asked = 0.0
 
     @property
     def waiting(self) -> bool:
-        """Whether something was asked, and nothing has come."""
-        return self._asked > 0 and self._tell is not None
+        """Whether an execution has begun, and no result has come."""
+        return self._asked > 0 and self._observe is not None
 
     def asked(self) -> None:
-        """Something is run; the first time counts."""
+        """Note the start of an execution; the first one counts."""
         self._asked = self._asked or time.monotonic()
 
     def given(self) -> None:
-        """It has said something, or is done."""
-        if self._asked and self._tell:
-            self._tell(self._waited + time.monotonic() - self._asked)
-            self._tell = None
+        """Note a result, or the end of the execution."""
+        if self._asked and self._observe:
+            self._observe(self._waited + time.monotonic() - self._asked)
+            self._observe = None
 
     def hear(self, channel: str, parts: Parts) -> None:
-        """Note a message to a client: output and replies to executions are results."""
+        """Note a message to a client. Output and replies to executions are results; others do not count."""
         if (channel == "shell" and b'"execute_reply"' in parts[0]) or (
             channel == "iopub" and any(kind in parts[0] for kind in _RESULTS)
         ):
@@ -52,7 +52,7 @@ class FirstResult:
 
 
 class Heard:
-    """A sink that notes the first result and hands on what it is given."""
+    """A sink that notes the first result and passes everything on to another sink."""
 
     def __init__(self, sink: Sink, first: FirstResult) -> None:
         self._sink = sink

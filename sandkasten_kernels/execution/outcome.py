@@ -1,4 +1,4 @@
-"""How what was run has ended, from the reply to it; pure."""
+"""Outcome: how a job ended, from the kernel's reply; pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 __all__ = ["CWD", "Outcome", "outcome_of"]
 
 CWD = "__import__('os').getcwd()"
-"""The expression that a python kernel is asked for with the code, as `cwd`."""
+"""The user expression `cwd`, which a Python kernel evaluates after the code."""
 
 TIMED_OUT = -1
 MAX_ERROR = 1000
@@ -20,9 +20,15 @@ _PATH = re.compile(r"'([^'\\]{1,4096})'")
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended. ``exit_code`` is 0 or 1 for code, and -1 for what exceeded its time or lost its sandbox.
+    """How a job ended.
 
-    ``cwd`` is empty where it is not known; ``error`` says how its kernel or shell ended before it did.
+    Attributes
+    ----------
+    exit_code: of the command; 0 or 1 for code; -1 after a timeout, or if the kernel or the shell ended first.
+    cwd: working directory after the job; empty if unknown.
+    duration_ms: how long the job took, in milliseconds, its wait for the kernel counted.
+    execution_count: of code, as the kernel counts; None for commands.
+    error: why the kernel or the shell ended before the job; empty if neither did.
     """
 
     exit_code: int
@@ -34,7 +40,7 @@ class Outcome:
 
 
 def outcome_of(reply: Mapping[str, Any], timed_out: bool, in_shell: bool, duration_ms: int) -> Outcome:
-    """Return the outcome from a reply, whose fields are only believed as far as their types go."""
+    """Return the outcome of a job from the reply to it. A field of another type than expected counts as missing."""
     error = _error(reply)
     exit_code = reply.get("exit_code") if in_shell else (0 if reply.get("status") == "ok" else 1)
     if timed_out or not isinstance(exit_code, int) or (error and not in_shell):
@@ -52,7 +58,7 @@ def outcome_of(reply: Mapping[str, Any], timed_out: bool, in_shell: bool, durati
 
 
 def _error(reply: Mapping[str, Any]) -> str:
-    """Return how kernel or shell ended before what ran did; empty where they have not."""
+    """Return why the kernel or the shell ended before the job; empty if neither did."""
     words, code = reply.get("evalue"), reply.get("exit_code")
     if reply.get("status") == "error" and reply.get("ename") in (None, *_ENDS):
         return str(words)[:MAX_ERROR]
@@ -62,7 +68,7 @@ def _error(reply: Mapping[str, Any]) -> str:
 
 
 def _cwd_of(reply: Mapping[str, Any]) -> str | None:
-    """Return the value of the expression that asked a python kernel for its directory; None for an odd one."""
+    """Return the value of the user expression `CWD`; None if the reply has no such path."""
     try:
         text = reply["user_expressions"]["cwd"]["data"]["text/plain"]
     except (KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""What an execution gave, collected and bounded; pure, without I/O."""
+"""Outputs: the output of an execution, collected within limits; pure, without I/O."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
 class Clip:
-    """Text that keeps its head and its tail within ``limit`` bytes of UTF-8, and says how much is missing between.
+    """Keeps head and tail of a text, ``limit`` bytes of UTF-8 together, and says how many bytes are missing between.
 
-    What is kept is never more than ``limit`` bytes, whole characters, and all of the text while that is not longer.
+    A text within the limit is kept whole. A longer one is cut between characters, never inside one.
     """
 
     def __init__(self, limit: int) -> None:
@@ -38,16 +38,16 @@ class Clip:
 
     @property
     def truncated(self) -> bool:
-        """Whether something is missing."""
+        """Whether a part of the text is missing."""
         return self._total > self._limit
 
     @property
     def kept(self) -> int:
-        """How many bytes of it are kept, at most the limit."""
+        """How many bytes are kept, at most the limit."""
         return min(self._total, self._limit)
 
     def text(self) -> str:
-        """Return the text, or its head and tail with a line between that says how many bytes are missing."""
+        """Return the text, or its head and its tail with a line between them that says how many bytes are missing."""
         if not self.truncated:
             return (self._head + self._tail).decode()
         head = self._head.decode(errors="ignore")
@@ -57,11 +57,11 @@ class Clip:
 
 
 class Outputs:
-    """The outputs of a cell as a notebook keeps them, made from messages of the kernel's.
+    """The outputs of a cell in the format of a notebook, made from the kernel's messages.
 
-    They are kept as JSON, whose size is what it seems. Streams that follow each other are one output. All together
-    they are bounded by ``limit`` bytes and `MAX_OUTPUTS`, give or take `LEAST_STREAM_BYTES` for each stream; what does
-    not fit is counted in `missing_bytes`. The first error and the first result are kept in any case.
+    They are kept as JSON strings, because the size of a string is known. Streams that follow each other are merged. All
+    outputs together have at most ``limit`` bytes, plus `LEAST_STREAM_BYTES` for each stream, and there are at most
+    `MAX_OUTPUTS`; `missing_bytes` counts the rest. The first error and the first result are always kept.
 
     Source: https://nbformat.readthedocs.io/en/latest/format_description.html#code-cell-outputs
     """
@@ -73,7 +73,7 @@ class Outputs:
         self._clear()
 
     def add(self, msg_type: str, content: Mapping[str, Any]) -> None:
-        """Take a message's content."""
+        """Add the content of a message."""
         if msg_type == "clear_output":
             self._clear_next = bool(content.get("wait"))
             if not self._clear_next:
@@ -151,7 +151,7 @@ class Outputs:
 
 
 def as_json(value: Mapping[str, Any] | None) -> str | None:
-    """Return JSON; None for nothing, and for what is nested too deeply to be written."""
+    """Return JSON; None for None, and for values that are nested too deeply for the encoder."""
     try:
         return None if value is None else json.dumps(value)
     except (RecursionError, ValueError):
@@ -159,7 +159,7 @@ def as_json(value: Mapping[str, Any] | None) -> str | None:
 
 
 def output_of(msg_type: str, content: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return a message's content as an nbformat output; None for a message that is none."""
+    """Return the content of a message as an nbformat output; None for a message of another type."""
     if msg_type in ("display_data", "update_display_data", "execute_result"):
         bundle = {"data": _mapping(content, "data"), "metadata": _mapping(content, "metadata")}
         if msg_type == "execute_result":
@@ -177,7 +177,7 @@ def output_of(msg_type: str, content: Mapping[str, Any]) -> dict[str, Any] | Non
 
 
 def plain_text(output: Mapping[str, Any]) -> str:
-    """Return what a person would read of an output that is no stream: its text; an error's traceback, no colours."""
+    """Return the plain text of an output that is not a stream: ``text/plain``, or a traceback without colours."""
     if output["output_type"] == "error":
         lines = output["traceback"] or [f"{output['ename']}: {output['evalue']}"]
         return _COLOUR.sub("", "\n".join(lines)) + "\n"

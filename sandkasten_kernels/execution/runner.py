@@ -1,4 +1,4 @@
-"""Running code or a command to its end and passing on what it says; collecting and streaming are one piece of code."""
+"""Runs one piece of code or one command, and passes its output to a sink that collects or streams it."""
 
 from __future__ import annotations
 
@@ -20,23 +20,24 @@ __all__ = ["Job", "Sink", "is_too_much", "run"]
 
 STOP_SECONDS = 5.0
 MAX_DISPLAY_BYTES, MAX_DISPLAY_PARTS = 8 * 1024 * 1024, 500_000
-"""Of one message that is taken apart: JSON of some MiB can become objects of some hundred."""
+"""Limits of a message that is parsed: some MiB of JSON can become some hundred MiB of objects."""
 UNCOUNTED_BYTES = 1024 * 1024
+"""A message up to this size is parsed without counting its parts."""
 
 GUEST_GRACE_SECONDS = 10.0
-UNHEEDED = "killed by the gateway, what ran heeded no interrupt after its time, or without its client"
-_SAID = ("stream", "display_data", "update_display_data", "execute_result", "error", "clear_output")
+KILL_REASON = "killed by the gateway: the code ignored an interrupt after its timeout, or after its client had left"
+_OUTPUT_TYPES = ("stream", "display_data", "update_display_data", "execute_result", "error", "clear_output")
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be run.
+    """One piece of code or one command.
 
     Attributes
     ----------
-    in_shell: a command for the sandbox's bash; else code for its kernel.
-    timeout: seconds it may take.
-    stdin, cwd, env: of this one command; code has none of them.
+    in_shell: True for a command of the sandbox's bash, False for code of its kernel.
+    timeout: in seconds; a job may also wait as long before it starts.
+    stdin, cwd, env: for this command only; ignored for code.
     """
 
     text: str
@@ -48,23 +49,26 @@ class Job:
 
 
 class Sink(Protocol):
-    """Takes what a job says, as it says it; must not block and must not raise."""
+    """Receives the output of a job while it runs. The methods must not block and must not raise."""
 
     def text(self, stream: str, text: str) -> None:
-        """Take text of ``stdout`` or ``stderr``."""
+        """Receive text of ``stdout`` or ``stderr``."""
 
     def message(self, msg_type: str, content: Mapping[str, Any]) -> None:
-        """Take a display, a result, an error, or an order to clear."""
+        """Receive a display, a result, an error, or ``clear_output``."""
 
 
 class _Request:
-    """One execute request: a client of its link that hears only what belongs to it.
+    """One execute request: a client of the link that ignores messages of other requests.
 
-    ``link`` is set when it may have been sent, ``begun`` when the kernel has taken it up or never will, and ``reply``
-    has what it was answered.
+    Attributes
+    ----------
+    link: set before the request is sent, so that a cancelled send is withdrawn too.
+    begun: set when the kernel has begun the request, or has answered it without beginning it.
+    reply: content of the reply.
     """
 
-    present = False  # a session does not live for its sake as for a connection's: it counts its executions
+    present = False  # a session that executes stays alive by its count of executions, not as for a connection
 
     def __init__(self, job: Job, sink: Sink, *, in_shell: bool) -> None:
         self._sink = sink
@@ -86,16 +90,17 @@ class _Request:
         self.reply: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
 
     def deliver(self, channel: str, parts: Parts) -> None:
-        """Take what the link delivers."""
+        """Receive a message from the link."""
+        # A search in the bytes is enough: the id is random, and parsing every parent header costs more.
         if self._id not in parts[1] or self.reply.done():
             return
         if channel == "shell":
             self._answered(json_object(parts[3], MAX_DISPLAY_BYTES))
         elif channel == "iopub":
-            self._hear(message_type(parts), parts[3])
+            self._on_iopub(message_type(parts), parts[3])
 
     def end(self, reason: str) -> None:
-        """The kernel is gone."""
+        """Answer with an error: the kernel is gone."""
         if not self.reply.done():
             self._answered({"status": "error", "evalue": reason})
 
@@ -103,10 +108,10 @@ class _Request:
         self.reply.set_result(content)
         self.begun.set()
 
-    def _hear(self, msg_type: str | None, data: bytes) -> None:
+    def _on_iopub(self, msg_type: str | None, data: bytes) -> None:
         if msg_type in ("status", "execute_input"):
             self.begun.set()
-        elif msg_type not in _SAID:
+        elif msg_type not in _OUTPUT_TYPES:
             return
         elif is_too_much(data):
             limits = f"{MAX_DISPLAY_BYTES // 2**20} MiB and {MAX_DISPLAY_PARTS} parts"
@@ -120,24 +125,24 @@ class _Request:
 
 
 def is_too_much(data: bytes) -> bool:
-    """Return whether a message's content has more than is taken apart; printed text comes in small pieces anyway."""
+    """Return whether a message's content is above the limits for parsing; printed text comes in small pieces anyway."""
     if len(data) <= UNCOUNTED_BYTES:
         return False
     return len(data) > MAX_DISPLAY_BYTES or sum(map(data.count, (b",", b"[", b"{"))) > MAX_DISPLAY_PARTS
 
 
 async def run(kernel: Kernel, job: Job, sink: Sink, tidy: Callable[[Coroutine[Any, Any, None]], None]) -> Outcome:
-    """Run a job and return how it ended, when ``sink`` has been given all of it.
+    """Run a job and return how it ended, after ``sink`` has received all of its output.
 
-    It may wait ``job.timeout`` for the kernel to take it up, which others use too, and then take as long. What exceeds
-    that is interrupted, and its process killed where that does not help; nobody else's cell ever is. Whoever cancels
-    this ends the job likewise.
+    The job may wait ``job.timeout`` seconds for the kernel, which other clients use too, and then run as long. After
+    that it is interrupted, and its process is killed if it ignores the interrupt. Jobs of other clients are never
+    interrupted. Cancellation ends the job in the same way.
 
     Parameters
     ----------
-    tidy: takes the work that is left where a job that was never taken up has to be withdrawn.
+    tidy: runs a coroutine in the background, which withdraws a job that the kernel has not begun.
 
-    Raises `SandboxFailed` when there is no kernel to ask, `KernelDead` when it is dead.
+    Raises `SandboxFailed` when kernel or shell cannot be reached, `KernelDead` when the kernel is dead.
     """
     in_shell = job.in_shell or kernel.spec.in_guest
     request = _Request(job, sink, in_shell=in_shell)
@@ -150,7 +155,8 @@ async def run(kernel: Kernel, job: Job, sink: Sink, tidy: Callable[[Coroutine[An
         except TimeoutError:
             sink.text("stderr", f"This was not begun within {job.timeout:g} s: the kernel is busy or does not read.\n")
         else:
-            wait = job.timeout + (GUEST_GRACE_SECONDS if in_shell else 0)  # the guest minds a command's time itself
+            # The guest itself ends a command at its timeout; the gateway does so only if the guest does not.
+            wait = job.timeout + (GUEST_GRACE_SECONDS if in_shell else 0)
             await asyncio.wait({request.reply}, timeout=wait)
         timed_out = not request.reply.done()
     finally:
@@ -175,11 +181,11 @@ async def _send(kernel: Kernel, request: _Request, *, in_shell: bool) -> None:
         await link.send(request, "shell", request.parts)
     except LinkError as error:
         request.end(str(error))
-        raise SandboxFailed(f"the sandbox cannot be asked: {error}", retry_after=1) from error
+        raise SandboxFailed(f"the sandbox cannot be reached: {error}", retry_after=1) from error
 
 
 async def _withdraw(kernel: Kernel, link: KernelLink, request: _Request, *, in_shell: bool) -> None:
-    """Take a request back that the kernel has not begun; where that cannot be done, stop it as soon as it begins."""
+    """Withdraw a request that has not begun. A kernel cannot do that: its code is stopped as soon as it begins."""
     try:
         if not in_shell:
             await request.begun.wait()
@@ -189,11 +195,11 @@ async def _withdraw(kernel: Kernel, link: KernelLink, request: _Request, *, in_s
 
 
 async def _stop(kernel: Kernel, request: _Request, *, in_shell: bool) -> None:
-    """End what was begun: interrupt it, and kill its process where that does not help."""
+    """End a request that has begun: interrupt it, then kill its process if it ignores the interrupt."""
     steps = (
         (partial(kernel.interrupts.stop_command, request.msg_id),)
         if in_shell
-        else (kernel.interrupt, partial(kernel.kill, UNHEEDED))
+        else (kernel.interrupt, partial(kernel.kill, KILL_REASON))
     )
     for step in steps:
         if request.reply.done():

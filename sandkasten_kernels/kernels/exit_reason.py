@@ -52,7 +52,7 @@ class ExitReason:
     async def of_sandbox(self) -> str:
         """Return why the sandbox ended."""
         if self._task is None:
-            self._task = self._tasks.run("exit reason of a sandbox", self._ask())
+            self._task = self._tasks.awaited("exit reason of a sandbox", self._ask())
         # Shielded: a caller that is cancelled must not take the answer from the others.
         return await asyncio.shield(self._task)
 

@@ -26,8 +26,7 @@ __all__ = ["Change", "KernelLifecycle", "KernelState"]
 
 RESTART_GRACE_SECONDS = 2.0
 SIGNAL_SECONDS = 1.0
-DEATH_MESSAGE_SECONDS = 2.0
-"""How long the guest has to say why a process ended after its connections closed."""
+DEATH_MESSAGE_SECONDS = 2.0  # time for the guest to say why a process ended, after its connections closed
 
 Change = Literal["died", "restarted", "unresponsive"]
 
@@ -227,7 +226,7 @@ class KernelLifecycle:
             self._settled.set()
 
     def _on_guest_message(self, msg_type: str, content: dict[str, Any]) -> None:
-        # The pid tells the death of this process from that of its predecessor, whose message may come late.
+        # By the pid: the message about the death of an earlier process may come late.
         if msg_type == "kernel_died" and content.get("pid") == self.process.pid:
             self._process_died(self._kill_reason or death_in_words(content))
 
@@ -243,7 +242,7 @@ class KernelLifecycle:
             self._process_died(problem)
 
     def _disconnected(self) -> None:
-        # Whoever holds the lock is replacing the process already.
+        # A holder of the lock is replacing the process already.
         if self.state is KernelState.STARTING and not self._lock.locked():
             self._process_died("it closed its connections")
 

@@ -1,4 +1,4 @@
-"""The pool's accounting: pure, synchronous, without I/O."""
+"""Ledger: the pool's accounting; pure, synchronous, without I/O."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ M = TypeVar("M")
 
 @dataclass(frozen=True)
 class Start:
-    """Start a sandbox of this kind; it counts from now on."""
+    """Start a sandbox of this kind; the ledger counts it from now on."""
 
     key: str
 
 
 @dataclass(frozen=True)
 class Evict(Generic[M]):
-    """Destroy this warm member to make room; tell `Ledger.removed` when that is done."""
+    """Destroy this warm member to make room, and call `Ledger.removed` when that is done."""
 
     member: M
 
@@ -45,11 +45,11 @@ class Ledger(Generic[M]):
     Invariants, at every moment:
 
     - claimed + warm + starting + ending <= ``max_sandboxes``;
-    - claimed + waiting <= ``max_sandboxes``: who is told to wait will be served;
-    - a member is warm, or claimed, or neither; never twice;
+    - claimed + waiting <= ``max_sandboxes``: every claim that waits will get a member;
+    - a member is warm, or claimed, or neither; it is never handed out twice;
     - claims come first: no member is started for the pool while a claim waits for a place.
 
-    Where `retarget` has lowered a bound below what there is, nothing is started until it holds again.
+    After `retarget` has lowered a limit below the present count, nothing is started until the limit holds again.
     """
 
     def __init__(self, targets: Mapping[str, int], max_sandboxes: int, max_starting: int) -> None:
@@ -60,12 +60,12 @@ class Ledger(Generic[M]):
 
     @property
     def total(self) -> int:
-        """How many sandboxes there are, in whatever state."""
+        """How many sandboxes there are, in any state."""
         return self.ending + sum(k.claimed + len(k.warm) + k.starting for k in self._kinds.values())
 
     @property
     def promised(self) -> int:
-        """How many sandboxes have an owner or were promised to one."""
+        """How many sandboxes have an owner or are promised to a claim that waits."""
         return sum(k.claimed + k.waiting for k in self._kinds.values())
 
     def counts(self, key: str) -> dict[str, int]:
@@ -75,9 +75,9 @@ class Ledger(Generic[M]):
         return {**{name: getattr(kind, name) for name in names}, "warm": len(kind.warm)}
 
     def claim(self, key: str) -> M | None:
-        """Return the warm member that has waited longest, now claimed; or None, and then a claim waits.
+        """Claim the member that has been warm longest and return it; None if there is none, and a claim waits then.
 
-        Raises `NoCapacity` when every place is promised already.
+        Raises `NoCapacity` when every place is promised.
         """
         if self.promised >= self.max_sandboxes:
             raise NoCapacity(
@@ -94,11 +94,11 @@ class Ledger(Generic[M]):
         return None
 
     def give_up(self, key: str) -> None:
-        """A claim waits no longer."""
+        """Note that a claim no longer waits."""
         self._kind(key).waiting -= 1
 
     def arrived(self, key: str, member: M) -> bool:
-        """A start succeeded. True: it is claimed by the claim that waits longest; False: it is warm."""
+        """Note that a start succeeded. True: the oldest claim that waits gets the member; False: it is warm."""
         kind = self._kind(key)
         kind.starting -= 1
         if kind.waiting:
@@ -109,15 +109,15 @@ class Ledger(Generic[M]):
         return False
 
     def adopted(self, key: str, member: M) -> None:
-        """A member that an earlier process left is warm."""
+        """Note a warm member that an earlier process left."""
         self._kind(key).warm.append(member)
 
     def adopted_claimed(self, key: str) -> None:
-        """A member that an earlier process left is claimed. There may be more of those than places."""
+        """Note a claimed member that an earlier process left. There may be more of them than places."""
         self._kind(key).claimed += 1
 
     def failed(self, key: str) -> bool:
-        """A start failed. True: a claim that waits for it has to be told, and waits no longer."""
+        """Note that a start failed. True: the oldest claim that waits fails with it, and is not counted any more."""
         kind = self._kind(key)
         kind.starting -= 1
         if kind.waiting > kind.starting:
@@ -126,7 +126,7 @@ class Ledger(Generic[M]):
         return False
 
     def lost(self, key: str, member: M) -> bool:
-        """A warm member died. True: it was warm and is ending now, so destroy it; False: it is somebody's."""
+        """Note that a member died. True: it was warm and is ending now, so destroy it; False: it was not warm."""
         kind = self._kind(key)
         if member not in kind.warm:
             return False
@@ -135,21 +135,21 @@ class Ledger(Generic[M]):
         return True
 
     def release(self, key: str) -> None:
-        """A claimed member is given back, and is ending."""
+        """Note that a claim ended; its member is ending."""
         self._kind(key).claimed -= 1
         self.ending += 1
 
     def was_dead(self, key: str) -> None:
-        """The member just claimed turned out to be dead: that was no hit, and it is ending."""
+        """Note that the member just claimed is dead: the claim was no hit, and the member is ending."""
         self._kind(key).hits -= 1
         self.release(key)
 
     def removed(self) -> None:
-        """A member that was ending is gone."""
+        """Note that a member that was ending is gone."""
         self.ending -= 1
 
     def retarget(self, targets: Mapping[str, int], max_sandboxes: int, max_starting: int) -> list[M]:
-        """Take over new bounds; return the warm members that are too many now, longest warm first, all ending."""
+        """Apply new limits; return the surplus warm members, longest warm first, all counted as ending."""
         self.max_sandboxes = max_sandboxes
         self.max_starting = max_starting
         for key, target in targets.items():
@@ -165,7 +165,7 @@ class Ledger(Generic[M]):
         return surplus
 
     def drain(self) -> list[M]:
-        """Return every warm member, all ending now."""
+        """Return every warm member, all counted as ending."""
         members = [member for kind in self._kinds.values() for member in kind.warm]
         for kind in self._kinds.values():
             kind.warm.clear()
@@ -173,7 +173,7 @@ class Ledger(Generic[M]):
         return members
 
     def next_action(self, refill: bool) -> Start | Evict[M] | None:
-        """Return the one thing to do now, already counted, or None. Claims first; then, if ``refill``, the pool."""
+        """Return the next thing to do, already counted, or None. Claims come first; then, if ``refill``, the pool."""
         kinds = self._kinds
         unserved = {key: k.waiting - k.starting for key, k in kinds.items() if k.waiting > k.starting}
         in_start = sum(k.starting for k in kinds.values())
@@ -182,6 +182,7 @@ class Ledger(Generic[M]):
                 kinds[key].starting += 1
                 return Start(key)
         free = self.max_sandboxes - self.total
+        # Sandboxes that are ending make room by themselves; evict only for the claims beyond that.
         if sum(unserved.values()) > free + self.ending:
             for key, kind in kinds.items():
                 if kind.warm and key not in unserved:

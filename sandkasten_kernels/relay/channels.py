@@ -1,4 +1,4 @@
-"""KernelChannels: the sockets of one kernel, opened and closed together, whose messages it signs."""
+"""KernelChannels: the sockets of one kernel, opened and closed together; it signs the messages."""
 
 from __future__ import annotations
 
