@@ -1,6 +1,6 @@
-"""Notebook sessions: which notebook, console or editor uses which kernel, as Jupyter's ``/api/sessions`` has it.
+"""NotebookSessions: which notebook, console or editor uses which kernel, for Jupyter's ``/api/sessions``.
 
-Not to be confused with `Sessions`, the claimed kernels: these are names that clients give to them.
+A notebook session is a client's name for a kernel. A `Session` is a claimed kernel.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .views import kernel_model
 
 __all__ = ["NotebookSession", "NotebookSessions"]
 
-MAX_TEXT = 4096
+MAX_LENGTH = 4096
 MAX_NOTEBOOK_SESSIONS = 1024
 _FIELDS = ("path", "name", "type")
 
@@ -44,10 +44,10 @@ class NotebookSession:
 
 
 class NotebookSessions:
-    """Opens, changes and ends notebook sessions over the kernels of ``sessions``.
+    """Opens, changes and ends notebook sessions on the kernels of ``sessions``.
 
-    Invariants: of one path at most one kernel is started, however many ask at once; a session whose kernel has ended,
-    for whatever reason, is not there any more; changes of one session happen one after the other.
+    Invariants: requests for one path at the same time start one kernel; a notebook session ends with its kernel;
+    changes of one notebook session happen one after the other.
     """
 
     def __init__(self, sessions: Sessions, store: Store, log: logging.Logger) -> None:
@@ -59,11 +59,11 @@ class NotebookSessions:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def setup(self) -> None:
-        """Find the notebook sessions again whose kernels have outlived an earlier process, some of them a bit later."""
+        """Restore the notebook sessions of an earlier process, as soon as their kernels are adopted."""
         self._left = self._store.notebooks()
-        self._find_left()
+        self._restore()
 
-    def _find_left(self) -> None:
+    def _restore(self) -> None:
         kernels = {kernel.id: kernel for kernel in self._sessions} if self._left else {}
         for row in [row for row in self._left if row["kernel"] in kernels]:
             self._left.remove(row)
@@ -71,57 +71,59 @@ class NotebookSessions:
             self._known[session.id] = session
 
     def _keep(self, session: NotebookSession) -> None:
-        texts = {name: getattr(session, name) for name in ("id", *_FIELDS)}
+        values = {name: getattr(session, name) for name in ("id", *_FIELDS)}
         try:
-            self._store.save_notebook({**texts, "kernel": session.kernel.id})
+            self._store.save_notebook({**values, "kernel": session.kernel.id})
         except StoreFailed as error:
-            self._log.warning("notebook session %s is not stored: %s", session.id, error)
+            self._log.warning("notebook session %s cannot be stored: %s", session.id, error)
 
     def get(self, session_id: str, owner: str = OWNER) -> NotebookSession:
-        """Return an owner's session. Raises `UnknownNotebookSession`."""
-        self._find_left()
+        """Return an owner's notebook session. Raises `UnknownNotebookSession`."""
+        self._restore()
         found = self._known.get(session_id)
         if found is None or not self._lives(found) or found.kernel.record.owner != owner:
             raise UnknownNotebookSession(f"there is no session {session_id[:64]!r}")
         return found
 
     def models(self, owner: str = OWNER) -> list[dict[str, Any]]:
-        """Return the model of every session of an owner's, oldest first."""
+        """Return an owner's notebook sessions as ``/api/sessions`` shows them, oldest first."""
         return [session.model() for session in self._living() if session.kernel.record.owner == owner]
 
     async def open(self, body: dict[str, Any], owner: str = OWNER) -> tuple[NotebookSession, bool]:
-        """Return the session of ``body["path"]``, and whether it is new: its kernel then is too, or the one named.
+        """Return the notebook session of ``body["path"]``, and whether it is new.
+
+        A new one gets a new kernel, or the existing one that the body names.
 
         Raises `InvalidRequest`, `UnknownKernel`, and what `Sessions.create` raises.
         """
-        texts = _texts(body)
+        strings = _strings(body)
         for name in ("path", "type"):
-            if name not in texts:
+            if name not in strings:
                 raise InvalidRequest(f"{name} is missing: a session has a path and a type")
         kernel_name, kernel_id = _kernel(body)
-        async with self._lock(f"path {owner} {texts['path']}"):
+        async with self._lock(f"path {owner} {strings['path']}"):
             for session in self._living():
-                if session.path == texts["path"] and session.kernel.record.owner == owner:
+                if session.path == strings["path"] and session.kernel.record.owner == owner:
                     return session, False
             if len(self._known) >= MAX_NOTEBOOK_SESSIONS:
-                raise LimitReached(f"there are {MAX_NOTEBOOK_SESSIONS} notebook sessions, the most there may be")
+                raise LimitReached(f"there are {MAX_NOTEBOOK_SESSIONS} notebook sessions, which is the limit: end one")
             if kernel_id is not None:
                 kernel = self._sessions.get(kernel_id, owner)
             else:
                 request = jupyter_request(kernel_name, body.get("env"), self._sessions.policy.env_names)
                 kernel = await self._sessions.create(request, owner)
-            session = NotebookSession(texts["path"], texts.get("name", ""), texts["type"], kernel)
+            session = NotebookSession(strings["path"], strings.get("name", ""), strings["type"], kernel)
             self._known[session.id] = session
             self._keep(session)
             return session, True
 
     async def change(self, session_id: str, body: dict[str, Any], owner: str = OWNER) -> NotebookSession:
-        """Change path, name, type or kernel; a kernel that is replaced is ended.
+        """Change path, name, type or kernel of a notebook session. A new kernel ends the old one.
 
         Raises `InvalidRequest`, `UnknownNotebookSession`, and what `Sessions.create` raises; then nothing is changed.
         """
         self.get(session_id, owner)
-        texts = _texts(body)
+        strings = _strings(body)
         kernel_name, kernel_id = _kernel(body)
         async with self._lock(f"session {session_id}"):
             session = self.get(session_id, owner)
@@ -136,7 +138,7 @@ class NotebookSessions:
                 if session_id not in self._known:
                     self._sessions.end(kernel.id, "its notebook session was ended meanwhile", owner)
                     self.get(session_id, owner)
-            for name, value in texts.items():
+            for name, value in strings.items():
                 setattr(session, name, value)
             session.kernel = kernel
             self._keep(session)
@@ -145,15 +147,15 @@ class NotebookSessions:
             return session
 
     def end(self, session_id: str, reason: str, owner: str = OWNER) -> None:
-        """End a session and its kernel. Raises `UnknownNotebookSession`."""
+        """End a notebook session and its kernel. Raises `UnknownNotebookSession`."""
         session = self.get(session_id, owner)
         del self._known[session_id]
-        with contextlib.suppress(StoreFailed):  # it is forgotten with its kernel
+        with contextlib.suppress(StoreFailed):  # the store drops it later, because its kernel has ended
             self._store.forget_notebook(session_id)
         self._end_kernel(session.kernel, reason)
 
     def _end_kernel(self, kernel: Session, reason: str) -> None:
-        """End a kernel that was made for a notebook; what was made over ``/v1`` belongs to others too and lives on."""
+        """End a kernel that ``/api`` made. A session of ``/v1`` lives on, because a client of ``/v1`` uses it."""
         if kernel.record.origin == "api":
             self._sessions.end(kernel.id, reason, kernel.record.owner)
 
@@ -164,25 +166,25 @@ class NotebookSessions:
         return session.kernel.id in self._sessions
 
     def _living(self) -> list[NotebookSession]:
-        self._find_left()
+        self._restore()
         self._known = {session.id: session for session in self._known.values() if self._lives(session)}
         return list(self._known.values())
 
 
-def _texts(body: dict[str, Any]) -> dict[str, str]:
-    """Return the fields that are texts; what an old client says of its notebook counts as its path."""
+def _strings(body: dict[str, Any]) -> dict[str, str]:
+    """Return the string fields of a body; old clients send the path in ``notebook``."""
     notebook = body.get("notebook")
     if isinstance(notebook, dict) and "path" in notebook:
         body = {**body, "path": notebook["path"], "type": "notebook"}
-    texts = {name: body[name] for name in _FIELDS if body.get(name) is not None}
-    for name, value in texts.items():
-        if not isinstance(value, str) or len(value) > MAX_TEXT:
-            raise InvalidRequest(f"{name} must be a text of at most {MAX_TEXT} characters")
-    return texts
+    strings = {name: body[name] for name in _FIELDS if body.get(name) is not None}
+    for name, value in strings.items():
+        if not isinstance(value, str) or len(value) > MAX_LENGTH:
+            raise InvalidRequest(f"{name} must be a string of at most {MAX_LENGTH} characters")
+    return strings
 
 
 def _kernel(body: dict[str, Any]) -> tuple[str | None, str | None]:
-    """Return name and id of the kernel that is asked for; an empty text is none."""
+    """Return name and id of the kernel that a body asks for; None for an empty string."""
     kernel = body.get("kernel")
     if kernel is None:
         return None, None

@@ -42,7 +42,7 @@ class SessionPolicy:
     persist_by_default: bool = False
 
     def default_ttl(self, origin: str, spec: Kernelspec) -> int:
-        """Return the ttl in seconds of a session whose caller chose none."""
+        """Return the ttl in seconds of a session without a ttl of its caller."""
         if spec.culling.ttl_seconds is not None:
             return spec.culling.ttl_seconds
         return self.ttl_seconds if origin == "v1" else self.kernel_ttl_seconds

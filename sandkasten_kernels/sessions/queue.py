@@ -14,7 +14,7 @@ __all__ = ["BoundedLock"]
 class BoundedLock:
     """A lock that is given in the order of arrival; at most ``limit`` may wait for it.
 
-    Invariant: whoever waits gets the lock before anybody who comes later.
+    Invariant: those that wait get the lock before those that come later.
     """
 
     def __init__(self, limit: int) -> None:

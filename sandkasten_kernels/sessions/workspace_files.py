@@ -1,6 +1,6 @@
-"""WorkspaceFiles: the files of a workspace without a session, through the guest of a sandbox that has it attached.
+"""WorkspaceFiles: files of a workspace without a session, through the guest of a sandbox that has it attached.
 
-The gateway itself follows no path in a workspace: what is there was made by a sandbox, and is looked at in one.
+The gateway itself never follows a path in a workspace, because a sandbox may have made the links in it.
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ class _Opened:
 
 
 class WorkspaceFiles:
-    """Opens workspaces for requests about their files; a sandbox serves several, and goes when none has come for long.
+    """Opens workspaces for requests about their files.
 
-    A sandbox that only waits for the next request keeps nobody from deleting its workspace.
+    A sandbox serves several requests, and is released `IDLE_SECONDS` after the last. An idle sandbox does not keep
+    clients from deleting its workspace.
     """
 
     def __init__(self, claims: Claims, workspaces: Workspaces, specs: Kernelspecs) -> None:
@@ -46,9 +47,9 @@ class WorkspaceFiles:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def cleanup(self) -> None:
-        """Let go of all; a second call does nothing."""
+        """Release every sandbox; a second call does nothing."""
         for name in tuple(self._opened):
-            self._let_go(name)
+            self._release(name)
 
     @asynccontextmanager
     async def open(self, name: str) -> AsyncIterator[Files]:
@@ -68,31 +69,31 @@ class WorkspaceFiles:
         finally:
             opened.users -= 1
             if not opened.users:
-                opened.timer = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._let_go, name, opened)
+                opened.timer = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._release, name, opened)
 
     async def delete(self, name: str) -> None:
-        """Delete a workspace, as `Workspaces.delete`; nobody's request is under way in it."""
+        """Delete a workspace as `Workspaces.delete`; release its sandbox first if that is idle."""
         if (opened := self._opened.get(name)) and not opened.users:
-            self._let_go(name)
+            self._release(name)
         await self._workspaces.delete(name)
 
     async def _open(self, name: str) -> _Opened:
-        self._let_go(name)
+        self._release(name)
         idle = [other for other, opened in self._opened.items() if not opened.users]
         if len(self._opened) >= MAX_OPEN:
             if not idle:
                 raise TooMany(f"files of {MAX_OPEN} workspaces without a session are in use", retry_after=1)
-            self._let_go(idle[0])
+            self._release(idle[0])
         acquired, _ = await self._claims.acquire(self._specs.default, name)
         opened = self._opened[name] = _Opened(acquired.kernel, Files(acquired.kernel.guest))
         return opened
 
-    def _let_go(self, name: str, expected: _Opened | None = None) -> None:
+    def _release(self, name: str, expected: _Opened | None = None) -> None:
         opened = self._opened.get(name)
         if opened is None or (expected is not None and opened is not expected):
             return
         del self._opened[name]
         if opened.timer:
             opened.timer.cancel()
-        opened.kernel.close("no more is asked of its files")
+        opened.kernel.close("no requests for its files came any more")
         self._claims.release(opened.kernel)

@@ -1,4 +1,4 @@
-"""Overview: what the status page shows, put together from the parts of the gateway."""
+"""StatusSnapshot: the state of the gateway as the status page shows it."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from .host import HostMonitor
 
 __all__ = ["StatusSnapshot", "gateway_status"]
 
-MEMORY_GRAIN = 256 * 1024
-"""Memory is told in such pieces, so that a session that does nothing does not change."""
+MEMORY_STEP = 256 * 1024
+"""Memory is rounded down to this step, so that an idle session does not change from snapshot to snapshot."""
 
 
 class StatusSnapshot:
-    """Takes a picture of the gateway. What sessions use is asked of the engine once for all of them."""
+    """Takes snapshots of the gateway. It asks the engine once for the usage of all sandboxes."""
 
     def __init__(self, sessions: Sessions, pool: Pool, engine: Engine, host: HostMonitor, activity: Activity) -> None:
         self._sessions = sessions
@@ -37,7 +37,7 @@ class StatusSnapshot:
         self._cpu_before: dict[str, tuple[float, int]] = {}
 
     async def take(self) -> dict[str, Any]:
-        """Return ``time gateway sandboxes pool host sessions`` as they are now, and note what memory is used."""
+        """Return ``time gateway sandboxes pool host sessions`` as they are now, and record the memory in use."""
         sandboxes = [session.kernel.sandbox for session in self._sessions if not session.crashed]
         usages = await self._engine.usages(sandboxes)
         host = self._host.read()
@@ -59,7 +59,7 @@ class StatusSnapshot:
         }
 
     def _cpu(self, usages: Mapping[str, Usage]) -> dict[str, float]:
-        """Return how many processors each sandbox has kept busy since the picture before."""
+        """Return how many processors each sandbox has kept busy since the snapshot before."""
         now = time.monotonic()
         before, self._cpu_before = self._cpu_before, {name: (now, usage.cpu_usec) for name, usage in usages.items()}
         return {
@@ -100,7 +100,7 @@ def _rows(
             "expires_at": _expires(session),
             "ttl_seconds": int(session.record.ttl_seconds),
             "connections": session.kernel.link.connections,
-            "memory_bytes": usage and usage.memory_bytes // MEMORY_GRAIN * MEMORY_GRAIN,
+            "memory_bytes": usage and usage.memory_bytes // MEMORY_STEP * MEMORY_STEP,
             "memory_limit": usage and usage.memory_limit,
             "cpu": cpu.get(sandbox.id),
             "cpu_limit": sandbox.spec.cpu_limit,
@@ -114,7 +114,7 @@ def _state(session: Session) -> str:
 
 
 def _expires(session: Session) -> str | None:
-    """Return when a session ends if nobody uses it; None for never, and where that moves on because it is in use."""
+    """Return when a session ends if nobody uses it; None for never, and while the end moves because it is in use."""
     now = datetime.now(UTC)
     end, later = (
         session.lifetime.end(

@@ -1,4 +1,4 @@
-"""Activity: what the gateway did in the last hour, in little memory and without I/O."""
+"""Activity: claims, messages and memory of the last hour, in bounded memory. Pure, without I/O."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ __all__ = ["Activity", "percentile"]
 HOUR = 3600
 STEP_SECONDS = 10
 MAX_CLAIMS = 5000
-"""Of each image; of more in an hour the latest are looked at."""
+"""Limit of each image; older claims of the hour are dropped."""
 MAX_LATENCIES = 1000
-"""Of each step."""
+"""Limit of each step; later claims of a step are not measured."""
 
 
 @dataclass
 class _Step:
-    """What happened in one step of the charts; ``number`` counts steps since 1970."""
+    """The figures of one step of the charts; ``number`` counts steps since 1970."""
 
     number: int
     creates: int = 0
@@ -37,15 +37,15 @@ class _Step:
 
 
 class Activity:
-    """Counts as things happen; what is older than an hour is forgotten.
+    """Counts events as they happen, and forgets them after an hour.
 
     Parameters
     ----------
-    now: the time in seconds since 1970.
+    now: returns the time in seconds since 1970.
     """
 
     columns = ("time", "creates", "create_p50_ms", "create_p95_ms", "messages", "bytes", "memory_bytes", "host_bytes")
-    """Of a row of the history: the begin of its step of `STEP_SECONDS`, and what happened in it."""
+    """The columns of a row of the history; ``time`` is the begin of a step of `STEP_SECONDS`."""
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self._now = now
@@ -53,7 +53,7 @@ class Activity:
         self._claims: dict[str, deque[tuple[float, float, bool]]] = {}
 
     def claimed(self, image: str, seconds: float, *, warm: bool) -> None:
-        """A session was made, which took so long; ``warm``: out of the pool."""
+        """Count a new session that took so long; ``warm``: its kernel came from the pool."""
         self._claims.setdefault(image, deque(maxlen=MAX_CLAIMS)).append((self._now(), seconds, warm))
         step = self._step()
         step.creates += 1
@@ -61,18 +61,18 @@ class Activity:
             step.latencies.append(seconds)
 
     def relayed(self, size: int) -> None:
-        """A message passed between a client and a sandbox."""
+        """Count a message between a client and a sandbox."""
         step = self._step()
         step.messages += 1
         step.bytes += size
 
     def used(self, memory: int, host_memory: int) -> None:
-        """Note the bytes of memory that sessions have, and all of the machine's that is in use."""
+        """Record the memory of all sessions and the memory in use on the machine, in bytes."""
         step = self._step()
         step.memory, step.host_memory = memory, host_memory
 
     def claims(self, image: str) -> dict[str, Any]:
-        """Return ``claims hit_rate claim_p50_ms claim_p95_ms`` of the last hour; None where there was no claim."""
+        """Return ``claims hit_rate claim_p50_ms claim_p95_ms`` of the last hour; without claims, 0 and three None."""
         found = self._claims.get(image)
         since = self._now() - HOUR
         while found and found[0][0] < since:
@@ -88,16 +88,16 @@ class Activity:
         }
 
     def history(self, last: int | None = None) -> list[list[float | None]]:
-        """Return the rows of the last hour, oldest first, as `columns` names them, or the ``last`` ones.
+        """Return the rows of the last hour, or the ``last`` ones, oldest first, with the values of `columns`.
 
-        The last row is of the step that is not over yet.
+        The last row is the step that is not over yet.
         """
         self._step()
         steps = list(self._steps)
         return [step.row() for step in (steps if last is None else steps[-last:])]
 
     def _step(self) -> _Step:
-        """Return the step that is now; steps in which nothing happened are made up for. Clocks may jump."""
+        """Return the current step, and add empty ones for the time without events. The clock may jump."""
         number = int(self._now()) // STEP_SECONDS
         latest = self._steps[-1].number
         for missing in range(max(latest + 1, number - HOUR // STEP_SECONDS + 1), number + 1):
@@ -106,7 +106,7 @@ class Activity:
 
 
 def percentile(values: Sequence[float], share: float) -> float | None:
-    """Return the value that ``share`` of the values do not exceed; None of no values."""
+    """Return the value that a ``share`` of the values (0 to 1) do not exceed; None without values."""
     if not values:
         return None
     ranked = sorted(values)

@@ -1,4 +1,4 @@
-"""The events log: what happened to sessions and sandboxes, kept in the store and bounded, for whoever looks later."""
+"""EventLog: events of sessions and sandboxes, in the store, with a limit on their number."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ KINDS: tuple[str, ...] = get_args(Kind)
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened; `id` grows by one with each, and `session_id` is empty where there is no session."""
+    """One event. ``id`` grows by one with each; ``session_id`` is empty for an event without a session."""
 
     id: int
     time: float
@@ -60,7 +60,12 @@ class Event:
 
 
 class EventLog:
-    """Keeps the last `MAX_EVENTS` events, a few more for a moment; a number is never given twice."""
+    """Keeps the last `MAX_EVENTS` events, and up to `TRIM_EVERY` more. An id is never used twice.
+
+    Attributes
+    ----------
+    last: id of the newest event; 0 before the first.
+    """
 
     def __init__(self, store: Store, log: logging.Logger, metrics: Metrics | None = None) -> None:
         self._store = store
@@ -71,28 +76,28 @@ class EventLog:
         self.last: int = row[0]
 
     def record(self, kind: Kind, *, session_id: str = "", reason: str = "", **details: Any) -> None:
-        """Write an event down; one that cannot be is logged. ``reason`` and ``details`` are cut where they are long."""
+        """Store an event, and wake those that `wait`. A failed write is logged. Long values are cut."""
         self._metrics.happened(kind, reason, str(details.get("code", "")))
-        told = json.dumps({name: value for name, value in details.items() if value not in (None, "")}, default=str)
-        if len(told) > MAX_DETAILS_BYTES:
-            told = json.dumps({"left_out": f"more than {MAX_DETAILS_BYTES} bytes"})
+        text = json.dumps({name: value for name, value in details.items() if value not in (None, "")}, default=str)
+        if len(text) > MAX_DETAILS_BYTES:
+            text = json.dumps({"left_out": f"more than {MAX_DETAILS_BYTES} bytes"})
         statement = "INSERT INTO events (time, kind, session_id, reason, details) VALUES (?, ?, ?, ?, ?) RETURNING id"
-        words = reason[:MAX_REASON].encode(errors="replace").decode()
+        shown = reason[:MAX_REASON].encode(errors="replace").decode()
         try:
-            ((self.last,),) = self._store.query(statement, (time.time(), kind, session_id, words, told))
+            ((self.last,),) = self._store.query(statement, (time.time(), kind, session_id, shown, text))
             if self.last % TRIM_EVERY == 0:
                 self._store.query("DELETE FROM events WHERE id <= ?", (self.last - MAX_EVENTS,))
         except StoreFailed as error:
-            self._log.warning("event %s of session %r (%s) is not kept: %s", kind, session_id, words, error)
+            self._log.warning("event %s of session %r (%s) cannot be stored: %s", kind, session_id, shown, error)
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
     def since(self, event_id: int, limit: int) -> list[Event]:
-        """Return the first ``limit`` events after one, oldest first. Raises `StoreFailed`."""
+        """Return the first ``limit`` events with a greater id, oldest first. Raises `StoreFailed`."""
         statement = "SELECT id, time, kind, session_id, reason, details FROM events WHERE id > ? ORDER BY id LIMIT ?"
         return [Event(*row) for row in self._store.query(statement, (event_id, limit))]
 
     async def wait(self, event_id: int) -> None:
-        """Return when there is an event after this one."""
+        """Return as soon as there is an event with a greater id."""
         while self.last <= event_id:
             await self._changed.wait()

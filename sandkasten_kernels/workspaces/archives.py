@@ -1,4 +1,4 @@
-"""A sandbox's directories as tar archives, down and up, a bounded piece at a time."""
+"""Archives: directories of a workspace as tar archives, packed and unpacked in bounded pieces."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ MAX_DIRECTORIES_AHEAD = 20_000
 
 
 async def pack(files: Files, path: str) -> AsyncGenerator[bytes]:
-    """Yield a directory as a tar archive, its files and directories; links and the rest are left out.
+    """Yield the pieces of a tar archive of a directory.
 
-    What vanishes while it is read is left out too.
+    It has files and directories only: links and devices are left out, and files that vanish meanwhile.
     """
     ahead = [(path, posixpath.basename(path) or "workspace", 0.0)]
     while ahead:
@@ -42,7 +42,10 @@ async def pack(files: Files, path: str) -> AsyncGenerator[bytes]:
 
 
 async def _packed(files: Files, path: str, name: str, entry: FileInfo) -> AsyncGenerator[bytes]:
-    """Yield one file; where it has changed meanwhile it is cut, or filled with zeros, to the size that was said."""
+    """Yield header and content of one file.
+
+    If the file changes meanwhile, it is cut or filled with zeros to the size in its header.
+    """
     try:
         async with files.open(path) as (size, pieces):
             yield tar_header(name, size=size, mode=entry.mode, modified=entry.modified, is_dir=False)
@@ -61,10 +64,10 @@ async def _packed(files: Files, path: str, name: str, entry: FileInfo) -> AsyncG
 
 
 async def unpack(files: Files, path: str, pieces: AsyncIterable[bytes], *, limit: int) -> int:
-    """Unpack a tar archive below a directory; return how many files it had.
+    """Unpack a tar archive below a directory, and return the number of its files.
 
-    Raises `InvalidRequest` for a link, a path that leads out and what is no archive, and `TooLarge` for more than
-    ``limit`` bytes of files; what stood before it in the archive is then there.
+    Raises `InvalidRequest` for a link, for a path outside the directory and for data that is not a tar archive, and
+    `TooLarge` above ``limit`` bytes of content. The entries before the error stay.
     """
     reader, allowance, count = TarReader(), Allowance(limit), 0
     writer: Writer | None = None
@@ -92,7 +95,7 @@ async def unpack(files: Files, path: str, pieces: AsyncIterable[bytes], *, limit
 
 
 def _below(path: str, name: str) -> str:
-    """Return where an archive's entry goes; ``..`` and absolute paths are refused."""
+    """Return the path of an archive's entry. Raises `InvalidRequest` for an absolute one and for ``..``."""
     if name.startswith("/") or ".." in name.split("/"):
-        raise InvalidRequest(f"{name[:200]!r} in the archive leads out of its directory")
+        raise InvalidRequest(f"{name[:200]!r} in the archive is outside its directory")
     return relative(posixpath.join(WORKSPACE, path, name))

@@ -1,4 +1,4 @@
-"""What a guest says of files, in the types that it must have; pure."""
+"""FileInfo: a guest's facts on files, forced into their types. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LAST_TIME = 253_402_300_799.0  # of the year 9999
 
 @dataclass(frozen=True)
 class FileInfo:
-    """What there is at a path.
+    """The facts on one path.
 
     Attributes
     ----------
@@ -31,14 +31,14 @@ class FileInfo:
 
 
 def entries_of(reply: Reply) -> list[FileInfo]:
-    """Return a page of a directory's listing, without what no directory has."""
+    """Return a page of a directory's listing, without names that no entry can have."""
     found = reply.content.get("entries")
     infos = [info_of(entry) for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
     return [info for info in infos if info.name not in ("", ".", "..")]
 
 
 def info_of(found: dict[str, Any]) -> FileInfo:
-    """Return what a guest says of a file, in the types that it must have."""
+    """Return a guest's facts on a file; a value of a wrong type becomes 0 or an empty string."""
     modified = found.get("modified")
     if not isinstance(modified, int | float) or modified != modified:
         modified = 0.0
@@ -52,7 +52,7 @@ def info_of(found: dict[str, Any]) -> FileInfo:
 
 
 def natural(value: Any) -> int:
-    """Return a number of bytes, or of bits, as one that can be."""
+    """Return a count of bytes or a mode as an integer from 0 to `MAX_SIZE`; 0 for a wrong type."""
     return min(max(value, 0), MAX_SIZE) if isinstance(value, int) else 0
 
 

@@ -1,4 +1,4 @@
-"""Tar streams, made and taken apart a piece at a time: files and directories, nothing else; pure, without I/O."""
+"""Tar streams of files and directories, written and read piece by piece. Pure, without I/O."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _RECORD = re.compile(rb"([1-9][0-9]{0,5}) ([^=\n]+)=")
 
 @dataclass(frozen=True)
 class Entry:
-    """A file or a directory of an archive; ``path`` is as the archive has it."""
+    """A file or a directory of an archive; ``path`` is unchecked, as the archive has it."""
 
     path: str
     size: int
@@ -31,7 +31,7 @@ class Entry:
 
 
 def tar_header(path: str, *, size: int, mode: int, modified: float, is_dir: bool) -> bytes:
-    """Return the blocks before an entry's data."""
+    """Return the header blocks of an entry."""
     info = tarfile.TarInfo(path)
     info.size, info.mode, info.mtime = size, mode, modified
     info.type = tarfile.DIRTYPE if is_dir else tarfile.REGTYPE
@@ -39,20 +39,19 @@ def tar_header(path: str, *, size: int, mode: int, modified: float, is_dir: bool
 
 
 def tar_padding(size: int) -> bytes:
-    """Return what stands after ``size`` bytes of data, up to the next block."""
+    """Return the padding after ``size`` bytes of data, up to the next block."""
     return bytes(-size % BLOCK)
 
 
 def tar_end() -> bytes:
-    """Return the end of an archive."""
+    """Return the two empty blocks that end an archive."""
     return bytes(2 * BLOCK)
 
 
 class TarReader:
-    """Takes an archive apart as its bytes arrive.
+    """Reads an archive as its bytes arrive, with long names of GNU and of pax.
 
-    Long names of both kinds are read; a link, a device, a sparse file, or anything that is no tar is refused with
-    `InvalidRequest` that names the entry.
+    Raises `InvalidRequest`, which names the entry, for a link, a device, a sparse file, and data that is not tar.
     """
 
     def __init__(self) -> None:
@@ -66,7 +65,7 @@ class TarReader:
         self._any = False
 
     def feed(self, data: bytes) -> Iterator[Entry | bytes]:
-        """Yield each entry that begins, and the pieces of its data after it. An empty piece ends a file."""
+        """Yield each new entry, and after it the pieces of its data. An empty piece ends a file."""
         self._buffer += data
         while not self._ended:
             if self._long is None and self._data_left:
@@ -99,9 +98,9 @@ class TarReader:
         self._buffer.clear()
 
     def finish(self) -> None:
-        """Raise `InvalidRequest` when the archive ended in the middle of something, or was none."""
+        """Raise `InvalidRequest` if the archive is incomplete or empty."""
         if self._data_left or self._padding or self._buffer or self._long is not None or not (self._any or self._ended):
-            raise InvalidRequest("the archive ends before its end, or is no tar archive")
+            raise InvalidRequest("the archive is incomplete, or not a tar archive")
 
     def _header(self, block: bytes) -> Iterator[Entry | bytes]:
         if not any(block):
@@ -110,11 +109,11 @@ class TarReader:
         try:
             info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
         except tarfile.HeaderError as error:
-            raise InvalidRequest(f"this is no tar archive, or a compressed one: {error}") from error
+            raise InvalidRequest(f"not a tar archive, or a compressed one: {error}") from error
         self._any = True
         if info.type in _LONG:
             if not 0 < info.size <= MAX_PAX_BYTES:
-                raise InvalidRequest(f"the archive has a header of {info.size} bytes; it may have {MAX_PAX_BYTES}")
+                raise InvalidRequest(f"the archive has a header of {info.size} bytes; the limit is {MAX_PAX_BYTES}")
             self._long, self._data_left, self._padding = info, info.size, 0
             return
         path = info.name if self._path is None else self._path
@@ -128,7 +127,7 @@ class TarReader:
             if not size:
                 yield b""
         else:
-            kind = "a link" if info.type in (tarfile.LNKTYPE, tarfile.SYMTYPE) else "no file and no directory"
+            kind = "a link" if info.type in (tarfile.LNKTYPE, tarfile.SYMTYPE) else "neither a file nor a directory"
             raise InvalidRequest(f"{path[:200]!r} in the archive is {kind}: leave it out")
 
     def _take_long(self, data: bytes) -> None:
@@ -152,7 +151,7 @@ class TarReader:
 
 
 def _pax(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the records of an extended header: a length, a blank, ``key=value`` and a newline."""
+    """Yield keys and values of an extended header. A record is a length, a blank, ``key=value`` and a newline."""
     start = 0
     while start < len(data):
         found = _RECORD.match(data, start)

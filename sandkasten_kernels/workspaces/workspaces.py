@@ -1,4 +1,4 @@
-"""Workspaces: named directories that outlive every session, and who uses them."""
+"""Workspaces: named directories that outlive every session, and the leases on them."""
 
 from __future__ import annotations
 
@@ -23,9 +23,13 @@ ENDING_SECONDS = 15.0
 
 @dataclass(eq=False)
 class Lease:
-    """One sandbox's use of a workspace: from before it is attached until the sandbox's container has exited.
+    """One sandbox's use of a workspace, from before it is attached until the sandbox has exited.
 
-    ``ending`` is set when the session has ended, and only its container is waited for.
+    Attributes
+    ----------
+    session_id: of the session that has the sandbox; empty until it is known.
+    ending: whether the session has ended, and only its sandbox has not exited yet.
+    closed: set when the sandbox has exited.
     """
 
     name: str
@@ -34,18 +38,18 @@ class Lease:
     closed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def close(self) -> None:
-        """Use it no more; a second call does nothing."""
+        """End the lease; a second call does nothing."""
         self.closed.set()
 
 
 class Workspaces:
-    """Makes workspaces when they are first asked for, and deletes those that nobody uses.
+    """Makes workspaces when they are first used, and deletes unused ones on request.
 
     Parameters
     ----------
-    directory: is on the disk that must have ``min_free_mb`` MiB free for a session to be made.
+    directory: its disk must have ``min_free_mb`` MiB free for a new session.
 
-    Invariants: a workspace that has a `Lease` is there and is not deleted; what happens to one name happens in turn.
+    Invariants: a workspace with a `Lease` exists and is not deleted; operations on one name run one after the other.
     """
 
     def __init__(self, engine: Engine, directory: Path, min_free_mb: int, log: logging.Logger) -> None:
@@ -53,16 +57,16 @@ class Workspaces:
         self._directory = directory
         self.min_free_mb = min_free_mb
         self._log = log
-        self._uses: dict[str, list[Lease]] = {}
+        self._leases: dict[str, list[Lease]] = {}
         self._known: set[str] = set()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def setup(self) -> None:
-        """Find the workspaces that there are."""
+        """Read from the engine which workspaces exist."""
         self._known = {stored.name for stored in await self._engine.workspaces() if is_workspace_name(stored.name)}
 
     def check_room(self) -> None:
-        """Raise `NoCapacity` where the disk has too little room for a new session's files."""
+        """Raise `NoCapacity` if the disk has too little free space for a new session's files."""
         disk = os.statvfs(self._directory)
         if (free := disk.f_bavail * disk.f_frsize // 2**20) < self.min_free_mb:
             raise NoCapacity(
@@ -72,7 +76,7 @@ class Workspaces:
             )
 
     async def hold(self, name: str) -> Lease:
-        """Return a use of a workspace, which is made when there is none of the name.
+        """Return a lease on a workspace, and make the workspace if it does not exist.
 
         Raises `InvalidWorkspace`, `EngineError`.
         """
@@ -82,18 +86,18 @@ class Workspaces:
                 await self._engine.make_workspace(name)
                 self._known.add(name)
                 self._log.info("workspace %s created", name)
-            use = Lease(name)
-            self._uses.setdefault(name, []).append(use)
-            return use
+            lease = Lease(name)
+            self._leases.setdefault(name, []).append(lease)
+            return lease
 
     def adopt(self, name: str, session_id: str) -> Lease:
-        """Return the use of a workspace by a session that an earlier process left."""
-        use = Lease(name, session_id)
-        self._uses.setdefault(name, []).append(use)
-        return use
+        """Return a lease for the session of an earlier process, which has the workspace already."""
+        lease = Lease(name, session_id)
+        self._leases.setdefault(name, []).append(lease)
+        return lease
 
     def require(self, name: str) -> None:
-        """Raise `InvalidWorkspace`, or `UnknownWorkspace` where there is none of the name."""
+        """Raise `InvalidWorkspace` for a wrong name, and `UnknownWorkspace` if no workspace has it."""
         if workspace_name(name, "workspace id") not in self._known:
             raise UnknownWorkspace(f"there is no workspace {name!r}")
 
@@ -112,14 +116,14 @@ class Workspaces:
                     "size_complete": complete,
                     "labels": dict(one.labels),
                     "session_ids": [
-                        use.session_id for use in self._users(one.name) if use.session_id and not use.ending
+                        lease.session_id for lease in self._open(one.name) if lease.session_id and not lease.ending
                     ],
                 }
             )
         return models
 
     async def delete(self, name: str) -> None:
-        """Remove a workspace with its files; sandboxes that are just ending are waited for.
+        """Delete a workspace with its files; wait up to `ENDING_SECONDS` for sandboxes that are ending.
 
         Raises `InvalidWorkspace`, `UnknownWorkspace`, `WorkspaceInUse`, `EngineError`.
         """
@@ -134,26 +138,27 @@ class Workspaces:
     async def _until_unused(self, name: str) -> None:
         try:
             async with asyncio.timeout(ENDING_SECONDS):
-                while users := self._users(name):
-                    if in_use := [use for use in users if not use.ending]:
-                        sessions = ", ".join(use.session_id or "one that is just made" for use in in_use[:3])
+                while leases := self._open(name):
+                    if in_use := [lease for lease in leases if not lease.ending]:
+                        sessions = ", ".join(lease.session_id or "one that is starting" for lease in in_use[:3])
                         raise WorkspaceInUse(
                             f"workspace {name} is used by {len(in_use)} sessions ({sessions}): end them"
                         )
-                    await users[0].closed.wait()
+                    await leases[0].closed.wait()
         except TimeoutError as error:
             raise WorkspaceInUse(
                 f"workspace {name}: its last sandbox has not exited within {ENDING_SECONDS:g} s: try again",
                 retry_after=5,
             ) from error
 
-    def _users(self, name: str) -> list[Lease]:
-        users = [use for use in self._uses.get(name, ()) if not use.closed.is_set()]
-        if users:
-            self._uses[name] = users
+    def _open(self, name: str) -> list[Lease]:
+        """Return the leases that have not ended, and forget the others."""
+        leases = [lease for lease in self._leases.get(name, ()) if not lease.closed.is_set()]
+        if leases:
+            self._leases[name] = leases
         else:
-            self._uses.pop(name, None)
-        return users
+            self._leases.pop(name, None)
+        return leases
 
     def _lock(self, name: str) -> asyncio.Lock:
         return self._locks.setdefault(name, asyncio.Lock())

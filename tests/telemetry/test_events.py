@@ -69,7 +69,7 @@ def test_an_event_that_cannot_be_kept_is_logged(store: Store, caplog: pytest.Log
     events = EventLog(store, LOG)
     store.close()
     events.record("died", session_id="a", reason="killed by signal SIGKILL")
-    assert "event died of session 'a' (killed by signal SIGKILL) is not kept" in caplog.text
+    assert "event died of session 'a' (killed by signal SIGKILL) cannot be stored" in caplog.text
 
 
 async def test_who_waits_is_woken_by_the_next_event(store: Store) -> None:

@@ -13,7 +13,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from sandkasten_kernels.execution.first_result import FirstResult
-from sandkasten_kernels.telemetry.metrics import DEATHS, Metrics, death_word
+from sandkasten_kernels.telemetry.metrics import DEATHS, Metrics, death_label
 from tests.support.kernel_client import Api
 from tests.support.waiting import eventually
 
@@ -155,7 +155,7 @@ async def test_no_caller_makes_labels(api: Api) -> None:
     ],
 )
 def test_reasons_are_a_few_words(reason: str, word: str) -> None:
-    assert death_word(reason) == word
+    assert death_label(reason) == word
     assert word in DEATHS
     metrics = Metrics()
     metrics.happened("died", reason, "")

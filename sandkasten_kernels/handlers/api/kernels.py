@@ -1,4 +1,4 @@
-"""``/api``: kernels and kernelspecs, as Jupyter clients know them.
+"""``/api``: kernels and kernelspecs, for Jupyter clients.
 
 Source: https://petstore.swagger.io/?url=https://raw.githubusercontent.com/jupyter-server/jupyter_server/main/jupyter_server/services/api/api.yaml
 """
@@ -61,7 +61,7 @@ class KernelspecHandler(Handler):
 
 
 class KernelspecResourceHandler(Handler):
-    """``GET /kernelspecs/{name}/{file}``: a logo, say. Open to all, because a browser's ``<img>`` sends no token."""
+    """``GET /kernelspecs/{name}/{file}``, a logo for instance. It needs no token, because an ``<img>`` sends none."""
 
     open_to_all = True
 
@@ -89,7 +89,7 @@ class KernelsHandler(Handler):
             request = jupyter_request(name, body.get("env"), self.services.sessions.policy.env_names)
             session = await self.unless_gone(self.services.sessions.create(request, self.owner))
         except asyncio.CancelledError:
-            return  # the client left while it waited, and nothing was created
+            return  # the client left, and nothing was created
         if self._gone:
             self.services.sessions.end(session.id, "its client left before it had the answer", self.owner)
             return
@@ -104,9 +104,9 @@ class KernelHandler(Handler):
         self.write_json(kernel_model(self.services.sessions.get(kernel_id, self.owner)))
 
     def delete(self, kernel_id: str) -> None:
-        """End a kernel of ``/api``; of a session of ``/v1`` this caller's connections are closed, and it lives on.
+        """End a kernel of ``/api``. For a session of ``/v1`` only close this caller's connections.
 
-        JupyterLab deletes every kernel that it knows when it exits, also one that it only attached to.
+        JupyterLab deletes every kernel that it knows when it exits, also those that it only attached to.
         """
         session = self.services.sessions.get(kernel_id, self.owner)
         if session.record.origin == "v1":
@@ -117,7 +117,7 @@ class KernelHandler(Handler):
 
 
 class KernelRestartHandler(Handler):
-    """``POST /api/kernels/{id}/restart``: answered when the new kernel is ready."""
+    """``POST /api/kernels/{id}/restart``: answer when the new kernel process is ready."""
 
     async def post(self, kernel_id: str) -> None:
         session = self.services.sessions.get(kernel_id, self.owner)
@@ -137,5 +137,5 @@ class KernelInterruptHandler(Handler):
 
 
 def _at(handler: Handler, model: dict[str, Any]) -> dict[str, Any]:
-    """Return a kernelspec's model with its resources where they are served."""
+    """Return a kernelspec's model with the URLs of its resources."""
     return {**model, "resources": {name: handler.url(path) for name, path in model["resources"].items()}}

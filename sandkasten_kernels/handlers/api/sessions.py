@@ -1,4 +1,4 @@
-"""``/api/sessions``: notebooks and the kernels they use, as Jupyter clients know them."""
+"""``/api/sessions``: notebooks and the kernels that they use, for Jupyter clients."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class NotebookSessionsHandler(Handler):
         try:
             session, is_new = await self.unless_gone(self.services.notebooks.open(body, self.owner))
         except asyncio.CancelledError:
-            return  # the client left while it waited, and nothing was created
+            return  # the client left, and nothing was created
         if self._gone and is_new:
             self.services.notebooks.end(session.id, "its client left before it had the answer", self.owner)
             return
