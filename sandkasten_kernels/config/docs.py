@@ -58,7 +58,7 @@ TEN = {
     "defaults.mem_limit_mb": "The kernel of a sandbox is killed above it; 512 MiB is little for data frames.",
     "defaults.cpu_limit": "One busy sandbox cannot take more than this from the others.",
     "defaults.network_mode": "Sandboxes have no network; `bridge` lets them reach the internet.",
-    "session_ttl_seconds": "Ends sessions that agents forget. For notebooks `kernel_ttl_seconds` does so, after 12 hours.",
+    "session_ttl_seconds": "Ends forgotten sessions. `kernel_ttl_seconds` ends kernels of notebooks, after 12 hours.",
     "on_stop": "`keep` lets kernels survive an upgrade of the gateway.",
 }
 """The settings to look at first, and why each matters."""

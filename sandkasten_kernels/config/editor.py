@@ -210,7 +210,7 @@ class SettingsEditor:
             problem, line = str(error.problem or error.context), mark.line + 1 if mark else 0
             raise InvalidSettings([{"name": "", "line": line, "message": problem}]) from error
         except (yaml.YAMLError, UnicodeEncodeError) as error:
-            raise InvalidSettings([{"name": "", "line": 0, "message": "not a text in UTF-8"}]) from error
+            raise InvalidSettings([{"name": "", "line": 0, "message": "not a string in UTF-8"}]) from error
         except RecursionError:
             raise InvalidSettings([{"name": "", "line": 0, "message": "nested too deeply"}]) from None
         except ConfigError as error:

@@ -194,7 +194,7 @@ class WorkspaceSettings(Configurable):
     disk = Enum(
         ["directory", "image"],
         default_value="directory",
-        help="Kind of a new workspace on the disk: directory, a directory below data_dir that the gateway measures; image, a "
+        help="Kind of a new workspace on the disk: directory, below data_dir and measured by the gateway; image, a "
         "file system of limits.workspace_mb in a file, which cannot grow (needs root).",
     ).tag(config=True)
     persist_by_default = Bool(
