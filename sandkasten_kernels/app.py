@@ -24,7 +24,7 @@ __all__ = ["SandkastenApp"]
 
 
 class SandkastenApp(ConfiguredApp):
-    """A Jupyter kernel gateway whose kernels already run, each alone in a locked-down container."""
+    """A Jupyter kernel gateway with kernels that already run, each alone in a locked-down container."""
 
     name = "sandkasten-kernels"
     version = __version__

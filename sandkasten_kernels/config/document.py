@@ -47,7 +47,7 @@ class Document:
 
     @classmethod
     def read(cls, path: Path) -> Document:
-        """Read a YAML file whose root is a mapping or nothing.
+        """Read a YAML file with a mapping, or nothing, at its root.
 
         Raises `ConfigError` for a file that cannot be read, for malformed YAML, for a key that is given twice or is not
         a string, and for anchors, aliases, tags and several documents. No message contains a value.
@@ -98,8 +98,8 @@ class Document:
 
     def error(self, path: tuple[str, ...], problem: str) -> ConfigError:
         """Return the error for the value at `path`, with its line."""
-        words = f"{self.place(path)}: {'.'.join(map(shown, path))}: {problem}"
-        return ConfigError(words, path=path, problem=problem, line=self.line(path))
+        message = f"{self.place(path)}: {'.'.join(map(shown, path))}: {problem}"
+        return ConfigError(message, path=path, problem=problem, line=self.line(path))
 
     def load(self, text: bytes | str) -> Any:
         """Return the plain data of a text and record the lines. Raises `yaml.YAMLError`."""

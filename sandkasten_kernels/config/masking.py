@@ -54,7 +54,7 @@ class Masked:
         ``known``: further secrets, besides the values in the text.
         """
         found = [(path, node) for path, node in _scalars(composed(text)) if is_secret(path)]
-        hide = _hiding({*known, *(word for _, node in found for word in _words(node, text))})
+        hide = _hiding({*known, *(word for _, node in found for word in _secret_parts(node, text))})
         values: dict[tuple[str, ...], str] = {}
         for path, node in reversed(found):
             start, end = node.start_mark.index, end_of(node)
@@ -116,12 +116,12 @@ def _scalars(node: yaml.Node | None, path: tuple[str, ...] = ()) -> Iterator[tup
         yield path, node
 
 
-def _words(node: yaml.Node, text: str) -> Iterator[str]:
+def _secret_parts(node: yaml.Node, text: str) -> Iterator[str]:
     """Yield the parts of a secret that a comment may repeat: each value and its source, line by line."""
     if isinstance(node, yaml.CollectionNode):
         for item in node.value:
             for inner in item if isinstance(item, tuple) else (item,):
-                yield from _words(inner, text)
+                yield from _secret_parts(inner, text)
         return
     yield from (line.strip() for line in node.value.splitlines())
     if isinstance(node, yaml.ScalarNode) and node.style in ("'", '"'):
@@ -130,9 +130,9 @@ def _words(node: yaml.Node, text: str) -> Iterator[str]:
 
 def _hiding(secrets: Collection[str]) -> Callable[[str], str]:
     """Return a function that masks secrets in a comment, longer ones first."""
-    words = sorted(filter(None, secrets), key=len, reverse=True)
-    parts = [re.escape(word) if len(word) >= LEAST_SECRET else rf"(?<!\w){re.escape(word)}(?!\w)" for word in words]
-    repeated = re.compile("|".join(parts) or r"(?!)")
+    parts = sorted(filter(None, secrets), key=len, reverse=True)
+    patterns = [re.escape(word) if len(word) >= LEAST_SECRET else rf"(?<!\w){re.escape(word)}(?!\w)" for word in parts]
+    repeated = re.compile("|".join(patterns) or r"(?!)")
     return lambda comment: repeated.sub(KEPT, _SAID.sub(rf"\1{KEPT}", comment))
 
 

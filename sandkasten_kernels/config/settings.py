@@ -90,8 +90,8 @@ class CommandLineOption(NamedTuple):
         return "command line"
 
     def error(self, path: KeyPath, problem: str) -> ConfigError:
-        words = f"{'.'.join((self.option, *map(shown, path[self.depth :])))}: {problem}"
-        return ConfigError(words, path=path, problem=problem)
+        message = f"{'.'.join((self.option, *map(shown, path[self.depth :])))}: {problem}"
+        return ConfigError(message, path=path, problem=problem)
 
 
 def file_settings(path: Path, sections: Sections) -> Settings:

@@ -88,7 +88,7 @@ class RootSettings(Application):
         help="Whether to trust X-Forwarded-For, -Proto and -Host. Set it only behind a proxy that sets all three.",
     ).tag(config=True)
     allow_origin = Unicode(
-        "", help="Origin of another site whose pages may call the gateway, or * for any. Empty: none."
+        "", help="Origin of another site with pages that may call the gateway, or * for any. Empty: none."
     ).tag(config=True)
     allow_credentials = Bool(
         False, help="Whether pages of allow_origin may also send the browser's cookie; not with allow_origin: *."

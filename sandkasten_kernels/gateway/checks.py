@@ -152,12 +152,12 @@ def _check_machine(settings: Settings, specs: Kernelspecs, machine: Machine) -> 
         "cpu_limit": (LEAST_CPUS, machine.cpus, f"{machine.cpus} CPUs"),
         "mem_limit_mb": (0, machine.memory_mb - reserve, memory),
     }
-    for name, (least, most, words) in ranges.items():
+    for name, (least, most, available) in ranges.items():
         asked = [(settings.value("defaults", name), partial(settings.error, ("defaults", name)))]
         asked += [(getattr(spec.limits, name) or most, partial(_kernelspec_error, spec, name)) for spec in specs]
         for value, error in asked:
             if value > most:
-                raise error(f"{value} is more than this machine has: {words}")
+                raise error(f"{value} is more than this machine has: {available}")
             if value < least:
                 raise error(f"{value} is below the smallest possible value, {least}")
 
@@ -179,6 +179,6 @@ def _no_kernelspec(image: str, known: list[str]) -> str:
     return f"no kernelspec runs in the image {image!r}{_choice(image, known, 'images with one')}"
 
 
-def _choice(name: str, known: list[str], words: str) -> str:
+def _choice(name: str, known: list[str], label: str) -> str:
     match = nearest(name, known)
-    return f"; did you mean {match}?" if match else f"; {words}: {', '.join(known) or 'none'}"
+    return f"; did you mean {match}?" if match else f"; {label}: {', '.join(known) or 'none'}"

@@ -81,19 +81,19 @@ class LiveSettings:
             self._on_stop = on_stop
         self._sessions.policy = session_policy(settings)
         reserve = self._limits.host_reserve_mb  # the engine keeps its value until a restart
-        wanted = within(Limits(**{**_values(settings, "limits", Limits), "host_reserve_mb": reserve}))
+        limits = within(Limits(**{**_values(settings, "limits", Limits), "host_reserve_mb": reserve}))
         for name in Limits.class_own_traits(config=True):
-            setattr(self._limits, name, getattr(wanted, name))
-        self._executions.max_concurrent = wanted.max_concurrent_execs
+            setattr(self._limits, name, getattr(limits, name))
+        self._executions.max_concurrent = limits.max_concurrent_execs
         self._executions.max_timeout_ms = settings.value("defaults", "max_exec_timeout_ms")
-        self._workspaces.min_free_mb = wanted.min_free_disk_mb
-        self._watch.limit_mb = wanted.workspace_mb
+        self._workspaces.min_free_mb = limits.min_free_disk_mb
+        self._watch.limit_mb = limits.workspace_mb
         other = {name: value for name in _SANDBOX if (value := settings.value("defaults", name)) != self._of(name)}
         for name, value in other.items():
             setattr(self._defaults, name, value)
         for name in _POOL:
             setattr(self._pool, name, settings.value("pool", name))
-        self._pool.resize(wanted.max_sandboxes)
+        self._pool.resize(limits.max_sandboxes)
         if other:
             self._pool.renew()
 
