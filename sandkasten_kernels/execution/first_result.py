@@ -9,7 +9,7 @@ from typing import Any
 from ..protocol.messages import Parts
 from .runner import Sink
 
-__all__ = ["FirstResult", "Heard"]
+__all__ = ["FirstResult", "TimedSink"]
 
 _RESULTS = (b'"stream"', b'"execute_result"', b'"display_data"', b'"error"')
 
@@ -26,32 +26,32 @@ class FirstResult:
     def __init__(self, waited: float = 0, observe: Callable[[float], object] | None = None) -> None:
         self._waited = waited
         self._observe = observe
-        self._asked = 0.0
+        self._started = 0.0
 
     @property
     def waiting(self) -> bool:
         """Whether an execution has begun, and no result has come."""
-        return self._asked > 0 and self._observe is not None
+        return self._started > 0 and self._observe is not None
 
-    def asked(self) -> None:
+    def start(self) -> None:
         """Note the start of an execution; the first one counts."""
-        self._asked = self._asked or time.monotonic()
+        self._started = self._started or time.monotonic()
 
-    def given(self) -> None:
+    def stop(self) -> None:
         """Note a result, or the end of the execution."""
-        if self._asked and self._observe:
-            self._observe(self._waited + time.monotonic() - self._asked)
+        if self._started and self._observe:
+            self._observe(self._waited + time.monotonic() - self._started)
             self._observe = None
 
-    def hear(self, channel: str, parts: Parts) -> None:
+    def note_message(self, channel: str, parts: Parts) -> None:
         """Note a message to a client. Output and replies to executions are results; others do not count."""
         if (channel == "shell" and b'"execute_reply"' in parts[0]) or (
             channel == "iopub" and any(kind in parts[0] for kind in _RESULTS)
         ):
-            self.given()
+            self.stop()
 
 
-class Heard:
+class TimedSink:
     """A sink that notes the first result and passes everything on to another sink."""
 
     def __init__(self, sink: Sink, first: FirstResult) -> None:
@@ -59,9 +59,9 @@ class Heard:
         self._first = first
 
     def text(self, stream: str, text: str) -> None:
-        self._first.given()
+        self._first.stop()
         self._sink.text(stream, text)
 
     def message(self, msg_type: str, content: Mapping[str, Any]) -> None:
-        self._first.given()
+        self._first.stop()
         self._sink.message(msg_type, content)

@@ -59,11 +59,11 @@ def outcome_of(reply: Mapping[str, Any], timed_out: bool, in_shell: bool, durati
 
 def _error(reply: Mapping[str, Any]) -> str:
     """Return why the kernel or the shell ended before the job; empty if neither did."""
-    words, code = reply.get("evalue"), reply.get("exit_code")
+    message, code = reply.get("evalue"), reply.get("exit_code")
     if reply.get("status") == "error" and reply.get("ename") in (None, *_ENDS):
-        return str(words)[:MAX_ERROR]
+        return str(message)[:MAX_ERROR]
     if reply.get("restarted") is True and isinstance(code, int) and code > 128:
-        return f"The shell ended, {words}, and was started again; its variables are lost."[:MAX_ERROR]
+        return f"The shell ended, {message}, and was started again; its variables are lost."[:MAX_ERROR]
     return ""
 
 

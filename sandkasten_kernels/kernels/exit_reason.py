@@ -12,7 +12,7 @@ from ..engines import Sandbox
 from ..engines.base import signal_name
 from ..errors import SandkastenError
 
-__all__ = ["ExitReason", "HowEnded", "death_in_words", "unknown"]
+__all__ = ["ExitReason", "HowEnded", "death_reason", "unknown"]
 
 SECONDS = 1.0
 
@@ -25,15 +25,15 @@ async def unknown(sandbox: Sandbox) -> str:
     return ""
 
 
-def death_in_words(content: Mapping[str, Any]) -> str:
+def death_reason(content: Mapping[str, Any]) -> str:
     """Return why a kernel's process ended.
 
     ``content`` is the guest's ``kernel_died`` message. A field of another type than expected counts as missing.
     """
     limit, number, code = content.get("memory_limit"), content.get("signal"), content.get("exit_code")
     if content.get("out_of_memory"):
-        words = "killed, out of memory"
-        return f"{words}, limit {limit // 2**20} MiB" if isinstance(limit, int) else words
+        reason = "killed, out of memory"
+        return f"{reason}, limit {limit // 2**20} MiB" if isinstance(limit, int) else reason
     if isinstance(number, int):
         return f"killed by signal {signal_name(number)}"
     return f"it ended with exit code {code}" if isinstance(code, int) else "it ended"

@@ -110,12 +110,12 @@ class Interrupts:
             except SandboxFailed as error:
                 self._log.warning("the last step of an interrupt failed: %s", error)
 
-    def _announce(self, running: tuple[str, bytes], words: str) -> bool:
+    def _announce(self, running: tuple[str, bytes], line: str) -> bool:
         """Write a line to the stderr of a request; False when the request is done."""
         if running not in self._link.executing():
             return False
-        self._log.info("next step of an interrupt: %s", words)
-        self._link.publish("stream", {"name": "stderr", "text": f"{words}\n"}, running[1])
+        self._log.info("next step of an interrupt: %s", line)
+        self._link.publish("stream", {"name": "stderr", "text": f"{line}\n"}, running[1])
         return True
 
     def _done(self, task: asyncio.Task[None]) -> None:

@@ -17,7 +17,7 @@ from ..kernelspecs.kernelspec import Kernelspec
 from ..relay.calls import LinkError
 from ..relay.guest_link import GuestLink
 from ..relay.link import KernelLink
-from .exit_reason import ExitReason, HowEnded, death_in_words
+from .exit_reason import ExitReason, HowEnded, death_reason
 from .process import KernelProcess
 from .record import KernelRecord, Recalled
 from .restarts import Restarts
@@ -165,9 +165,9 @@ class KernelLifecycle:
                     await self.guest.signal(signal.SIGTERM, SIGNAL_SECONDS)
                 except LinkError as error:
                     self._log.info("SIGTERM could not be sent to %r, SIGKILL follows: %s", self, error)
-            words = f"The kernel was restarted: {reason}. Its variables are lost."
-            self.link.announce_end("KernelRestarted", words, "restarting")
-            await self._replace_process(words)
+            message = f"The kernel was restarted: {reason}. Its variables are lost."
+            self.link.announce_end("KernelRestarted", message, "restarting")
+            await self._replace_process(message)
             self.report("restarted", reason)
 
     async def kill(self, reason: str) -> None:
@@ -228,7 +228,7 @@ class KernelLifecycle:
     def _on_guest_message(self, msg_type: str, content: dict[str, Any]) -> None:
         # By the pid: the message about the death of an earlier process may come late.
         if msg_type == "kernel_died" and content.get("pid") == self.process.pid:
-            self._process_died(self._kill_reason or death_in_words(content))
+            self._process_died(self._kill_reason or death_reason(content))
 
     def _connection_lost(self) -> None:
         """Wait for the guest's `kernel_died`, which has the reason. Without one the kernel itself disconnected."""
@@ -268,8 +268,8 @@ class KernelLifecycle:
                 return
             self._log.warning("kernel %s died: %s", self.id, reason)
             self.report("died", reason)
-            words = f"The kernel died: {reason}. It is started again; its variables are lost."
-            self.link.announce_end("KernelDied", words, "restarting")
+            message = f"The kernel died: {reason}. It is started again; its variables are lost."
+            self.link.announce_end("KernelDied", message, "restarting")
             try:
                 await self._run("kernel_restart_request", {"grace": 0})
             except LinkError as error:

@@ -23,7 +23,7 @@ __all__ = ["KernelProcess"]
 
 START_SECONDS, GUEST_SECONDS = 60.0, 1.0
 RESUME_SECONDS = 10.0
-AFTER_CLAIM_SECONDS, MAX_WORDS = 30.0, 300
+AFTER_CLAIM_SECONDS, MAX_ERROR_CHARS = 30.0, 300
 
 
 class KernelProcess:
@@ -172,6 +172,6 @@ class KernelProcess:
             return
         reply = (await self._link.call("shell", "execute_request", silent(code), timeout)).content
         if reply.get("status") != "ok":
-            words = f"{reply.get('ename')}: {reply.get('evalue')}"[:MAX_WORDS]
-            printable = "".join(c if c.isprintable() else " " for c in words)
+            error = f"{reply.get('ename')}: {reply.get('evalue')}"[:MAX_ERROR_CHARS]
+            printable = "".join(c if c.isprintable() else " " for c in error)
             raise LinkError(f"its {name} failed: {printable}")

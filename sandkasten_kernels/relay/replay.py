@@ -91,9 +91,9 @@ class ReplayBuffer:
     def _notice(self, parent: bytes, count: int, size: int) -> Message:
         limit = f"{self._limits[0] / 2**20:g} MiB"
         what = f"{count} messages ({size / 2**20:.1f} MiB)" if count > 1 else f"a message ({size / 2**20:.1f} MiB)"
-        words = f"While this connection was away, {what} of output were lost: the last {limit} are kept.\n"
+        notice = f"While this connection was away, {what} of output were lost: the last {limit} are kept.\n"
         known = parent if json_object(parent) else EMPTY
-        return "iopub", build("stream", {"name": "stderr", "text": words}, "", known)[1]
+        return "iopub", build("stream", {"name": "stderr", "text": notice}, "", known)[1]
 
 
 def size_of(parts: Parts) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..background import BackgroundTasks
 from ..errors import NoCapacity
-from ..execution.first_result import Heard
+from ..execution.first_result import TimedSink
 from ..execution.outcome import Outcome
 from ..execution.runner import Job, Sink, run
 from ..telemetry.metrics import Metrics
@@ -53,13 +53,13 @@ class Executions:
             raise NoCapacity(message, retry_after=1)
         self.under_way += 1
         session.executions += 1
-        session.first_result.asked()
+        session.first_result.start()
         self._metrics.executions.labels("command" if job.in_shell else "code").inc()
         try:
             async with session.locks["cmd" if job.in_shell else "code"].hold():
-                outcome = await run(session.kernel, job, Heard(sink, session.first_result), self._withdraw)
+                outcome = await run(session.kernel, job, TimedSink(sink, session.first_result), self._withdraw)
         finally:
-            session.first_result.given()
+            session.first_result.stop()
             self.under_way -= 1
             session.executions -= 1
             session.use()

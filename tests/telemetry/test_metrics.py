@@ -165,16 +165,16 @@ def test_reasons_are_a_few_words(reason: str, word: str) -> None:
 def test_a_first_result_is_timed_once_and_not_while_nobody_asks() -> None:
     told: list[float] = []
     first = FirstResult(0.5, told.append)
-    first.given()
+    first.stop()
     assert not first.waiting
     assert told == []
-    first.asked()
+    first.start()
     assert first.waiting
-    first.hear("iopub", [b'{"msg_type": "status"}'])
+    first.note_message("iopub", [b'{"msg_type": "status"}'])
     assert told == []
-    first.hear("iopub", [b'{"msg_type": "stream"}'])
-    first.asked()
-    first.given()
+    first.note_message("iopub", [b'{"msg_type": "stream"}'])
+    first.start()
+    first.stop()
     assert len(told) == 1
     assert told[0] >= 0.5
     assert not first.waiting

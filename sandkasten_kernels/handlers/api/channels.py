@@ -140,7 +140,7 @@ class ChannelsHandler(Handler, WebSocketHandler):
         """Send one message of the kernel to the client."""
         self._outbox.put((channel, parts))
         if self.session.first_result.waiting:
-            self.session.first_result.hear(channel, parts)
+            self.session.first_result.note_message(channel, parts)
         self._write()
         if self._seat is not None and self._outbox.waiting_bytes + self._in_flight_bytes > MAX_UNREAD_BYTES:
             self._cut_off()
@@ -160,7 +160,7 @@ class ChannelsHandler(Handler, WebSocketHandler):
         metrics.relayed("to_kernel", size)
         if b'"execute_request"' in parts[0]:
             metrics.executions.labels("cell").inc()
-            self.session.first_result.asked()
+            self.session.first_result.start()
 
     def _leave(self) -> None:
         if self._seat is not None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sandkasten_kernels.engines.docker.containers import how_it_ended, how_it_was_killed
-from sandkasten_kernels.kernels.exit_reason import death_in_words
+from sandkasten_kernels.kernels.exit_reason import death_reason
 from sandkasten_kernels.kernels.restarts import RestartLimiter
 
 
@@ -61,7 +61,7 @@ def test_a_container_that_ended_by_itself_says_how(state: dict[str, Any], words:
     ],
 )
 def test_what_a_guest_says_of_a_death_is_believed_as_far_as_it_can_be(content: dict[str, Any], words: str) -> None:
-    assert death_in_words(content) == words
+    assert death_reason(content) == words
 
 
 def test_only_deaths_at_once_are_too_many() -> None:
