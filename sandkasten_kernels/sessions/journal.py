@@ -89,6 +89,7 @@ class SessionJournal:
 
     def used(self, session: Session) -> None:
         """Store that a session is in use."""
+        # while it is in use, a later process must not take it for idle since its last request
         in_use = session.busy or session.connected
         try:
             self._store.touch(session.id, time.time() if in_use else session.last_activity.timestamp())

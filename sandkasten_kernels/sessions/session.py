@@ -26,6 +26,7 @@ OWNER = "default"
 MAX_WAITING_EXECS = 16
 MAX_TRANSFERS = 16
 GRACE = timedelta(minutes=1)
+"""How long a session lives that expired while no gateway served."""
 
 
 @dataclass(eq=False)
@@ -63,7 +64,7 @@ class Session:
         self.files = Files(self.kernel.guest)
         self.locks = {"cmd": BoundedLock(MAX_WAITING_EXECS), "code": BoundedLock(MAX_WAITING_EXECS)}
         if self.kernel.spec.in_guest:
-            self.locks["code"] = self.locks["cmd"]
+            self.locks["code"] = self.locks["cmd"]  # it is one bash: a cell and a command would mix
 
     @property
     def id(self) -> str:

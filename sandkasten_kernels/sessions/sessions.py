@@ -96,6 +96,7 @@ class Sessions:
         """Leave every session to the next process of the gateway; no-op when there is none."""
         await self._journal.cleanup()
         self._culler.cleanup()
+        # first the dict: closing links must not end sessions that the next process takes over
         sessions, self._sessions = self._sessions, {}
         for session in sessions.values():
             self._journal.used(session)

@@ -51,6 +51,7 @@ def info(record: Record, session: Session | None = None) -> dict[str, Any]:
     ended = record.ended is not None
     if session:
         shown["last_activity"] = timestamp(session.last_activity)
+    # a session that has ended "expires" when it ended; one that the gateway does not have, when it was last used
     expires = timestamp(session.expires_at) if session and not ended else shown.get("ended_at", shown["last_activity"])
     return shown | {
         "cwd": session.cwd if session else "",

@@ -44,11 +44,12 @@ class Store:
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            path.touch(mode=0o600)
+            path.touch(mode=0o600)  # SQLite would make a file that everybody can read
             self._database = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
             self._database.row_factory = sqlite3.Row
             self._check()
             self._database.execute("PRAGMA journal_mode = WAL")
+            # without a sync after each commit: only a power failure can lose the last ones, never a killed process
             self._database.execute("PRAGMA synchronous = NORMAL")
             self._migrate()
         except sqlite3.Error as error:
