@@ -1,6 +1,6 @@
 """The Python SDK: `SandboxClient` for event loops, `SyncSandboxClient` for everything else.
 
-It imports nothing of the gateway.
+The SDK imports no module of the gateway.
 """
 
 from .agents import SandkastenContext, create_sandkasten_tools, sandbox_tools_for_workspace, sandkasten_tools

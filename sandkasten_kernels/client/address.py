@@ -1,4 +1,4 @@
-"""Which gateway a client talks to, and with what key."""
+"""Address: the gateway that a client uses, and its API key."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ USUAL_URL = "http://localhost:8080"
 
 @dataclass(frozen=True)
 class Address:
-    """A gateway: its URL without a slash at the end, and the key it takes."""
+    """The URL of a gateway, without a slash at the end, and its API key."""
 
     url: str
     api_key: str = field(repr=False)
 
     @property
     def proxy(self) -> str | None:
-        """The proxy of the environment that leads there; never one to this machine itself."""
+        """The URL of the proxy that the environment names for this gateway; None for none, and for this machine."""
         host = urlsplit(self.url).hostname or ""
         if _is_loopback(host) or urllib.request.proxy_bypass(host):
             return None
@@ -34,19 +34,19 @@ class Address:
 
 
 def find_gateway(base_url: str | None, api_key: str | None) -> Address:
-    """Return the gateway of these arguments, else of the environment, else the one of this user on this machine.
+    """Return the gateway that the arguments name, else the environment, else this user's gateway on this machine.
 
-    A URL may carry its key as ``?token=``, as the gateway prints it. The key of this machine's gateway is sent to no
-    other URL. Raises `GatewayNotFound`.
+    A URL may contain the key as ``?token=``, as the gateway prints it. The key of this machine's gateway is never sent
+    to another URL. Raises `GatewayNotFound`.
     """
     base_url = base_url or os.environ.get("SANDKASTEN_URL") or None
     api_key = (api_key or os.environ.get("SANDKASTEN_API_KEY") or "").strip() or None
     if api_key and not (api_key.isascii() and api_key.isprintable()):
-        raise GatewayNotFound("the api_key has a character that no key has")
+        raise GatewayNotFound("api_key: must have printable ASCII characters only")
     if base_url:
         parts = urlsplit(base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise GatewayNotFound(f"{_shown(base_url)} is no URL of a gateway, as {USUAL_URL} is")
+            raise GatewayNotFound(f"base_url: must be a URL as in {USUAL_URL}, got {_shown(base_url)}")
         api_key = api_key or parse_qs(parts.query).get("token", [None])[0]
         base_url = f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/")
     if base_url and api_key:
@@ -60,13 +60,13 @@ def find_gateway(base_url: str | None, api_key: str | None) -> Address:
     if base_url:
         raise GatewayNotFound(f"no key for {base_url}: give api_key, or set SANDKASTEN_API_KEY")
     raise GatewayNotFound(
-        f"no gateway of this user runs here ({data_dir}): start one with `sandkasten-kernels`, or say which, with "
-        "base_url and api_key or SANDKASTEN_URL and SANDKASTEN_API_KEY"
+        f"no gateway of this user runs here ({data_dir}): start one with `sandkasten-kernels`, or name one by "
+        "base_url and api_key, or by SANDKASTEN_URL and SANDKASTEN_API_KEY"
     )
 
 
 def _shown(url: str) -> str:
-    """Return a URL as a message may have it, without what stands in its query."""
+    """Return a URL for an error message, without its query, which may have the key."""
     return repr(url.partition("?")[0][:200])
 
 

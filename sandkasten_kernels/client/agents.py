@@ -1,6 +1,6 @@
-"""Tools for the OpenAI Agents SDK, under the names and with the texts of the published client's.
+"""Tools for the OpenAI Agents SDK, with the names and descriptions of the published client.
 
-New code takes `tools`, which needs no SDK. That of OpenAI is imported when a tool is made.
+New code uses `tools`, which needs no SDK. The SDK of OpenAI is imported only when a tool is created.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Function = Callable[..., Coroutine[Any, Any, str]]
 
 @dataclass
 class SandkastenContext:
-    """What the tools of `sandkasten_tools` find in the context of a run."""
+    """The context of a run, in which the tools of `sandkasten_tools` find their session."""
 
     session: Session
     workspace_id: str | None = None
@@ -45,7 +45,7 @@ def create_sandkasten_tools(session: Session) -> list[Tool]:
 
 
 def sandkasten_tools() -> list[Tool]:
-    """Return tools that find their session in the run: ``Runner.run(..., context=SandkastenContext(session))``."""
+    """Return tools that use the session of a run: ``Runner.run(..., context=SandkastenContext(session))``."""
     from agents import RunContextWrapper
 
     def of_context(function: Function) -> Function:
@@ -61,13 +61,13 @@ def sandkasten_tools() -> list[Tool]:
 async def sandbox_tools_for_workspace(
     client: SandboxClient, workspace_id: str, *, image: str = "python", ttl_seconds: int | None = None
 ) -> AsyncGenerator[tuple[Session, list[Tool]], None]:
-    """Give a new session on a workspace and its tools; the session ends with the block."""
+    """Yield a new session with a workspace, and its tools. The session ends with the block."""
     async with await client.create_session(image=image, workspace_id=workspace_id, ttl_seconds=ttl_seconds) as session:
         yield session, create_sandkasten_tools(session)
 
 
 def _tool(function: Function, call: Function, **first: Any) -> Tool:
-    """Return a tool that is ``call`` and described as ``function``, with ``first`` in the place of the session."""
+    """Return a tool that calls ``call`` and is described as ``function``, with ``first`` in place of the session."""
     from agents import function_tool
 
     signature = inspect.signature(function, eval_str=True)
@@ -90,7 +90,7 @@ async def sandbox_exec(session: Session, cmd: str, timeout_ms: int = 30000) -> s
         cmd: The shell command to execute (e.g. 'python script.py').
         timeout_ms: Timeout in milliseconds (default 30000).
     """
-    return _told(await session.exec(cmd, timeout_ms=timeout_ms))
+    return _shown(await session.exec(cmd, timeout_ms=timeout_ms))
 
 
 async def sandbox_write_file(session: Session, path: str, content: str) -> str:
@@ -121,7 +121,7 @@ async def sandbox_list_files(session: Session, path: str = ".") -> str:
     Args:
         path: Directory path to list (default '.' for current directory).
     """
-    return _told(await session.exec("ls -la" if path in (".", "") else f"ls -la {shlex.quote(path)}"))
+    return _shown(await session.exec("ls -la" if path in (".", "") else f"ls -la {shlex.quote(path)}"))
 
 
 async def sandbox_stats(session: Session) -> str:
@@ -143,5 +143,5 @@ _FUNCTIONS: list[Function] = [
 ]
 
 
-def _told(result: ExecResult) -> str:
+def _shown(result: ExecResult) -> str:
     return f"exit_code={result.exit_code}\ncwd={result.cwd}\n---\n{result.output}"

@@ -1,4 +1,4 @@
-"""Requests to a gateway: their errors in words, and tried again where that is safe."""
+"""Api: sends requests to a gateway, repeats them where that is safe, and raises errors of the SDK."""
 
 from __future__ import annotations
 
@@ -22,14 +22,18 @@ from .wire import Body, Wire
 __all__ = ["Api"]
 
 HEARTBEAT_SECONDS = 60.0
-"""A stream that says nothing for so long is dead: the gateway sends a comment every 10 s."""
+"""The timeout of a silent stream: the gateway sends a heartbeat every 10 s."""
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.1, 2.0
-PASSING = (502, 503, 504, 429)
+TRANSIENT = (502, 503, 504, 429)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Call:
-    """A request; ``silence`` is how many seconds may pass without a byte of the answer, 0 for any number."""
+    """A request.
+
+    ``again``: it may be carried out twice. ``silence``: the read timeout in seconds, 0 for no timeout, None for the
+    client's own.
+    """
 
     method: str
     path: str
@@ -42,10 +46,11 @@ class _Call:
 
 
 class Api:
-    """Asks one gateway.
+    """Sends requests to one gateway.
 
-    A request that was certainly not carried out (the connection was refused, the answer is 429 or 503) is sent again,
-    and one that may be carried out twice (``again``) also after a lost connection; for ``retry_for`` seconds in all.
+    It repeats a request that was certainly not carried out: the connection was refused, or the answer is 429 or 503. It
+    also repeats one that may be carried out twice (``again``) after a lost connection. It stops after ``retry_for``
+    seconds.
     """
 
     def __init__(self, wire: Wire, address: Address, retry_for: float) -> None:
@@ -66,8 +71,8 @@ class Api:
     ) -> Any:
         """Return the JSON of the answer.
 
-        ``again``: carrying it out twice is as good as once. ``patient``: the answer may take as long as it takes.
-        Raises `SandboxAPIError`, `GatewayUnreachable`.
+        ``again``: the request may be carried out twice. ``patient``: the answer has no timeout. Raises
+        `SandboxAPIError`, `GatewayUnreachable`.
         """
         silence = 0.0 if patient else None
         call = _Call(method=method, path=path, json=json, params=params, body=body, again=again, silence=silence)
@@ -75,13 +80,13 @@ class Api:
         try:
             return response.json()
         except ValueError as error:
-            raise GatewayUnreachable(f"{self.address.url} is no gateway: it answered with something else") from error
+            raise GatewayUnreachable(f"{self.address.url} is not a gateway: its answer is not JSON") from error
 
     @asynccontextmanager
     async def download(
         self, path: str, params: Mapping[str, Any]
     ) -> AsyncIterator[tuple[httpx.Response, AsyncGenerator[bytes, None]]]:
-        """Give an answer and the pieces of its body. Raises as `ask`, and `StreamError` where it is cut off."""
+        """Yield the answer, and the pieces of its body. Raises as `ask`, and `StreamError` for a lost connection."""
         call = _Call(method="GET", path=path, params=params, again=True, streamed=True)
         async with self._opened(call) as opened:
             yield opened
@@ -89,7 +94,7 @@ class Api:
     async def events(
         self, method: str, path: str, *, json: Any = None, params: Mapping[str, Any] | None = None
     ) -> AsyncGenerator[ServerEvent, None]:
-        """Yield server-sent events as they come, to the end of the answer. Raises as `download`."""
+        """Yield server-sent events as they arrive, until the answer ends. Raises as `download`."""
         call = _Call(
             method=method,
             path=path,
@@ -120,10 +125,12 @@ class Api:
                 async for piece in pieces:
                     yield piece
         except httpx.TransportError as error:
-            raise StreamError(f"the connection to {self.address.url} was lost in the midst of an answer") from error
+            raise StreamError(
+                f"the connection to {self.address.url} was lost before the answer was complete"
+            ) from error
 
     async def _answer(self, call: _Call) -> httpx.Response:
-        """Return an answer that is none of an error, read already where it is not streamed."""
+        """Return a successful answer; its body is read already unless it is streamed. Raises as `ask`."""
         deadline = time.monotonic() + self._retry_for
         wait = FIRST_WAIT_SECONDS
         while True:
@@ -167,12 +174,12 @@ class Api:
 
     def _unreachable(self, error: httpx.TransportError) -> GatewayUnreachable:
         if isinstance(error, httpx.ReadTimeout):
-            words = f"did not answer within {error.request.extensions['timeout']['read']:g} s"
+            problem = f"did not answer within {error.request.extensions['timeout']['read']:g} s"
         elif isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-            words = f"cannot be reached: {error}"
+            problem = f"cannot be reached: {error}"
         else:
-            words = f"ended the connection before it had answered: {error}"
-        return GatewayUnreachable(f"the gateway at {self.address.url} {words}", request=_request_of(error))
+            problem = f"closed the connection before it answered: {error}"
+        return GatewayUnreachable(f"the gateway at {self.address.url} {problem}", request=_request_of(error))
 
 
 def _request_of(error: httpx.TransportError) -> httpx.Request | None:
@@ -183,14 +190,14 @@ def _request_of(error: httpx.TransportError) -> httpx.Request | None:
 
 
 def _may_repeat(error: httpx.TransportError, again: bool) -> bool:
-    """Return whether a request that ended so can be sent once more: it was never carried out, or may be twice."""
+    """Return whether a request with this error can be repeated: it was not carried out, or may be twice."""
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
         return not _is_final(error)
     return again and isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError)
 
 
 def _is_final(error: BaseException | None) -> bool:
-    """Return whether it was for a certificate or a name, which are the same a moment later."""
+    """Return whether the cause is a certificate or a host name: repeating does not help."""
     while error:
         if isinstance(error, ssl.SSLError | socket.gaierror):
             return True
@@ -199,10 +206,10 @@ def _is_final(error: BaseException | None) -> bool:
 
 
 def _pause(response: httpx.Response, wait: float, again: bool) -> float | None:
-    """Return after how many seconds the same request may be sent again; None for never."""
-    if response.status_code not in PASSING:
+    """Return the seconds after which the request can be repeated; None if it cannot."""
+    if response.status_code not in TRANSIENT:
         return None
     asked = response.headers.get("Retry-After", "")
     if asked.isascii() and asked.isdigit() and response.status_code in (429, 503):
         return max(float(asked), wait)
-    return wait * random.uniform(0.8, 1.2) if again else None  # noqa: S311  so that not all come back at once
+    return wait * random.uniform(0.8, 1.2) if again else None  # noqa: S311  spreads the retries of many clients

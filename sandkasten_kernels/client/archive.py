@@ -1,4 +1,4 @@
-"""Local files and directories on their way to a sandbox and back: forms, tar streams, whole files or none."""
+"""Local files and directories as forms and tar streams, for upload and download."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 Progress = Callable[[int, int | None], None]
-"""Told how many bytes have passed, and of how many, where that is known."""
+"""Called with the number of bytes transferred, and with their total number, None if it is unknown."""
 
 PIECE_BYTES = 256 * 1024
 TAR_TYPE = "application/x-tar"
@@ -40,16 +40,16 @@ _LINE_END = re.compile(r"[\r\n\0]")
 
 
 def form_of(source: BinaryIO, name: str, dest_path: str, progress: Progress | None) -> Body:
-    """Return a form that uploads what is left of a file.
+    """Return a form that uploads a file from its current position.
 
-    Raises `ValueError` for a name that no form can carry, `TypeError` for a file that gives text.
+    Raises `ValueError` for a name that a form cannot contain, `TypeError` for a file in text mode.
     """
     if isinstance(source, io.TextIOBase):
         raise TypeError(f"{name} is open as text: open it in binary mode, as in open(path, 'rb')")
     if found := _UNSAFE.search(name):
-        raise ValueError(f"{name!r}: a file's name with {found[0]!r} cannot be uploaded: give another as filename")
+        raise ValueError(f"{name!r}: a file name cannot have {found[0]!r}: give another one as filename")
     if found := _LINE_END.search(dest_path):
-        raise ValueError(f"dest_path: {dest_path!r} has {found[0]!r}, which cannot be sent")
+        raise ValueError(f"dest_path: must not have {found[0]!r}, got {dest_path!r}")
     boundary = uuid.uuid4().hex
     head = (
         f'--{boundary}\r\nContent-Disposition: form-data; name="path"\r\n\r\n{dest_path}\r\n'
@@ -71,7 +71,7 @@ def form_of(source: BinaryIO, name: str, dest_path: str, progress: Progress | No
 
 
 def tar_of_stream(source: BinaryIO) -> Body:
-    """Return an archive that is one already, from where it stands."""
+    """Return the body for an open archive, from its current position."""
     begin, size = _begin_and_size(source)
 
     def pieces() -> Iterator[bytes]:
@@ -83,13 +83,13 @@ def tar_of_stream(source: BinaryIO) -> Body:
 
 
 def tar_of_bytes(name: str, data: bytes) -> Body:
-    """Return an archive of one file."""
+    """Return the body with an archive of one file."""
     archive = [_header(name, len(data), 0o644, 0), data, _padding(len(data)), _END]
     return Body(lambda: iter(archive), sum(map(len, archive)), TAR_TYPE)
 
 
 def tar_of_directory(directory: Path, prefix: str, progress: Progress | None) -> Body:
-    """Return an archive of a directory's files and directories, below ``prefix`` and without links."""
+    """Return the body with an archive of a directory, below ``prefix``, without links."""
 
     def pieces() -> Iterator[bytes]:
         total = sum(path.stat().st_size for path, is_dir in _tree(directory) if not is_dir) if progress else None
@@ -99,9 +99,9 @@ def tar_of_directory(directory: Path, prefix: str, progress: Progress | None) ->
 
 
 def unpack(archive: Path, target: Path) -> None:
-    """Put what a downloaded directory's archive has below its first name into ``target``, and remove the archive.
+    """Unpack the archive of a downloaded directory into ``target``, without its top directory; remove the archive.
 
-    Raises `ValueError` for what would lie outside of ``target``, also by a link that is there already.
+    Raises `ValueError` for an entry that would be outside of ``target``, also by a link that exists already.
     """
     try:
         target.mkdir(parents=True, exist_ok=True)
@@ -116,7 +116,7 @@ def unpack(archive: Path, target: Path) -> None:
 
 
 def _put(tar: tarfile.TarFile, member: tarfile.TarInfo, root: Path, name: str) -> None:
-    """Put a file or a directory in its place; `tarfile` can do that safely only since Python 3.11.4."""
+    """Unpack a file or a directory. `tarfile` has safe extraction filters only since Python 3.11.4."""
     path = (root / name).resolve()
     if not path.is_relative_to(root):
         raise ValueError(f"{name!r} in the archive leads out of {root}")
@@ -133,14 +133,14 @@ def _put(tar: tarfile.TarFile, member: tarfile.TarInfo, root: Path, name: str) -
 
 
 def open_file(path: Path) -> BinaryIO:
-    """Return a local file, open for reading. Raises `FileNotFoundError`, also for what is no file."""
+    """Return a local file, open for reading. Raises `FileNotFoundError`, also for no regular file."""
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
     return path.open("rb")
 
 
 def local_target(path: str, to: str | PathLike[str] | None) -> Path:
-    """Return where a sandbox's file or directory is to be put: ``to``, or below it where it is a directory."""
+    """Return the local path for a file or directory of a sandbox: ``to``, or below ``to`` if that is a directory."""
     name = posixpath.basename(posixpath.normpath(path))
     if name in ("", ".", ".."):
         name = ""
@@ -150,14 +150,14 @@ def local_target(path: str, to: str | PathLike[str] | None) -> Path:
 
 
 def scratch(target: Path) -> tuple[BinaryIO, Path]:
-    """Return a new file beside ``target``, open for writing, and its name; `place` lets it take its place."""
+    """Return a new temporary file beside ``target``, open for writing, and its path."""
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.parent / f".{target.name[:60]}-{uuid.uuid4().hex}"
     return draft.open("xb"), draft
 
 
 def place(draft: Path, target: Path) -> None:
-    """Let what was written take its place."""
+    """Replace ``target`` by the temporary file."""
     draft.replace(target)
 
 
@@ -165,7 +165,7 @@ _END = bytes(2 * tarfile.BLOCKSIZE)
 
 
 def _begin_and_size(source: BinaryIO) -> tuple[int | None, int | None]:
-    """Return where a file stands and how much is left of it; None for one that cannot be read twice."""
+    """Return a file's position, and how many bytes follow; None and None for a file without random access."""
     try:
         begin = source.tell()
         size = source.seek(0, os.SEEK_END) - begin
@@ -198,7 +198,7 @@ def _packed(directory: Path, prefix: str) -> Iterator[bytes]:
             while left:
                 piece = file.read(min(left, PIECE_BYTES))
                 if not piece:
-                    raise OSError(f"{path} became shorter while it was read")
+                    raise OSError(f"{path} became shorter during the upload")
                 left -= len(piece)
                 yield piece
             yield _padding(size)
@@ -206,7 +206,7 @@ def _packed(directory: Path, prefix: str) -> Iterator[bytes]:
 
 
 def _tree(directory: Path) -> Iterator[tuple[Path, bool]]:
-    """Yield all files and directories below, in order, and whether each is a directory; links are left out."""
+    """Yield all files and directories below, sorted, and whether each is a directory; skip links."""
     for path in sorted(directory.iterdir()):
         if path.is_symlink():
             continue

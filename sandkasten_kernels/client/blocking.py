@@ -1,7 +1,7 @@
-"""The same surface for code without an event loop: every method of the async classes, blocking.
+"""The blocking client: the methods of the async classes, for code without an event loop.
 
-There is one implementation. Over a `BlockingWire` its coroutines never suspend, so each is run to its end by one step,
-in the caller's thread: no event loop, no thread of ours, and Ctrl-C interrupts what waits.
+There is one implementation. Over a `BlockingWire` its coroutines never suspend, so one step runs each to its end in the
+caller's thread. No event loop and no other thread is involved, and Ctrl-C interrupts a call.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ S = TypeVar("S")
 
 
 def finished(coroutine: Coroutine[Any, Any, R]) -> R:
-    """Return what a coroutine over a `BlockingWire` returns."""
+    """Return the result of a coroutine over a `BlockingWire`."""
     try:
         coroutine.send(None)
     except StopIteration as stop:
@@ -35,7 +35,7 @@ def finished(coroutine: Coroutine[Any, Any, R]) -> R:
 
 
 class _Method(Generic[P, R]):
-    """A method of a blocking class that calls another one of its inner object; signature and docstring are that's."""
+    """A method of a blocking class that calls a method of the inner object, with its signature and docstring."""
 
     def __init__(self, inner: Callable[..., Any], call: Callable[..., R]) -> None:
         self._call: Any = functools.wraps(inner)(call)
@@ -99,7 +99,7 @@ class _SyncFiles:
 
 
 class SyncSession(_SyncFiles):
-    """A `Session` whose methods block; as a context manager it is destroyed at the end of the block."""
+    """A `Session` with blocking methods. As a context manager it is destroyed at the end of the block."""
 
     def __init__(self, inner: Session) -> None:
         self._inner = inner
@@ -123,7 +123,7 @@ class SyncSession(_SyncFiles):
 
 
 class SyncWorkspace(_SyncFiles):
-    """A `Workspace` whose methods block."""
+    """A `Workspace` with blocking methods."""
 
     def __init__(self, inner: Workspace) -> None:
         self._inner = inner
@@ -137,7 +137,7 @@ class _OverBlockingWire(SandboxClient):
 
 
 class SyncSandboxClient:
-    """A `SandboxClient` whose methods block; several threads may use it at once.
+    """A `SandboxClient` with blocking methods. Several threads may use it at once.
 
         with SyncSandboxClient() as client, client.create_session() as session:
             print(session.exec("ls").output)
@@ -170,11 +170,11 @@ class SyncSandboxClient:
 
     @property
     def base_url(self) -> str:
-        """Where the gateway serves."""
+        """The URL of the gateway."""
         return self._inner.base_url
 
     def workspace(self, workspace_id: str) -> SyncWorkspace:
-        """Return a workspace, to use its files without a session; nothing is asked yet."""
+        """Return a workspace, to use its files without a session. This sends no request."""
         return SyncWorkspace(self._inner.workspace(workspace_id))
 
     def __enter__(self) -> Self:
@@ -185,13 +185,13 @@ class SyncSandboxClient:
 
 
 def inner_session(session: SyncSession) -> Session:
-    """Return the session that a blocking one asks; only `finished` may run its coroutines."""
-    inner: Session = session._inner  # noqa: SLF001  of the same module
+    """Return the session behind a blocking one; only `finished` may run its coroutines."""
+    inner: Session = session._inner  # noqa: SLF001  same module
     return inner
 
 
 def blocking_function(function: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R]:
-    """Return a function that blocks, of one that uses an `inner_session`."""
+    """Return a blocking function for a coroutine function that uses an `inner_session`."""
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:

@@ -1,4 +1,4 @@
-"""SandboxClient: the gateway, asked from an event loop."""
+"""SandboxClient: the client of a gateway, for event loops."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ AGAIN_SECONDS = 0.2
 
 
 class SandboxClient:
-    """A client of one gateway; as a context manager it is closed at the end of the block.
+    """A client of one gateway. As a context manager it is closed at the end of the block.
 
         async with SandboxClient() as client:
             async with await client.create_session(workspace_id="thesis") as session:
@@ -32,14 +32,15 @@ class SandboxClient:
 
     Parameters
     ----------
-    base_url: where the gateway serves; the URL that it prints at its start, with its token, is right too.
-    api_key: its token. Without these ``SANDKASTEN_URL`` and ``SANDKASTEN_API_KEY`` count, and then the gateway that
-        runs on this machine as this user.
-    timeout: seconds within which the gateway must answer. What runs something may take as long as that takes.
-    retry_for: seconds in which a request is sent again that was certainly not carried out, or may be twice: the
-        connection was refused, or the gateway asks to come back later.
+    base_url: URL of the gateway; also the URL that it prints at start, with its token. Default: ``SANDKASTEN_URL``,
+    else
+        the gateway that this user runs on this machine.
+    api_key: token of the gateway. Default: ``SANDKASTEN_API_KEY``, else that of the gateway on this machine.
+    timeout: seconds within which the gateway must answer. Commands and code may take longer.
+    retry_for: seconds in which a request is repeated, if it was certainly not carried out or may be carried out twice:
+        the connection was refused, or the gateway asks to try again later.
 
-    Raises `GatewayNotFound` where nothing says where the gateway is.
+    Raises `GatewayNotFound` when neither arguments nor environment nor this machine name a gateway.
     """
 
     _wire: ClassVar[type[AsyncWire | BlockingWire]] = AsyncWire
@@ -60,7 +61,7 @@ class SandboxClient:
 
     @property
     def base_url(self) -> str:
-        """Where the gateway serves."""
+        """The URL of the gateway."""
         return self._api.address.url
 
     async def __aenter__(self) -> Self:
@@ -72,7 +73,7 @@ class SandboxClient:
         await self.close()
 
     async def close(self) -> None:
-        """End the connections; sessions live on."""
+        """Close the connections. Sessions keep running."""
         await self._api.wire.close()
 
     async def create_session(
@@ -87,20 +88,20 @@ class SandboxClient:
         mem_limit_mb: int | None = None,
         cpu_limit: float | None = None,
     ) -> Session:
-        """Return a new session. What is None is the gateway's to choose.
+        """Return a new session. The gateway chooses the value of a parameter that is None.
 
         Parameters
         ----------
-        image: ``python``, ``base``, or one of the gateway's own.
-        ttl_seconds: it ends so long after its last use.
-        workspace_id: the name of a workspace that stays; without one the files go with the session.
-        name, labels: words of yours, to find it again.
-        env: variables of kernel and shell; they are never shown.
-        mem_limit_mb, cpu_limit: other limits than usual.
+        image: ``python``, ``base``, or a custom image of the gateway.
+        ttl_seconds: the session ends this long after its last use.
+        workspace_id: name of a persistent workspace; without one the files are deleted with the session.
+        name, labels: strings of your own, to find the session again.
+        env: environment variables of kernel and shell; the gateway never shows them.
+        mem_limit_mb, cpu_limit: limits for memory (MiB) and processors.
 
-        Raises `LimitReached`, `NoCapacity`, and `SandboxAPIError` for what cannot be.
+        Raises `LimitReached`, `NoCapacity`, and `SandboxAPIError` for an invalid parameter.
         """
-        wanted: dict[str, Any] = {
+        parameters: dict[str, Any] = {
             "image": image,
             "ttl_seconds": ttl_seconds,
             "workspace_id": workspace_id,
@@ -110,17 +111,17 @@ class SandboxClient:
             "mem_limit_mb": mem_limit_mb,
             "cpu_limit": cpu_limit,
         }
-        body = {field: value for field, value in wanted.items() if value is not None}
+        body = {field: value for field, value in parameters.items() if value is not None}
         return Session(self._api, (await self._api.ask("POST", "/v1/sessions", json=body))["id"])
 
     async def get_session(self, session_id: str) -> Session:
-        """Return a session that is there. Raises `SessionNotFound`."""
+        """Return an existing session. Raises `SessionNotFound`."""
         session = Session(self._api, session_id)
         await session.info()
         return session
 
     async def list_sessions(self, *, labels: Mapping[str, str] | None = None) -> list[SessionInfo]:
-        """Return the sessions that have these labels, newest first; those that have ended lately too."""
+        """Return the sessions with these labels, newest first, including those that ended recently."""
         params = {"label": [f"{key}={value}" for key, value in (labels or {}).items()]}
         return [
             SessionInfo.of(entry) for entry in await self._api.ask("GET", "/v1/sessions", params=params, again=True)
@@ -131,34 +132,34 @@ class SandboxClient:
         return await workspace_infos(self._api)
 
     async def delete_workspace(self, workspace_id: str) -> None:
-        """Remove a workspace with its files. Raises `WorkspaceInUse`, `WorkspaceNotFound`."""
+        """Delete a workspace with its files. Raises `WorkspaceInUse`, `WorkspaceNotFound`."""
         await Workspace(self._api, workspace_id).delete()
 
     def workspace(self, workspace_id: str) -> Workspace:
-        """Return a workspace, to use its files without a session; nothing is asked yet."""
+        """Return a workspace, to use its files without a session. This sends no request."""
         return Workspace(self._api, workspace_id)
 
     async def pool(self) -> list[PoolInfo]:
-        """Return what is kept warm, for each kernelspec."""
+        """Return the state of the pool, for each kernelspec."""
         return [PoolInfo.of(entry) for entry in (await self._api.ask("GET", "/api/status", again=True))["pool"]]
 
     async def events(self, *, since: int | None = None, limit: int = 100) -> list[Event]:
-        """Return what has happened after the event ``since``, or lately, oldest first and at most ``limit``."""
+        """Return at most ``limit`` events, oldest first: those after the event ``since``, without it the newest."""
         return (await self._events(since, limit))[0]
 
     async def follow_events(self, *, since: int | None = None, limit: int = 0) -> AsyncGenerator[Event, None]:
-        """Yield what has happened after the event ``since``, or the last ``limit``, and then what happens, as it does.
+        """Yield the events after the event ``since``, without it the last ``limit``; then each new event.
 
-        A connection that is lost is made anew, and nothing is missed by that.
+        After a lost connection it reconnects, and misses no event.
         """
         if since is None:
             events, since = await self._events(None, limit)
             for event in events:
                 yield event
         while True:
-            async with aclosing(self._api.events("GET", "/v1/events", params={"since": str(since)})) as told:
+            async with aclosing(self._api.events("GET", "/v1/events", params={"since": str(since)})) as stream:
                 try:
-                    async for server_event in told:
+                    async for server_event in stream:
                         if server_event.name == "event":
                             event = Event.of(json.loads(server_event.data))
                             since = event.id
@@ -167,7 +168,7 @@ class SandboxClient:
                     await self._api.wire.sleep(AGAIN_SECONDS)
 
     async def _events(self, since: int | None, limit: int) -> tuple[list[Event], int]:
-        """Return events, and after which one to go on."""
+        """Return events, and the id after which the next ones follow."""
         params = {"limit": str(limit)} if since is None else {"limit": str(limit), "since": str(since)}
         data = await self._api.ask("GET", "/v1/events", params=params, again=True)
         return [Event.of(entry) for entry in data["events"]], int(data["last"])

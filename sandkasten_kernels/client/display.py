@@ -1,5 +1,6 @@
-"""How results look in a notebook. What came out of a sandbox is shown as text, as an image, or in a frame of its own:
-nothing of it runs in the page.
+"""HTML of results for notebooks.
+
+Output of a sandbox is shown as text, as an image, or in a frame of its own: none of its code runs in the page.
 """
 
 from __future__ import annotations
@@ -19,25 +20,25 @@ FRAME_STYLE = (
 
 
 def text_html(text: str, *, bad: bool = False) -> str:
-    """Return text as it was printed; with a red edge where it tells of a failure."""
+    """Return preformatted text. ``bad``: with a red edge, for a failure."""
     edge = "; border-left: 3px solid #c62828; padding-left: 0.6em" if bad else ""
     return f'<pre style="{TEXT_STYLE}{edge}">{escape(text)}</pre>' if text else ""
 
 
 def image_html(mime: str, data: bytes) -> str:
-    """Return an image; what an SVG has of scripts does not run in it."""
+    """Return an image. In an ``<img>``, scripts of an SVG do not run."""
     return f'<img src="data:{escape(mime, quote=True)};base64,{base64.b64encode(data).decode()}">'
 
 
 def frame_html(document: str) -> str:
-    """Return a document in a frame that runs no scripts and reaches no page."""
+    """Return a document in a sandboxed frame, which runs no scripts and has no access to the page."""
     height = min(FRAME_MOST_PX, FRAME_LEAST_PX + FRAME_ROW_PX * document.count("<tr"))
     style = f"width: 100%; height: {height}px; border: 0; background: #fff"
     return f'<iframe sandbox style="{style}" srcdoc="{escape(FRAME_STYLE + document, quote=True)}"></iframe>'
 
 
 def table_html(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Return a table; a mapping in a cell stands as ``key=value``."""
+    """Return a table. A mapping in a cell becomes ``key=value``."""
     head = "".join(f"<th>{escape(text)}</th>" for text in heads)
     body = "".join(f"<tr>{''.join(f'<td>{escape(_cell(value))}</td>' for value in row)}</tr>" for row in rows)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

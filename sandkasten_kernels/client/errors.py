@@ -1,6 +1,6 @@
-"""What can go wrong: one family, `SandboxError`, each with a sentence that says what and where.
+"""The exceptions of the SDK: subclasses of `SandboxError`, each with a message for the user.
 
-Errors of HTTP are those of httpx too, so that code which catches `httpx.HTTPError` goes on working.
+Errors of HTTP are subclasses of httpx's errors too: code that catches `httpx.HTTPError` still works.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ __all__ = [
 
 
 class SandboxError(Exception):
-    """The family; ``str()`` of each is a sentence."""
+    """The base class; ``str()`` returns a message for the user."""
 
 
 class GatewayNotFound(SandboxError):
-    """Nothing says where a gateway is."""
+    """Neither arguments nor environment nor this machine name a gateway."""
 
 
 class GatewayUnreachable(SandboxError, httpx.TransportError):
-    """The gateway does not answer, or the connection was lost before it had."""
+    """The gateway did not answer, or the connection was lost before the answer."""
 
 
 class StreamError(SandboxError):
-    """A stream ended before its end; what came until then is right, but not all."""
+    """A stream was cut off. The data until then is right, but incomplete."""
 
 
 class FailedResult(Protocol):
@@ -67,7 +67,7 @@ class FailedResult(Protocol):
 
 
 class CommandFailed(SandboxError):
-    """A command or a cell failed, and the caller asked for ``check=True``; `result` has its output."""
+    """A command or a cell failed with ``check=True``; `result` has its output."""
 
     def __init__(self, message: str, result: FailedResult) -> None:
         super().__init__(message, result)
@@ -78,19 +78,19 @@ class CommandFailed(SandboxError):
 
 
 class CommandTimedOut(CommandFailed, TimeoutError):
-    """It exceeded its time, and ``check=True`` was asked for."""
+    """A command or a cell timed out with ``check=True``."""
 
 
 class SandboxAPIError(SandboxError, httpx.HTTPStatusError):
-    """The gateway refused.
+    """The gateway answered with an error.
 
     Attributes
     ----------
-    status_code: of HTTP.
-    code: the machine's word for it, as ``SESSION_EXPIRED``.
-    message: the gateway's sentence.
-    details: what else it said.
-    retry_after: seconds after which the same may succeed; None where waiting does not help.
+    status_code: the HTTP status.
+    code: the error code, as ``SESSION_EXPIRED``.
+    message: the gateway's message.
+    details: further fields of the error.
+    retry_after: seconds after which the request may succeed; None when waiting does not help.
     """
 
     def __init__(self, status_code: int, code: str, message: str, details: Mapping[str, Any] | None = None) -> None:
@@ -107,24 +107,24 @@ class SandboxAPIError(SandboxError, httpx.HTTPStatusError):
 
     @property
     def response_body(self) -> str:
-        """The body of the answer, as text; empty where there was no answer."""
+        """The body of the answer as a string; empty without an answer."""
         return self.response.text if hasattr(self, "response") else ""
 
 
 class SessionNotFound(SandboxAPIError):
-    """There is no session of this id, or it is forgotten already."""
+    """There is no session with this id, or it ended long ago."""
 
 
 class SessionExpired(SandboxAPIError):
-    """The session has ended lately; the message says how."""
+    """The session ended recently; the message says how."""
 
 
 class LimitReached(SandboxAPIError):
-    """You have as many as you may have; `retry_after` says when to try again."""
+    """The caller's limit is reached; `retry_after` says when to try again."""
 
 
 class NoCapacity(SandboxAPIError):
-    """All that may run at once does; `retry_after` says when to try again."""
+    """The gateway's limit is reached; `retry_after` says when to try again."""
 
 
 class Unauthorized(SandboxAPIError):
@@ -136,11 +136,11 @@ class FileNotFound(SandboxAPIError):
 
 
 class WorkspaceNotFound(SandboxAPIError):
-    """There is no workspace of this name."""
+    """There is no workspace with this name."""
 
 
 class WorkspaceInUse(SandboxAPIError):
-    """A session has the workspace, so it cannot be deleted."""
+    """A session uses the workspace, so it cannot be deleted."""
 
 
 _BY_CODE: dict[str, type[SandboxAPIError]] = {
@@ -156,7 +156,7 @@ _BY_CODE: dict[str, type[SandboxAPIError]] = {
 
 
 def api_error(response: httpx.Response) -> SandboxAPIError:
-    """Return the error that an answer is, whose body has been read; one of a proxy's too."""
+    """Convert an error response (already read) to an exception; also one of a proxy, without our JSON."""
     try:
         body = response.json()
     except ValueError:

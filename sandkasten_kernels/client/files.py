@@ -1,4 +1,4 @@
-"""Files: what can be done with those of a session and of a workspace alike."""
+"""Files: the methods for files that sessions and workspaces share."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Files:
         self._path = path
 
     async def write(self, path: str, content: str | bytes) -> None:
-        """Write a file, whole or not at all; its directories are made."""
+        """Write a file atomically, and create its directories."""
         data = content.encode() if isinstance(content, str) else content
         if len(data) <= MAX_WRITE_BYTES:
             body = {"path": path, "content_base64": base64.b64encode(data).decode()}
@@ -52,7 +52,7 @@ class Files:
             await self._unpack(folder, tar_of_bytes(name, data))
 
     async def read(self, path: str, *, max_bytes: int | None = None) -> ReadResult:
-        """Return a file's content, or the first `max_bytes` of it. Raises `FileNotFound`."""
+        """Return the content of a file, at most its first `max_bytes`. Raises `FileNotFound`."""
         params = {"path": path} if max_bytes is None else {"path": path, "max_bytes": str(max_bytes)}
         data = await self._api.ask("GET", f"{self._path}/fs/read", params=params, again=True)
         return ReadResult(
@@ -67,19 +67,19 @@ class Files:
         filename: str | None = None,
         progress: Progress | None = None,
     ) -> list[str]:
-        """Upload a local file, a directory without its links, or what an open file has left; return the new paths.
+        """Upload a local file, a directory without links, or the rest of an open file; return the new paths.
 
         Parameters
         ----------
-        dest_path: the directory that it is put in.
-        filename: what it is called there, where not as here; needed for an open file that has no name.
-        progress: called with the bytes that have passed, and with how many there are, or None.
+        dest_path: the target directory.
+        filename: the name there, if another one; needed for an open file without a name.
+        progress: called with the bytes transferred, and with their total number or None.
         """
         in_thread = self._api.wire.in_thread
         if not isinstance(file, str | PathLike):
             name = filename or getattr(file, "name", None)
             if not isinstance(name, str) or not name:
-                raise ValueError("filename is needed: the open file has no name")
+                raise ValueError("filename: is needed, since the open file has no name")
             return await self._upload(file, posixpath.basename(name), dest_path, progress)
         local = Path(file)
         if await in_thread(local.is_dir):
@@ -92,12 +92,12 @@ class Files:
     async def download(
         self, path: str, to: str | PathLike[str] | None = None, *, progress: Progress | None = None
     ) -> Path:
-        """Download a file, whole or not at all, or a directory without its links; return where it is.
+        """Download a file atomically, or a directory without links; return the local path.
 
         Parameters
         ----------
-        to: the local name, or a directory that is there and gets it; by default its own name in the current directory.
-        progress: called with the bytes that have passed, and with how many there are, or None.
+        to: the local path, or an existing directory for it. Default: the same name in the current directory.
+        progress: called with the bytes transferred, and with their total number or None.
         """
         in_thread = self._api.wire.in_thread
         target = await in_thread(local_target, path, to)
@@ -129,13 +129,13 @@ class Files:
         return self._api.download(f"{self._path}/fs/download", {"path": path})
 
     async def ls(self, path: str = ".") -> Listing:
-        """Return a directory's entries. Raises `FileNotFound`."""
+        """Return the entries of a directory. Raises `FileNotFound`."""
         data = await self._api.ask("GET", f"{self._path}/fs", params={"path": path}, again=True)
         entries = tuple(FileInfo.of(entry) for entry in data["entries"])
         return Listing(data.get("path", path), entries, data.get("truncated", False))
 
     async def mkdir(self, path: str) -> None:
-        """Make a directory with its parents; nothing happens when it is there."""
+        """Create a directory with its parents; no-op if it exists."""
         await self._api.ask("POST", f"{self._path}/fs/mkdir", json={"path": path}, again=True)
 
     async def remove(self, path: str) -> None:
@@ -143,7 +143,7 @@ class Files:
         await self._api.ask("DELETE", f"{self._path}/fs", params={"path": path})
 
     async def unpack(self, archive: BinaryIO, path: str = ".") -> int:
-        """Unpack an open tar archive below a directory, not compressed and without links; return how many files."""
+        """Unpack an open, uncompressed tar archive below a directory, without links; return the number of files."""
         return await self._unpack(path, tar_of_stream(archive))
 
     async def _upload(self, source: BinaryIO, name: str, dest_path: str, progress: Progress | None) -> list[str]:

@@ -1,4 +1,4 @@
-"""FromJson: a dataclass made of what the gateway answers."""
+"""FromJson: dataclasses made from the gateway's JSON."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ __all__ = ["FromJson"]
 
 
 class FromJson:
-    """Made of a JSON object: of its fields those that the class has, so that a newer gateway may say more."""
+    """Made from a JSON object. Unknown fields are ignored, because a newer gateway may send more."""
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> Self:
-        """Return what the object says; a field that is null or absent has its default."""
+        """Return an instance; a field that is null or absent gets its default."""
         known = (entry.name for entry in fields(cls))  # type: ignore[arg-type]
         return cls(**{name: data[name] for name in known if data.get(name) is not None})

@@ -1,4 +1,4 @@
-"""What is known of sessions, workspaces, the pool, as frozen dataclasses; in a notebook each is a table."""
+"""The properties of sessions, workspaces, the pool and events; a notebook shows each as a table."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Event", "PoolInfo", "SessionInfo", "SessionStats", "WorkspaceInfo"]
 
 
 class _Table(FromJson):
-    """Shows itself as a table of its fields."""
+    """A dataclass that a notebook shows as a table of its fields."""
 
     def _repr_html_(self) -> str:
         names = [entry.name for entry in fields(self)]  # type: ignore[arg-type]
@@ -24,7 +24,7 @@ class _Table(FromJson):
 
 @dataclass(frozen=True)
 class SessionInfo(_Table):
-    """What is known of a session. Times are RFC 3339."""
+    """The properties of a session. Times are strings as in RFC 3339."""
 
     id: str
     image: str
@@ -34,19 +34,19 @@ class SessionInfo(_Table):
     cwd: str
     created_at: str
     expires_at: str
-    """When it ends if nobody uses it from now on."""
+    """When it ends unless it is used before."""
 
     workspace_id: str | None = None
-    """None where the workspace goes with the session."""
+    """None for a temporary workspace."""
 
     container_id: str | None = None
     last_activity: str | None = None
     kernelspec: str = ""
     ttl_seconds: int = 0
-    """How long it lives after its last use; 0 for ever."""
+    """How long it lives after its last use; 0 for no limit."""
 
     acquire_source: str = ""
-    """``pool`` where it was warm, ``cold`` where it had to be started."""
+    """``pool`` for a warm sandbox, ``cold`` for one that was started for this session."""
 
     acquire_detail: str = ""
     name: str = ""
@@ -61,14 +61,14 @@ class SessionInfo(_Table):
 
 @dataclass(frozen=True)
 class SessionStats(_Table):
-    """What a session uses now."""
+    """The current resource usage of a session."""
 
     memory_bytes: int = 0
     memory_limit: int = 0
-    """In bytes; 0 where there is none."""
+    """In bytes; 0 for no limit."""
 
     cpu_usage_usec: int = 0
-    """Microseconds since the sandbox began."""
+    """CPU time in microseconds since the start of the sandbox."""
 
     pids: int = 0
 
@@ -81,11 +81,11 @@ class WorkspaceInfo(_Table):
     created_at: str = ""
     size_mb: float = 0
     size_complete: bool = True
-    """False where counting all files would have taken too long."""
+    """False when counting all files would have taken too long: the size is then a lower bound."""
 
     labels: Mapping[str, str] = field(default_factory=dict)
     session_ids: tuple[str, ...] = ()
-    """The sessions that have it now."""
+    """The sessions that use it now."""
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> Self:
@@ -94,7 +94,7 @@ class WorkspaceInfo(_Table):
 
 @dataclass(frozen=True)
 class PoolInfo(_Table):
-    """What the pool keeps of one kernelspec, and what it has done since the gateway's start."""
+    """The pool of one kernelspec: its sandboxes now, and hits and misses since the start of the gateway."""
 
     kernelspec: str
     image: str
@@ -108,12 +108,12 @@ class PoolInfo(_Table):
 
 @dataclass(frozen=True)
 class Event(_Table):
-    """Something that has happened to a session."""
+    """An event of a session."""
 
     id: int
     time: str
     kind: str
-    """As ``claimed``, ``died``, ``culled``."""
+    """For example ``claimed``, ``died``, ``culled``."""
 
     session_id: str = ""
     reason: str = ""

@@ -1,4 +1,4 @@
-"""What a cell gives besides text: pictures, results, errors, as a notebook keeps them."""
+"""The outputs of a cell as a notebook keeps them: text, pictures, results, errors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ IMAGE_TYPES = {
     "image/webp": "webp",
     "image/svg+xml": "svg",
 }
-"""Best first, with the ending that a file of it has."""
+"""By preference, each with the extension of its files."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,11 @@ class Image:
 
     @property
     def extension(self) -> str:
-        """The usual ending of its file's name, without a dot."""
+        """The extension of its file name, without a dot."""
         return IMAGE_TYPES[self.mime]
 
     def save(self, path: str | PathLike[str]) -> Path:
-        """Write it to a local file, and return which."""
+        """Write it to a local file, and return the path."""
         target = Path(path)
         target.write_bytes(self.data)
         return target
@@ -55,7 +55,7 @@ class CellError:
     name: str
     value: str
     traceback: str = field(repr=False)
-    """As a person reads it, without colours."""
+    """Without colours."""
 
     def __str__(self) -> str:
         return f"{self.name}: {self.value}"
@@ -65,7 +65,7 @@ class CellError:
 class Output:
     """One output of a cell: printed text, a display, a result or an error.
 
-    `raw` is the output as nbformat describes it, to be put in a notebook.
+    `raw` is the output in the format of nbformat, ready for a notebook.
     """
 
     raw: Mapping[str, Any] = field(repr=False)
@@ -88,7 +88,7 @@ class Output:
 
     @property
     def text(self) -> str:
-        """What a terminal would show of it; of a picture its description."""
+        """The text that a terminal would show; for a picture its description."""
         if self.kind == "stream":
             return _joined(self.raw.get("text", ""))
         if error := self.error:
@@ -97,7 +97,7 @@ class Output:
 
     @cached_property
     def image(self) -> Image | None:
-        """The picture that it is; None where it is none."""
+        """The picture; None for an output without one."""
         for mime in IMAGE_TYPES:
             content = _joined(self.data.get(mime, ""))
             if content and mime == "image/svg+xml":
@@ -111,7 +111,7 @@ class Output:
 
     @property
     def error(self) -> CellError | None:
-        """The exception that it is; None where it is none."""
+        """The exception; None for any other output."""
         if self.kind != "error":
             return None
         name, value = str(self.raw.get("ename", "")), str(self.raw.get("evalue", ""))
@@ -127,5 +127,5 @@ class Output:
 
 
 def _joined(text: Any) -> str:
-    """Return a text that nbformat may also keep as a list of lines."""
+    """Return a string, which nbformat may also keep as a list of lines."""
     return "".join(map(str, text)) if isinstance(text, list) else text if isinstance(text, str) else ""

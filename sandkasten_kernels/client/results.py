@@ -1,4 +1,4 @@
-"""What a command, a cell and a file give, as frozen dataclasses; in a notebook each shows itself."""
+"""The results of commands, cells and file operations; a notebook shows each as HTML."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ __all__ = ["ExecChunk", "ExecResult", "FileInfo", "Listing", "ReadResult", "RunC
 
 @dataclass(frozen=True)
 class ExecResult(FromJson):
-    """How a command ended, and what it said."""
+    """The exit code and the output of a command."""
 
     exit_code: int
-    """Of the command, 0 for success; -1 where it exceeded its time."""
+    """The exit code, 0 for success; -1 for a timeout."""
 
     cwd: str
-    """Where the shell, or the kernel, is afterwards."""
+    """The working directory of the shell, or the kernel, afterwards."""
 
     output: str
-    """Both streams, as they came."""
+    """Both streams, in the order of writing."""
 
     truncated: bool = False
-    """Whether the midst of it is left out, because it was too long."""
+    """Whether the middle of the output is left out, because it exceeded a limit."""
 
     duration_ms: int = 0
-    """How long it took."""
+    """How long it took, in milliseconds."""
 
     stdout: str = field(default="", repr=False)
     stderr: str = field(default="", repr=False)
 
     timed_out: bool = False
-    """Whether it was ended because its time was over."""
+    """Whether it was stopped by the timeout."""
 
     @property
     def ok(self) -> bool:
@@ -45,9 +45,9 @@ class ExecResult(FromJson):
         return self.exit_code == 0
 
     def check(self) -> Self:
-        """Return the result itself. Raises `CommandTimedOut` and `CommandFailed` where it did not succeed."""
+        """Return the result itself. Raises `CommandTimedOut` after a timeout, `CommandFailed` for another failure."""
         if self.timed_out:
-            raise CommandTimedOut(f"it exceeded its time, after {self.duration_ms} ms", self)
+            raise CommandTimedOut(f"it timed out after {self.duration_ms} ms", self)
         if not self.ok:
             raise CommandFailed(self._failure(), self)
         return self
@@ -63,13 +63,13 @@ class ExecResult(FromJson):
 
 @dataclass(frozen=True)
 class RunResult(ExecResult):
-    """How a cell ended, and its outputs."""
+    """The status and the outputs of a cell."""
 
     status: Literal["ok", "error"] = "ok"
     execution_count: int | None = None
 
     outputs: tuple[Output, ...] = field(default=(), repr=False)
-    """As a notebook would keep them, in their order."""
+    """In their order, as a notebook keeps them."""
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> Self:
@@ -77,7 +77,7 @@ class RunResult(ExecResult):
 
     @property
     def text(self) -> str:
-        """What it printed on stdout and what it gave as text, without the descriptions of pictures."""
+        """Its stdout and its results as text, without the descriptions of pictures."""
         shown = (one for one in self.outputs if one.stream != "stderr" and not one.image and not one.error)
         return "".join(one.text for one in shown)
 
@@ -88,7 +88,7 @@ class RunResult(ExecResult):
 
     @property
     def error(self) -> CellError | None:
-        """The exception that ended it; None where there was none."""
+        """The exception that ended it; None for none."""
         return next((one.error for one in self.outputs if one.error), None)
 
     def _failure(self) -> str:
@@ -101,43 +101,43 @@ class RunResult(ExecResult):
 
 @dataclass(frozen=True)
 class ExecChunk:
-    """A piece of what a command says; the last one has `done` set, and how it ended."""
+    """A piece of a command's output. The last one has `done` set, and the fields of the result."""
 
     output: str
-    """Text as it was written; empty in the last one."""
+    """The text; empty in the last chunk."""
 
     timestamp: int
     """Milliseconds since 1970."""
 
     done: bool = False
     exit_code: int = 0
-    """Of the last one; -1 where it exceeded its time."""
+    """In the last chunk; -1 for a timeout."""
 
     cwd: str = ""
-    """Of the last one."""
+    """In the last chunk."""
 
     duration_ms: int = 0
-    """Of the last one."""
+    """In the last chunk."""
 
     stream: str = ""
     """``stdout`` or ``stderr``."""
 
     timed_out: bool = False
-    """Of the last one."""
+    """In the last chunk."""
 
 
 @dataclass(frozen=True)
 class RunChunk(ExecChunk):
-    """A piece of what a cell says: text, or a display, a result or an error; the last one has `done` set."""
+    """A piece of a cell's output: text, a display, a result or an error. The last one has `done` set."""
 
     display: Output | None = field(default=None, repr=False)
-    """What is more than printed text; `output` is then its text."""
+    """An output other than printed text; `output` is then its text."""
 
     status: str = ""
-    """Of the last one: ``ok`` or ``error``."""
+    """In the last chunk: ``ok`` or ``error``."""
 
     execution_count: int | None = None
-    """Of the last one."""
+    """In the last chunk."""
 
 
 @dataclass(frozen=True)
@@ -147,11 +147,11 @@ class ReadResult:
     content: bytes
     path: str
     truncated: bool
-    """Whether there is more than `max_bytes` allowed."""
+    """Whether the file is longer than `max_bytes`."""
 
     @property
     def text(self) -> str:
-        """The content as UTF-8; bytes that are none are replaced."""
+        """The content decoded as UTF-8; invalid bytes are replaced."""
         return self.content.decode("utf-8", "replace")
 
     def _repr_html_(self) -> str:
@@ -176,16 +176,16 @@ class FileInfo(FromJson):
 
 @dataclass(frozen=True)
 class Listing:
-    """A directory's entries; iterating over it gives them."""
+    """The entries of a directory; it can be iterated over."""
 
     path: str
     entries: tuple[FileInfo, ...]
     truncated: bool = False
-    """Whether there are more, above some thousand."""
+    """Whether the directory has more entries, above some thousand."""
 
     @property
     def names(self) -> list[str]:
-        """The entries' names."""
+        """The names of the entries."""
         return [entry.name for entry in self.entries]
 
     def __iter__(self) -> Iterator[FileInfo]:

@@ -1,4 +1,4 @@
-"""The runtime file: where the gateway of this user on this machine can be reached, written by the gateway itself."""
+"""The runtime file, in which a running gateway writes its URL and token for clients of the same user."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RUNTIME_FILE = "gateway.json"
 
 @dataclass(frozen=True)
 class Running:
-    """A gateway that runs: its URL with the base path, the token it takes, and its process."""
+    """A running gateway: its URL with the base URL's path, its token, and its process id."""
 
     url: str
     token: str
@@ -23,7 +23,7 @@ class Running:
 
 
 def default_data_dir() -> Path:
-    """Return where a gateway of this user keeps its state: ``/var/lib/sandkasten`` for root, else the XDG directory."""
+    """Return the default data directory of a user's gateway: ``/var/lib/sandkasten`` for root, else by XDG."""
     if os.getuid() == 0:
         return Path("/var/lib/sandkasten")
     state = os.environ.get("XDG_STATE_HOME", "")
@@ -32,7 +32,7 @@ def default_data_dir() -> Path:
 
 
 def write_running(data_dir: Path, running: Running) -> Path:
-    """Write the file, whole and readable by its owner alone; return where it is."""
+    """Write the file atomically, readable by its owner alone; return its path."""
     fd, draft = tempfile.mkstemp(dir=data_dir, prefix=f".{RUNTIME_FILE}-")
     with open(fd, "w") as writer:
         json.dump(asdict(running), writer)
@@ -40,23 +40,23 @@ def write_running(data_dir: Path, running: Running) -> Path:
 
 
 def remove_running(data_dir: Path) -> None:
-    """Remove the file; no-op when there is none."""
+    """Remove the file; no-op if it does not exist."""
     (data_dir / RUNTIME_FILE).unlink(missing_ok=True)
 
 
 def read_running(data_dir: Path) -> Running | None:
-    """Return what the file says; None where there is none that this user, or root, wrote for himself alone.
+    """Return the running gateway; None for no valid file.
 
-    Where its process has ended, or is another user's, there is no gateway: whoever serves at its port now must not get
-    the token.
+    A valid file belongs to this user or root, and only its owner can read it. Its process must still run as the same
+    user: else another program may listen on the port, which must not get the token.
     """
     try:
         with open(os.open(data_dir / RUNTIME_FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)) as file:
             state = os.fstat(file.fileno())
             if state.st_uid not in (os.getuid(), 0) or state.st_mode & 0o077:
                 return None
-            said = json.load(file)
-        running = Running(str(said["url"]), str(said["token"]), int(said["pid"]))
+            content = json.load(file)
+        running = Running(str(content["url"]), str(content["token"]), int(content["pid"]))
         return running if Path(f"/proc/{running.pid}").stat().st_uid == state.st_uid else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

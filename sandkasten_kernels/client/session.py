@@ -1,4 +1,4 @@
-"""Session: a sandbox of one's own, with a kernel and a shell that keep their state."""
+"""Session: a sandbox with a kernel and a shell that keep their state."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from .sse import ServerEvent
 
 __all__ = ["Session"]
 
-USUAL_TIMEOUT_MS = 30_000
+DEFAULT_TIMEOUT_MS = 30_000
 
 
 class Session(Files):
-    """One session; as a context manager it is destroyed at the end of the block.
+    """One session. As a context manager it is destroyed at the end of the block.
 
         async with await client.create_session() as session:
             result = await session.exec("cd /tmp && pwd")
 
-    ``timeout_ms``, wherever it stands: how long that may take; 0: as long as the gateway allows. What exceeds it is
-    ended, and what it said is the result. Whoever cancels a call, by `asyncio.wait_for` for instance, or leaves a
-    stream, interrupts what he started.
+    ``timeout_ms`` of each method: the timeout in milliseconds; 0 for the longest that the gateway allows. After a
+    timeout the command or code is stopped, and its output until then is the result. Cancelling a call, for example by
+    `asyncio.wait_for`, or leaving a stream interrupts the command or code.
     """
 
     def __init__(self, api: Api, session_id: str) -> None:
@@ -42,7 +42,7 @@ class Session(Files):
 
     @property
     def id(self) -> str:
-        """The session's id, which is the kernel's under ``/api/kernels`` too."""
+        """The id of the session; it is also the kernel's id in ``/api/kernels``."""
         return self._id
 
     async def __aenter__(self) -> Self:
@@ -52,7 +52,7 @@ class Session(Files):
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
         try:
-            await self._api.wire.last_word(self.destroy())
+            await self._api.wire.uninterrupted(self.destroy())
         except SessionNotFound:
             return
         except SandboxError:
@@ -63,29 +63,29 @@ class Session(Files):
         self,
         cmd: str,
         *,
-        timeout_ms: int = USUAL_TIMEOUT_MS,
+        timeout_ms: int = DEFAULT_TIMEOUT_MS,
         raw_output: bool = False,
         stdin: str | None = None,
         cwd: str | None = None,
         env: Mapping[str, str] | None = None,
         check: bool = False,
     ) -> ExecResult:
-        """Run a command in the session's bash, which keeps directory, variables and background jobs.
+        """Run a command in the session's bash. The directory, variables and background jobs persist.
 
         Parameters
         ----------
-        raw_output: of no effect: output is always what the command wrote.
-        stdin, cwd, env: of this one command.
-        check: raise `CommandFailed` or `CommandTimedOut` where it did not succeed.
+        raw_output: has no effect: the output is always exactly as the command wrote it.
+        stdin, cwd, env: input, directory and variables of this command alone.
+        check: raise `CommandFailed` or `CommandTimedOut` when the command does not succeed.
         """
         body = _command(cmd, timeout_ms, stdin, cwd, env)
         result = ExecResult.of(await self._api.ask("POST", f"{self._path}/exec", json=body, patient=True))
         return result.check() if check else result
 
-    async def run(self, code: str, *, timeout_ms: int = USUAL_TIMEOUT_MS, check: bool = False) -> RunResult:
-        """Run code in the session's kernel, which keeps its variables, and return what a notebook would show.
+    async def run(self, code: str, *, timeout_ms: int = DEFAULT_TIMEOUT_MS, check: bool = False) -> RunResult:
+        """Run code in the session's kernel, and return the outputs that a notebook would show. Variables persist.
 
-        On an image without a kernel of its own it is run by bash. ``check``: raise where it did not succeed.
+        On an image without a kernel, bash runs the code. ``check``: raise when the code does not succeed.
         """
         body = {"code": code, "timeout_ms": timeout_ms}
         result = RunResult.of(await self._api.ask("POST", f"{self._path}/exec", json=body, patient=True))
@@ -95,13 +95,13 @@ class Session(Files):
         self,
         cmd: str,
         *,
-        timeout_ms: int = USUAL_TIMEOUT_MS,
+        timeout_ms: int = DEFAULT_TIMEOUT_MS,
         raw_output: bool = False,
         stdin: str | None = None,
         cwd: str | None = None,
         env: Mapping[str, str] | None = None,
     ) -> AsyncGenerator[ExecChunk, None]:
-        """Run a command and yield what it says as it says it; the last chunk has `done`, exit code and directory.
+        """Run a command and yield its output as it arrives. The last chunk has `done`, exit code and directory.
 
         Raises `StreamError` when the connection is lost before that.
         """
@@ -113,10 +113,10 @@ class Session(Files):
                 elif name == "done":
                     yield ExecChunk("", 0, done=True, **_ending(data))
 
-    async def run_stream(self, code: str, *, timeout_ms: int = USUAL_TIMEOUT_MS) -> AsyncGenerator[RunChunk, None]:
-        """Run code and yield what it says as it says it; a chunk with `display` is more than text.
+    async def run_stream(self, code: str, *, timeout_ms: int = DEFAULT_TIMEOUT_MS) -> AsyncGenerator[RunChunk, None]:
+        """Run code and yield its output as it arrives. A chunk with `display` is an output other than printed text.
 
-        The last chunk has `done` and how it ended. Raises `StreamError` when the connection is lost before that.
+        The last chunk has `done`, and the status. Raises `StreamError` when the connection is lost before that.
         """
         async with aclosing(self._events({"code": code, "timeout_ms": timeout_ms})) as events:
             async for name, data in events:
@@ -126,36 +126,39 @@ class Session(Files):
                     display = Output(data)
                     yield RunChunk(display.text, 0, display=display)
                 elif name == "done":
-                    told = {name: data[name] for name in ("status", "execution_count") if data.get(name) is not None}
-                    yield RunChunk("", 0, done=True, **_ending(data), **told)
+                    status = {name: data[name] for name in ("status", "execution_count") if data.get(name) is not None}
+                    yield RunChunk("", 0, done=True, **_ending(data), **status)
 
     async def interrupt(self) -> None:
-        """Send what runs, in the shell and in the kernel, a Ctrl-C."""
+        """Interrupt the running command and the running code, as Ctrl-C does."""
         await self._api.ask("POST", f"{self._path}/interrupt", again=True)
 
     async def restart(self) -> SessionInfo:
-        """Start the kernel anew, without its variables; files, environment and shell stay. Returns when it is ready."""
+        """Restart the kernel, and return when it is ready.
+
+        Its variables are lost; files, environment and shell stay.
+        """
         return SessionInfo.of(await self._api.ask("POST", f"{self._path}/restart", patient=True))
 
     async def extend(self, ttl_seconds: int | None = None) -> SessionInfo:
-        """Renew the session now; with ``ttl_seconds`` it lives so long after each use from now on, 0: as usual."""
+        """Count as a use of the session now. ``ttl_seconds``: its new time to live after a use; 0 for the default."""
         body = {} if ttl_seconds is None else {"ttl_seconds": ttl_seconds}
         return SessionInfo.of(await self._api.ask("POST", f"{self._path}/extend", json=body, again=True))
 
     async def stats(self) -> SessionStats:
-        """Return memory, processor time and processes of the sandbox."""
+        """Return memory, CPU time and number of processes of the sandbox."""
         return SessionStats.of(await self._api.ask("GET", f"{self._path}/stats", again=True))
 
     async def info(self) -> SessionInfo:
-        """Return what is known of the session, also when it has ended lately; this does not renew it."""
+        """Return the properties of the session, also after its recent end. This does not count as a use."""
         return SessionInfo.of(await self._api.ask("GET", self._path, again=True))
 
     async def destroy(self) -> None:
-        """End the session; nothing happens when it has just ended."""
+        """End the session; no-op when it has just ended."""
         await self._api.ask("DELETE", self._path, again=True)
 
     async def _events(self, body: Mapping[str, Any]) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
-        """Yield name and data of each event, the ``done`` last. Raises `StreamError` where there is none."""
+        """Yield name and data of each event, ``done`` last. Raises `StreamError` when there is no ``done``."""
         done: dict[str, Any] | None = None
         async with aclosing(self._api.events("POST", f"{self._path}/exec/stream", json=body)) as events:
             try:
@@ -171,7 +174,7 @@ class Session(Files):
                 if done is None:
                     raise
         if done is None:
-            raise StreamError(f"the stream of session {self._id} ended before the end of what it ran")
+            raise StreamError(f"the stream of session {self._id} ended without the event done")
         yield "done", done
 
 
@@ -179,15 +182,19 @@ def _object(event: ServerEvent) -> dict[str, Any]:
     try:
         data = json.loads(event.data)
     except ValueError as error:
-        raise StreamError(f"the gateway sent an event that is no JSON: {event.data[:80]!r}") from error
+        raise StreamError(f"the gateway sent an event that is not JSON: {event.data[:80]!r}") from error
     return data if isinstance(data, dict) else {}
 
 
 def _command(
     cmd: str, timeout_ms: int, stdin: str | None, cwd: str | None, env: Mapping[str, str] | None
 ) -> dict[str, Any]:
-    asked = {"stdin": stdin, "cwd": cwd, "env": dict(env) if env is not None else None}
-    return {"cmd": cmd, "timeout_ms": timeout_ms, **{name: value for name, value in asked.items() if value is not None}}
+    options = {"stdin": stdin, "cwd": cwd, "env": dict(env) if env is not None else None}
+    return {
+        "cmd": cmd,
+        "timeout_ms": timeout_ms,
+        **{name: value for name, value in options.items() if value is not None},
+    }
 
 
 def _ending(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Server-sent events taken from bytes as they arrive; without I/O.
+"""EventReader: a parser of server-sent events, without I/O.
 
 Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
@@ -12,7 +12,7 @@ __all__ = ["EventReader", "ServerEvent"]
 
 
 class ServerEvent(NamedTuple):
-    """One event: its name, its data as text, and its id, empty where it has none."""
+    """One event: its name, its data, and its id, empty for none."""
 
     name: str
     data: str
@@ -20,14 +20,14 @@ class ServerEvent(NamedTuple):
 
 
 class EventReader:
-    """Gives events when their last byte has come. Lines end at LF or CR LF alone, whatever else is in them."""
+    """Yields each event once its last byte has arrived. Only LF and CR LF end a line."""
 
     def __init__(self) -> None:
         self._rest = bytearray()
         self._fields: dict[str, list[str]] = {}
 
     def feed(self, data: bytes) -> Iterator[ServerEvent]:
-        """Take bytes; yield the events that they complete."""
+        """Yield the events that these bytes complete."""
         *lines, rest = data.split(b"\n")
         for line in lines:
             whole, self._rest = bytes(self._rest) + line, bytearray()

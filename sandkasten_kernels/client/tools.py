@@ -1,12 +1,12 @@
-"""Tools for agents: what a model can do in a sandbox, as plain functions with docstrings and JSON schemas.
+"""Tools for agents: plain functions with docstrings and JSON schemas, with which a model uses a sandbox.
 
     toolbox = tools(session)
     Agent(name="...", tools=[function_tool(tool) for tool in toolbox])              # OpenAI Agents SDK
     [StructuredTool.from_function(tool, parse_docstring=True) for tool in toolbox]  # LangChain, of a SyncSession
     model.chat.completions.create(..., tools=toolbox.schemas)                      # a loop, with toolbox.call
 
-Of a `Session` the functions are coroutines, of a `SyncSession` they block. Each returns a text for the model, also
-where something went wrong: a model can read that and try something else.
+For a `Session` the functions are coroutines; for a `SyncSession` they block. Each returns a string for the model, also
+for an error: the model can read it and try another way.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["Tool", "Toolbox", "schema_of", "tools"]
 
 Tool = Callable[..., Any]
 MAX_CHARACTERS = 20_000
-USUAL_SECONDS = 60
+DEFAULT_SECONDS = 60
 MAX_READ_BYTES = 1_000_000
 
 _ARGUMENT = re.compile(r"^    (\w+): (.+)$", re.MULTILINE)
@@ -35,7 +35,7 @@ _TYPES = {"str": "string", "int": "integer"}
 
 
 class Toolbox:
-    """The tools of one session; iterating over it gives them."""
+    """The tools of one session; it can be iterated over."""
 
     def __init__(self, functions: list[Tool]) -> None:
         self._functions = {function.__name__: function for function in functions}
@@ -51,16 +51,16 @@ class Toolbox:
 
     @property
     def schemas(self) -> list[dict[str, Any]]:
-        """What a model is told, in the form of OpenAI's chat completions, which others take too."""
+        """The descriptions for a model, in the format of OpenAI's chat completions, which other APIs accept too."""
         return [{"type": "function", "function": schema_of(function)} for function in self]
 
     def call(self, name: str, arguments: str | Mapping[str, Any]) -> Any:
-        """Return what a tool returns, of a `Session` to be awaited; ``arguments`` may be JSON, as a model writes it.
+        """Call a tool and return its result; for a `Session` the result must be awaited.
 
-        What a model may get wrong, a name or an argument, is told in the text.
+        ``arguments`` may be JSON, as a model writes it. For a wrong name or argument the result is an error string.
         """
         function = self._functions.get(name)
-        problem = f"Error: there is no tool {name!r}; there are {', '.join(self._functions)}"
+        problem = f"Error: there is no tool {name!r}; choose one of: {', '.join(self._functions)}"
         given: Any = {}
         if function:
             try:
@@ -69,13 +69,13 @@ class Toolbox:
                 return function(**given)
             except (ValueError, TypeError) as error:
                 problem = f"Error: {name}: {error}"
-        return _told(problem) if any(map(inspect.iscoroutinefunction, self)) else problem
+        return _returned(problem) if any(map(inspect.iscoroutinefunction, self)) else problem
 
 
 def tools(session: Session | SyncSession, *, max_characters: int = MAX_CHARACTERS) -> Toolbox:
-    """Return ``run_code run_command read_file write_file list_files`` of a session.
+    """Return the tools ``run_code run_command read_file write_file list_files`` for a session.
 
-    ``max_characters``: of longer texts the middle is left out, and that is said.
+    ``max_characters``: the limit of a result. A longer one loses its middle, with a note in its place.
     """
     if isinstance(session, Session):
         return Toolbox(_functions(session, max_characters))
@@ -83,14 +83,14 @@ def tools(session: Session | SyncSession, *, max_characters: int = MAX_CHARACTER
 
 
 def schema_of(function: Tool) -> dict[str, Any]:
-    """Return ``name description parameters`` of a tool, the parameters as a JSON schema."""
+    """Return ``name description parameters`` of a tool; the parameters are a JSON schema."""
     doc = inspect.getdoc(function) or ""
     about, _, arguments = doc.partition("\n\nArgs:\n")
-    words = dict(_ARGUMENT.findall(arguments))
+    descriptions = dict(_ARGUMENT.findall(arguments))
     properties: dict[str, Any] = {}
     required = []
     for name, parameter in inspect.signature(function).parameters.items():
-        properties[name] = {"type": _TYPES[str(parameter.annotation)], "description": words[name]}
+        properties[name] = {"type": _TYPES[str(parameter.annotation)], "description": descriptions[name]}
         if parameter.default is parameter.empty:
             required.append(name)
         else:
@@ -100,66 +100,66 @@ def schema_of(function: Tool) -> dict[str, Any]:
 
 
 def _functions(session: Session, limit: int) -> list[Callable[..., Coroutine[Any, Any, str]]]:
-    async def run_code(code: str, timeout_seconds: int = USUAL_SECONDS) -> str:
-        """Run Python code in the sandbox's kernel and return what it printed, its last value or its error.
+    async def run_code(code: str, timeout_seconds: int = DEFAULT_SECONDS) -> str:
+        """Run Python code in the sandbox and return its output, the value of its last expression, or its error.
 
-        Variables and imports are kept between calls.
+        Variables and imports persist between calls.
 
         Args:
-            code: The code to run.
-            timeout_seconds: How long it may take.
+            code: The Python code to run.
+            timeout_seconds: Stop the code after this many seconds.
         """
         cell = await session.run(code, timeout_ms=1000 * timeout_seconds)
-        return _shown_cell(cell) + (_too_late(timeout_seconds) if cell.timed_out else "")
+        return _shown_cell(cell) + (_timed_out(timeout_seconds) if cell.timed_out else "")
 
-    async def run_command(command: str, timeout_seconds: int = USUAL_SECONDS) -> str:
-        """Run a command in the sandbox's bash and return what it printed and its exit code.
+    async def run_command(command: str, timeout_seconds: int = DEFAULT_SECONDS) -> str:
+        """Run a shell command in the sandbox and return its output and exit code.
 
-        Directory, variables and background jobs are kept between calls.
+        All calls share one bash: the working directory, variables and background jobs persist.
 
         Args:
-            command: The command line, for example "ls -la | wc -l".
-            timeout_seconds: How long it may take.
+            command: The bash command, for example "ls -la | wc -l".
+            timeout_seconds: Stop the command after this many seconds.
         """
         result = await session.exec(command, timeout_ms=1000 * timeout_seconds)
         text = _clip(result.output, limit)
-        ending = _too_late(timeout_seconds) if result.timed_out else f"[exit code {result.exit_code}]"
+        ending = _timed_out(timeout_seconds) if result.timed_out else f"[exit code {result.exit_code}]"
         return f"{text}{'' if text.endswith(chr(10)) or not text else chr(10)}{ending}"
 
     async def read_file(path: str) -> str:
-        """Return the text of a file in the sandbox.
+        """Read a text file in the sandbox.
 
         Args:
-            path: The file, relative to /workspace or absolute.
+            path: The path of the file, relative to /workspace or absolute.
         """
         found = await session.read(path, max_bytes=MAX_READ_BYTES)
         try:
             text = found.content.decode("utf-8", "strict" if not found.truncated else "ignore")
         except UnicodeDecodeError:
-            return f"[{found.path} is no text: {len(found.content)} bytes]"
+            return f"[{found.path} is not a text file: {len(found.content)} bytes]"
         return text + (f"\n[only the first {MAX_READ_BYTES} bytes]" if found.truncated else "")
 
     async def write_file(path: str, content: str) -> str:
-        """Write a text file in the sandbox; its directories are made, and one that is there is replaced.
+        """Write a text file in the sandbox. Replaces an existing file and creates missing directories.
 
         Args:
-            path: The file, relative to /workspace or absolute.
-            content: The whole text of the file.
+            path: The path of the file, relative to /workspace or absolute.
+            content: The complete new content of the file.
         """
         await session.write(path, content)
-        return f"[{len(content.encode())} bytes are in {path}]"
+        return f"[wrote {len(content.encode())} bytes to {path}]"
 
     async def list_files(path: str = ".") -> str:
-        """List a directory of the sandbox, with the sizes in bytes.
+        """List the entries of a directory in the sandbox, with file sizes in bytes.
 
         Args:
-            path: The directory, relative to /workspace or absolute.
+            path: The path of the directory, relative to /workspace or absolute.
         """
         listing = await session.ls(path)
         lines = [f"{entry.name}/" if entry.is_dir else f"{entry.name}  {entry.size}" for entry in listing]
-        return "\n".join([*lines, *(["[there are more]"] if listing.truncated else [])]) or "[empty]"
+        return "\n".join([*lines, *(["[more entries are not listed]"] if listing.truncated else [])]) or "[empty]"
 
-    def told(function: Callable[..., Coroutine[Any, Any, str]]) -> Callable[..., Coroutine[Any, Any, str]]:
+    def guarded(function: Callable[..., Coroutine[Any, Any, str]]) -> Callable[..., Coroutine[Any, Any, str]]:
         @wraps(function)
         async def call(*args: Any, **kwargs: Any) -> str:
             try:
@@ -169,26 +169,26 @@ def _functions(session: Session, limit: int) -> list[Callable[..., Coroutine[Any
 
         return call
 
-    return [told(function) for function in (run_code, run_command, read_file, write_file, list_files)]
+    return [guarded(function) for function in (run_code, run_command, read_file, write_file, list_files)]
 
 
-async def _told(text: str) -> str:
+async def _returned(text: str) -> str:
     return text
 
 
 def _shown_cell(cell: RunResult) -> str:
-    """Return a cell's outputs in their order, a picture by its type and size."""
+    """Return a cell's outputs in their order; for a picture its type and size."""
     texts = [f"[{one.image.mime}, {len(one.image.data)} bytes]\n" if one.image else one.text for one in cell.outputs]
     return "".join(texts) or "[no output]"
 
 
-def _too_late(seconds: int) -> str:
-    return f"[ended: it took longer than {seconds} s]"
+def _timed_out(seconds: int) -> str:
+    return f"[stopped: timed out after {seconds} s]"
 
 
 def _clip(text: str, limit: int) -> str:
-    """Return head and tail of a text that is longer than it may be."""
+    """Return a string; above the limit its beginning and end, with a note between them."""
     if len(text) <= limit:
         return text
     half = limit // 2
-    return f"{text[:half]}\n[... {len(text) - 2 * half} characters are left out ...]\n{text[-half:]}"
+    return f"{text[:half]}\n[... {len(text) - 2 * half} characters left out ...]\n{text[-half:]}"

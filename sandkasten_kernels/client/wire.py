@@ -1,7 +1,7 @@
-"""The two ways over which requests go out: for an event loop, and for a thread that blocks.
+"""The two transports of the client: `AsyncWire` for event loops, `BlockingWire` for threads.
 
-Everything else of the client is written once, as coroutines that await these methods alone. Those of `BlockingWire`
-never suspend, so a coroutine over it runs from its beginning to its end in one step, in the caller's own thread.
+The rest of the client is written once, as coroutines that await only methods of a wire. The methods of `BlockingWire`
+never suspend, so a coroutine over it runs to its end in one step, in the caller's thread.
 """
 
 from __future__ import annotations
@@ -22,22 +22,28 @@ from .address import Address
 __all__ = ["AsyncWire", "BlockingWire", "Body", "Wire"]
 
 T = TypeVar("T")
-LAST_WORD_SECONDS = 10.0
+CLEANUP_SECONDS = 10.0
 LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=20)
 
 
 def _keepalive() -> list[tuple[int, int, int]]:
-    """Return options by which a connection to a machine that is gone ends, however long an answer may take."""
-    wanted = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 4))
-    options = [(socket.IPPROTO_TCP, getattr(socket, name), value) for name, value in wanted if hasattr(socket, name)]
+    """Return socket options that end a connection to a dead machine, while an answer may take any time."""
+    values = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 4))
+    options = [(socket.IPPROTO_TCP, getattr(socket, name), value) for name, value in values if hasattr(socket, name)]
     return [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1), *options]
 
 
 class Body(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """What a request sends in pieces, made as they are sent.
+    """The body of a request, made in pieces while it is sent.
 
-    ``pieces`` is called for each attempt, once alone where they are not ``repeatable``; ``size`` is None where nobody
-    knows it. `spent` is whether it cannot be sent again.
+    Parameters
+    ----------
+    pieces: returns the pieces; called for each attempt, only once if not ``repeatable``.
+    size: the total number of bytes; None if it is unknown.
+
+    Attributes
+    ----------
+    spent: whether the body cannot be sent again.
     """
 
     def __init__(
@@ -64,35 +70,35 @@ class Wire(Protocol):
 
     @property
     def http(self) -> httpx.AsyncClient | httpx.Client:
-        """What makes requests with the gateway's address, key and timeouts."""
+        """The httpx client with the gateway's URL, key and timeouts."""
 
     async def send(self, request: httpx.Request) -> httpx.Response:
-        """Return the answer when its headers are there; it has to be read or closed. Raises `httpx.TransportError`."""
+        """Return the answer once its headers arrive; the caller reads or closes it. Raises `httpx.TransportError`."""
 
     async def read(self, response: httpx.Response) -> bytes:
-        """Return the whole body, and close."""
+        """Return the whole body, and close the answer."""
 
     def pieces(self, response: httpx.Response) -> AsyncGenerator[bytes, None]:
         """Yield the body as it arrives."""
 
     async def finish(self, response: httpx.Response) -> None:
-        """Close an answer; one that is not at its end takes its connection with it."""
+        """Close an answer; if it is not at its end, close its connection too."""
 
     async def in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Return what a function returns that may block, on the disk for instance."""
+        """Return the result of a function that may block, for example on the disk."""
 
     async def sleep(self, seconds: float) -> None:
-        """Return after a while."""
+        """Return after this time."""
 
-    async def last_word(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do what has to be done also when the caller is cancelled, for `LAST_WORD_SECONDS` at most."""
+    async def uninterrupted(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine also when the caller is cancelled, for at most `CLEANUP_SECONDS`."""
 
     async def close(self) -> None:
-        """End all connections."""
+        """Close all connections."""
 
 
 class AsyncWire:
-    """A wire on the event loop that runs, asyncio's or trio's; another may follow, as with a second `asyncio.run`."""
+    """A wire on the running event loop, asyncio's or trio's. A later loop, as of a second `asyncio.run`, works too."""
 
     def __init__(self, address: Address, timeout: float) -> None:
         self._address = address
@@ -104,7 +110,7 @@ class AsyncWire:
     def http(self) -> httpx.AsyncClient:
         token = anyio.lowlevel.current_token()
         loop = getattr(token, "native_token", token)
-        if self._client is None or loop is not self._loop:  # connections belong to the loop in which they were made
+        if self._client is None or loop is not self._loop:  # connections belong to the loop in which they were opened
             transport = httpx.AsyncHTTPTransport(socket_options=_keepalive(), proxy=self._address.proxy, limits=LIMITS)
             self._client = httpx.AsyncClient(transport=transport, **_settings(self._address, self._timeout))
             self._loop = loop
@@ -132,8 +138,8 @@ class AsyncWire:
     async def sleep(self, seconds: float) -> None:
         await anyio.sleep(seconds)
 
-    async def last_word(self, work: Coroutine[Any, Any, None]) -> None:
-        with anyio.move_on_after(LAST_WORD_SECONDS, shield=True):
+    async def uninterrupted(self, work: Coroutine[Any, Any, None]) -> None:
+        with anyio.move_on_after(CLEANUP_SECONDS, shield=True):
             await work
 
     async def close(self) -> None:
@@ -141,7 +147,7 @@ class AsyncWire:
 
 
 class BlockingWire:
-    """A wire that blocks the thread that uses it; any number of threads may, and processes that were forked."""
+    """A wire that blocks the calling thread. Threads and forked processes may share it."""
 
     def __init__(self, address: Address, timeout: float) -> None:
         self._address = address
@@ -151,7 +157,7 @@ class BlockingWire:
     @property
     def http(self) -> httpx.Client:
         client = self._clients.get(os.getpid())
-        if client is None:  # those of the process that forked would mix up its answers with ours
+        if client is None:  # a connection shared with the parent process would mix up the answers
             client = self._clients.setdefault(os.getpid(), self._client())
         return client
 
@@ -179,9 +185,9 @@ class BlockingWire:
         return function(*arguments)
 
     async def sleep(self, seconds: float) -> None:
-        time.sleep(seconds)  # noqa: ASYNC251  this is the wire that blocks
+        time.sleep(seconds)  # noqa: ASYNC251  this wire blocks
 
-    async def last_word(self, work: Coroutine[Any, Any, None]) -> None:
+    async def uninterrupted(self, work: Coroutine[Any, Any, None]) -> None:
         await work
 
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Workspace: a named one and its files, without a session."""
+"""Workspace: a named workspace and its files, without a session."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Workspace", "workspace_infos"]
 
 
 class Workspace(Files):
-    """A named workspace; it is made by the first session that asks for it."""
+    """A named workspace. The first session that names it creates it."""
 
     def __init__(self, api: Api, workspace_id: str) -> None:
         super().__init__(api, f"/v1/workspaces/{quote(workspace_id, safe='')}")
@@ -24,18 +24,18 @@ class Workspace(Files):
 
     @property
     def id(self) -> str:
-        """The workspace's name."""
+        """The name of the workspace."""
         return self._id
 
     async def info(self) -> WorkspaceInfo:
-        """Return what is known of it. Raises `WorkspaceNotFound`."""
+        """Return the properties of the workspace. Raises `WorkspaceNotFound`."""
         for info in await workspace_infos(self._api):
             if info.id == self._id:
                 return info
         raise WorkspaceNotFound(404, "WORKSPACE_NOT_FOUND", f"there is no workspace {self._id!r}")
 
     async def delete(self) -> None:
-        """Remove it with its files. Raises `WorkspaceInUse` while a session has it, and `WorkspaceNotFound`."""
+        """Delete the workspace with its files. Raises `WorkspaceInUse` while a session uses it, `WorkspaceNotFound`."""
         await self._api.ask("DELETE", self._path)
 
 

@@ -47,7 +47,7 @@ def program(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], 
         (["run"], "the following arguments are required: FILE; see sandkasten-kernels run --help"),
         (["exec", "x"], "no gateway"),
         (["cp", "--nonsense", "a", "b"], "unrecognized arguments: --nonsense"),
-        (["ps", "--url=nonsense"], "'nonsense' is no URL of a gateway"),
+        (["ps", "--url=nonsense"], "base_url: must be a URL as in http://localhost:8080, got 'nonsense'"),
     ],
 )
 def test_an_error_is_one_line_and_a_code(program: Callable[..., Ran], arguments: list[str], words: str) -> None:

@@ -87,7 +87,7 @@ async def test_an_upload_that_is_sent_again_is_sent_from_where_it_began(kind: st
 async def test_what_is_no_gateway_is_told_so(kind: str) -> None:
     script = Script(answer(200, b"<html>hello"))
     async with script.serving(), client_of(kind, script.url, "k") as client:
-        with pytest.raises(GatewayUnreachable, match="is no gateway"):
+        with pytest.raises(GatewayUnreachable, match="is not a gateway"):
             await client.list_sessions()
 
 
@@ -115,10 +115,10 @@ DONE = ("event: done", 'data: {"exit_code": 3, "cwd": "/", "duration_ms": 7}', "
 @pytest.mark.parametrize(
     ("stream", "words"),
     [
-        (events(*CHUNK), "ended before the end"),
-        (events(*CHUNK, whole=False), "lost in the midst"),
+        (events(*CHUNK), "ended without the event done"),
+        (events(*CHUNK, whole=False), "lost before the answer"),
         (events(*CHUNK, "event: error", 'data: {"error": "cut off"}', ""), "^cut off$"),
-        (events(*CHUNK, "event: chunk", "data: {", ""), "no JSON"),
+        (events(*CHUNK, "event: chunk", "data: {", ""), "not JSON"),
     ],
 )
 async def test_a_stream_that_has_no_end_is_an_error(kind: str, stream: bytes, words: str) -> None:

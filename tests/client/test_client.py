@@ -96,7 +96,7 @@ async def test_a_failure_is_an_exception_only_where_it_is_asked_for(session: Any
     with pytest.raises(CommandFailed, match="exit code 2: ls: cannot access 'none'") as failed:
         await session.exec("ls none", check=True)
     assert failed.value.result.exit_code == 2
-    with pytest.raises(CommandTimedOut, match="exceeded its time") as late:
+    with pytest.raises(CommandTimedOut, match="timed out") as late:
         await session.exec("sleep 50", timeout_ms=200, check=True)
     assert isinstance(late.value, TimeoutError)
     with pytest.raises(CommandFailed, match="ZeroDivisionError: division by zero"):
@@ -204,7 +204,7 @@ async def test_uploads_of_files_directories_and_what_is_open(session: Any, tmp_p
         await session.upload(text)
     with pytest.raises(ValueError, match="cannot be sent"):
         await session.upload(io.BytesIO(b"x"), filename="a", dest_path="a\r\n--x")
-    with pytest.raises(ValueError, match="cannot be uploaded"):
+    with pytest.raises(ValueError, match="file name cannot have"):
         await session.upload(io.BytesIO(b"x"), filename='a"b')
 
 

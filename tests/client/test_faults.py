@@ -77,7 +77,7 @@ async def test_a_connection_that_is_lost_in_a_stream_is_an_error_and_the_command
         await there(session, "begun")
         await asyncio.wait_for(seen.wait(), 60)
         await cable.cut()
-        with pytest.raises(StreamError, match="lost in the midst of an answer"):
+        with pytest.raises(StreamError, match="lost before the answer was complete"):
             await reading
         assert [chunk.output for chunk in chunks] == ["first\n"]
         await there(session, "stopped")

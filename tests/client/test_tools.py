@@ -39,9 +39,8 @@ async def use(tool: Any, context: Any = None, **arguments: Any) -> str:
 
 async def test_what_a_model_reads_is_true_short_and_never_an_exception(session: Session) -> None:
     toolbox = tools(session, max_characters=1000)
-    assert (
-        await toolbox.call("write_file", '{"path": "a/b.txt", "content": "one\\ntwo\\n"}') == "[8 bytes are in a/b.txt]"
-    )
+    written = await toolbox.call("write_file", '{"path": "a/b.txt", "content": "one\\ntwo\\n"}')
+    assert written == "[wrote 8 bytes to a/b.txt]"
     assert await toolbox.call("read_file", {"path": "a/b.txt"}) == "one\ntwo\n"
     assert await toolbox.call("list_files", "") == "a/"
     assert await toolbox.call("list_files", {"path": "a"}) == "b.txt  8"
@@ -53,11 +52,11 @@ async def test_what_a_model_reads_is_true_short_and_never_an_exception(session: 
     assert (await toolbox.call("run_code", {"code": plot})).startswith("[image/png, ")
     assert "ZeroDivisionError: division by zero" in await toolbox.call("run_code", {"code": "1 / 0"})
     late = await toolbox.call("run_command", {"command": "echo a; sleep 50", "timeout_seconds": 1})
-    assert late == "a\n[ended: it took longer than 1 s]"
+    assert late == "a\n[stopped: timed out after 1 s]"
     long = await toolbox.call("run_command", {"command": "seq 100000"})
-    assert (len(long) < 1200, "characters are left out" in long, long.endswith("[exit code 0]")) == (True, True, True)
+    assert (len(long) < 1200, "characters left out" in long, long.endswith("[exit code 0]")) == (True, True, True)
     await session.write("binary", b"\xff\xfe")
-    assert await toolbox.call("read_file", {"path": "binary"}) == "[/workspace/binary is no text: 2 bytes]"
+    assert await toolbox.call("read_file", {"path": "binary"}) == "[/workspace/binary is not a text file: 2 bytes]"
     for name, arguments, words in (
         ("read_file", '{"path": "none"}', "none"),
         ("read_file", "{}", "missing a required argument: 'path'"),
