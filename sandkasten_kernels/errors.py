@@ -1,6 +1,6 @@
-"""The errors for users, and `ConfigError` for the operator before anything has started.
+"""The errors that a user may see, and the one an operator sees before anything has started.
 
-Any other exception is a defect: the gateway logs it with an id and answers a bare 500.
+Whatever else is raised is a defect of ours: it is logged with an id and answered as a bare 500.
 """
 
 from __future__ import annotations
@@ -42,15 +42,10 @@ __all__ = [
 
 
 class SandkastenError(Exception):
-    """The public family of errors.
+    """The public family: `status` is the HTTP status, `code` the machine's word for it, `message` a sentence.
 
-    Attributes
-    ----------
-    status: HTTP status.
-    code: identifier of the error for programs, as ``NO_CAPACITY``.
-    message: a sentence that clients get as it is; it contains no path of the host and no secret.
-    retry_after: seconds after which the same request may succeed; None where a retry does not help.
-    details: further data for programs.
+    The message goes to the client as it is: no path of the host, no secret. `retry_after` (seconds) is None
+    where trying again does not help. `details` is what a program may want to know besides.
     """
 
     status: ClassVar[int] = 500
@@ -64,159 +59,159 @@ class SandkastenError(Exception):
 
 
 class InvalidRequest(SandkastenError):
-    """The request is malformed or names a thing that does not exist."""
+    """The request cannot be understood or asks for something that does not exist."""
 
     status = 400
     code = "INVALID_REQUEST"
 
 
 class Unauthorized(SandkastenError):
-    """The caller sent no token, or a wrong one."""
+    """The caller has given no token, or a wrong one."""
 
     status = 401
     code = "UNAUTHORIZED"
 
 
 class ForeignPage(SandkastenError):
-    """A browser sent its cookie, but nothing proves that one of the gateway's own pages made the request."""
+    """The caller is a browser with a cookie, and nothing shows that it was one of our own pages that asked."""
 
     status = 403
     code = "FOREIGN_PAGE"
 
 
 class TooLarge(SandkastenError):
-    """The body of the request exceeds its limit."""
+    """The body of the request is larger than a request may have."""
 
     status = 413
     code = "TOO_LARGE"
 
 
 class InvalidImage(InvalidRequest):
-    """No kernelspec runs in the requested image."""
+    """No kernelspec runs in the image that was asked for."""
 
     code = "INVALID_IMAGE"
 
 
 class InvalidSettings(InvalidRequest):
-    """The settings of a save are wrong; ``details.errors`` has ``name``, ``line`` and ``message`` of each fault.
+    """Settings that were to be saved are wrong: ``details.errors`` has ``name``, ``line`` and ``message`` of each.
 
-    ``name`` is empty for a fault of the whole text; ``line`` is 0 for a fault outside the file.
+    ``name`` is empty for a fault of the text as a whole, ``line`` 0 where the fault is not in the file.
     """
 
     code = "INVALID_SETTINGS"
 
     def __init__(self, errors: Sequence[Mapping[str, Any]]) -> None:
         first = errors[0]
-        message = f"{first['name']}: {first['message']}" if first["name"] else str(first["message"])
-        super().__init__(message + (f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""))
+        words = f"{first['name']}: {first['message']}" if first["name"] else str(first["message"])
+        super().__init__(words + (f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""))
         self.details = {"errors": list(errors)}
 
 
 class SettingsChanged(SandkastenError):
-    """Somebody else saved the settings after the caller had read them."""
+    """Somebody else has saved the settings since they were read."""
 
     status = 409
     code = "SETTINGS_CHANGED"
 
 
 class SettingsReadOnly(SandkastenError):
-    """The gateway cannot read or write the configuration file."""
+    """The configuration file cannot be read or written by the gateway."""
 
     status = 403
     code = "SETTINGS_READ_ONLY"
 
 
 class InvalidWorkspace(InvalidRequest):
-    """The requested name is not a valid name of a workspace."""
+    """What was asked for cannot be the name of a workspace."""
 
     code = "INVALID_WORKSPACE"
 
 
 class LimitReached(SandkastenError):
-    """The owner has reached a limit; ending a session helps. Status 403 on ``/api`` and 429 on ``/v1``."""
+    """The owner has as many as it may have; ending one helps. Told as 403 on ``/api`` and as 429 on ``/v1``."""
 
     status = 403
     code = "LIMIT_REACHED"
 
 
 class TooMany(LimitReached):
-    """Too many operations run at once; waiting helps."""
+    """Too much is under way at once; waiting helps."""
 
     status = 429
 
 
 class SessionEnded(SandkastenError):
-    """The session has ended; the message has the reason."""
+    """The session was there, and has ended; the message says how."""
 
     status = 410
     code = "SESSION_EXPIRED"
 
 
 class KernelDead(SandkastenError):
-    """The session's kernel has ended and does not restart by itself; its shell and its files still exist."""
+    """The session's kernel has ended and is not started again by itself; its shell and its files are there."""
 
     status = 409
     code = "KERNEL_DEAD"
 
 
 class UnknownFile(SandkastenError):
-    """The sandbox has no such file."""
+    """There is no such file in the sandbox."""
 
     status = 404
     code = "FILE_NOT_FOUND"
 
 
 class FileRefused(SandkastenError):
-    """The path leads to another kind of file than requested, or out of the workspace."""
+    """What is at the path is not what was asked for, or leads out of the workspace."""
 
     status = 400
     code = "INVALID_REQUEST"
 
 
 class NoSpace(SandkastenError):
-    """The sandbox has no space left for the sent data."""
+    """The sandbox has no space left for what was sent."""
 
     status = 507
     code = "NO_SPACE"
 
 
 class UnknownKernel(SandkastenError):
-    """The caller has no kernel of this id, or no longer."""
+    """No kernel of the caller's has this id (any more)."""
 
     status = 404
     code = "SESSION_NOT_FOUND"
 
 
 class UnknownNotebookSession(SandkastenError):
-    """No notebook session has this id, or no longer."""
+    """No notebook session has this id (any more)."""
 
     status = 404
     code = "SESSION_NOT_FOUND"
 
 
 class UnknownKernelspec(SandkastenError):
-    """No kernelspec on offer has this name, or the kernelspec has no such file."""
+    """No offered kernelspec has this name, or it has no such file."""
 
     status = 404
     code = "KERNELSPEC_NOT_FOUND"
 
 
 class UnknownWorkspace(SandkastenError):
-    """No workspace has this name."""
+    """There is no workspace of this name."""
 
     status = 404
     code = "WORKSPACE_NOT_FOUND"
 
 
 class WorkspaceInUse(SandkastenError):
-    """A session uses the workspace, so it cannot be deleted."""
+    """A session uses the workspace, which therefore cannot be deleted."""
 
     status = 409
     code = "WORKSPACE_IN_USE"
 
 
 class _Transient(SandkastenError):
-    """A 503: the same request may succeed after `retry_after` seconds, which are always set."""
+    """A 503: the same request may succeed after `retry_after` seconds, which is always set."""
 
     status = 503
     retry_after: int
@@ -226,19 +221,19 @@ class _Transient(SandkastenError):
 
 
 class NoCapacity(_Transient):
-    """Every sandbox that may run is in use."""
+    """All sandboxes that may run at once are in use."""
 
     code = "NO_CAPACITY"
 
 
 class EngineError(_Transient):
-    """The engine does not answer, or an image is missing; the message has the way out."""
+    """The engine does not answer, or an image is missing; the message says what to do."""
 
     code = "ENGINE_UNAVAILABLE"
 
 
 class StoreFailed(_Transient):
-    """The store cannot be written; the message has the reason."""
+    """What is known of the sessions cannot be written; the message says why."""
 
     code = "STORE_UNAVAILABLE"
 
@@ -252,11 +247,7 @@ class SandboxFailed(_Transient):
 class ConfigError(Exception):
     """A setting is wrong. The message is one line that names it; the program ends with exit code 2.
 
-    Attributes
-    ----------
-    path: the key; empty for a fault without one.
-    problem: the message without its place.
-    line: line of the file; 0 for a fault outside the file.
+    ``path`` is the key, as far as there is one, ``problem`` the message without its place, ``line`` that of the file.
     """
 
     def __init__(self, message: str, *, path: tuple[str, ...] = (), problem: str = "", line: int = 0) -> None:

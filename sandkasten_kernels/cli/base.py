@@ -1,100 +1,91 @@
-"""ClientApp: a command that asks a gateway, as any other client of its SDK."""
+"""Command: the base class of every command, and ClientCommand, that of the commands which call a running gateway."""
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import io
-import json
 import os
 import signal
 import sys
-from collections.abc import Iterable, Sequence
-from typing import Any, NoReturn
-
-from traitlets.config import Application
+from typing import ClassVar
 
 from ..client import GatewayNotFound, SandboxError, SyncSandboxClient
-from ..errors import ConfigError
+from ..errors import ConfigError, SandkastenError
+from .output import one_line
 
-__all__ = ["ClientApp", "one_line", "print_json", "print_table"]
+__all__ = ["INTERRUPTED", "TIMED_OUT", "ClientCommand", "Command"]
 
 RETRY_SECONDS = 2.0
 INTERRUPTED, TERMINATED = 130, 143
+"""Exit codes after SIGINT and SIGTERM, as of a shell: 128 plus the number of the signal."""
+TIMED_OUT = 124
+"""Exit code when a program or command ran out of time, as of coreutils' timeout."""
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{self.prog.rpartition(' ')[2]}: {message}; see {self.prog} --help")
+class Command:
+    """One command of the program. The docstring of a subclass is the description in its help.
 
-
-class ClientApp(Application):
-    """A command of a client: `arguments` says what it takes, `run` does it and returns the exit code.
-
-    An error is one line on stderr: exit code 2 for a wrong argument or where no gateway is found, 1 for what failed.
+    Attributes
+    ----------
+    examples: command lines that end the help, one a line.
+    usage: replaces the usage line that `argparse` makes; ``%(prog)s`` stands for the command.
     """
 
-    options: argparse.Namespace
+    examples: ClassVar[str] = ""
+    usage: ClassVar[str | None] = None
 
-    def initialize(self, argv: list[str] | None = None) -> None:
-        """Parse the arguments. Raises `ConfigError`."""
-        parser = _Parser(prog=self.name, description=self.description, epilog=self.examples)
-        parser.formatter_class = argparse.RawDescriptionHelpFormatter
-        parser.add_argument("--url", help="the URL that the gateway printed; without it SANDKASTEN_URL and "
-                            "SANDKASTEN_API_KEY count, and then the gateway of this user on this machine")  # fmt: skip
-        self.arguments(parser)
-        self.options = parser.parse_args(argv)
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Add the arguments and options of the command."""
 
-    def arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Add the command's own arguments."""
+    def prepare(self, parser: argparse.ArgumentParser, argv: list[str]) -> list[str]:
+        """Return the words of ``argv`` that ``parser`` is to parse; by default all."""
+        return argv
 
-    def run(self, client: SyncSandboxClient) -> int:
-        """Do it, and return the exit code."""
+    def run(self, options: argparse.Namespace) -> int:
+        """Run the command and return its exit code.
+
+        Raises `ConfigError` for wrong arguments or a wrong configuration (exit code 2), and `SandkastenError` for any
+        later failure (exit code 1).
+        """
         raise NotImplementedError
 
-    def start(self) -> None:
-        """Run, and exit with its code. Raises `ConfigError`."""
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # so that a session is ended first
+
+class ClientCommand(Command):
+    """A command that calls a running gateway through the SDK. It imports no module of the gateway itself."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Add ``--url``."""
+        parser.add_argument(
+            "--url",
+            help="URL of the gateway, instead of SANDKASTEN_URL; without either, the gateway of this user on this "
+            "machine. `ps` shows a token in a URL to every user: set SANDKASTEN_API_KEY instead",
+        )
+
+    def run(self, options: argparse.Namespace) -> int:
+        """Connect to the gateway, run `call` and return its exit code."""
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # an exception, so that sessions are ended
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(errors="replace")  # what a program says may not be in the terminal's characters
+                stream.reconfigure(
+                    errors="replace"
+                )  # the terminal's encoding may lack characters of a program's output
         try:
-            with SyncSandboxClient(base_url=self.options.url, retry_for=RETRY_SECONDS) as client:
-                code = self.run(client)
+            with SyncSandboxClient(base_url=options.url, retry_for=RETRY_SECONDS) as client:
+                code = self.call(client, options)
                 sys.stdout.flush()
+                return code
         except GatewayNotFound as error:
             raise ConfigError(str(error)) from error
         except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read has what he wanted
-            code = 0
+            # the reader of a pipe has ended (`ps | head -1`); Python's own flush at exit must not fail as well
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
         except (SandboxError, OSError, ValueError) as error:
-            print(f"{self.name}: {one_line(error)}", file=sys.stderr)
-            code = 1
-        except KeyboardInterrupt:
-            code = INTERRUPTED
-        sys.exit(code)
+            raise SandkastenError(one_line(error)) from error
 
+    def call(self, client: SyncSandboxClient, options: argparse.Namespace) -> int:
+        """Do the work of the command and return its exit code.
 
-def print_table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table for a person."""
-    cells = [tuple(heads), *(tuple(_cell(value) for value in row) for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(heads))]
-    for row in cells:
-        print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
-
-
-def print_json(values: Sequence[Any]) -> None:
-    """Print dataclasses for a program, as a list."""
-    print(json.dumps([dataclasses.asdict(value) for value in values], indent=2))
-
-
-def _cell(value: object) -> str:
-    text = "-" if value in (None, "") else str(value)
-    return "".join(character if character.isprintable() else "?" for character in text)
-
-
-def one_line(error: BaseException) -> str:
-    """Return what went wrong as a terminal may show it."""
-    if isinstance(error, OSError) and error.filename is not None:
-        return _cell(f"{error.filename}: {error.strerror}")
-    return _cell(" ".join(str(error).split()) or type(error).__name__)
+        Raises `ConfigError` for wrong arguments; any `SandboxError`, `OSError` or `ValueError` is a failure.
+        """
+        raise NotImplementedError

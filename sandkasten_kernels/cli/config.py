@@ -1,75 +1,63 @@
-"""``sandkasten-kernels config check|show|docs``: the configuration, before anything is started."""
+"""``sandkasten-kernels config check|show|docs``: the configuration, without starting anything."""
 
 from __future__ import annotations
 
+import argparse
 import json
-from typing import Any, cast
+from typing import Any
 
 import yaml
-from traitlets.config import Application
 
-from ..config.application import ConfiguredApp
 from ..config.docs import configuration_docs
+from ..config.keys import Keys
 from ..config.settings import Settings
+from ..config.traits import SECTIONS
 from ..config.validation import SECRETS
 from ..errors import ConfigError
 from ..gateway.checks import check_settings
+from .settings import SHORT_OPTIONS, SettingsCommand
 
-__all__ = ["ConfigApp"]
+__all__ = ["ConfigCommand"]
 
-USAGE = "usage: config check|show|docs, and then the options of serve (and --json for show)"
 MASK = "********"
 
 
-class ConfigApp(Application):
-    """Says what the gateway would run with: ``config check``, ``config show [--json]`` or ``config docs``, with the
-    options of ``serve``."""
+class ConfigCommand(SettingsCommand):
+    """Checks the configuration, shows every value with the place where it is set, or prints the reference of all
+    settings. A wrong configuration is one line on stderr and exit code 2."""
 
-    name = "sandkasten-kernels config"
-    description = __doc__ or ""
-    examples = """
-        sandkasten-kernels config check --config=sandkasten.yaml   # one line; exit code 2 when something is wrong
-        sandkasten-kernels config show --listen=127.0.0.1:9000     # each value, and where it was set
-        sandkasten-kernels config docs                             # all there is to set
-    """
+    examples = """\
+  sandkasten-kernels config check --config=sandkasten.yaml   # print one line
+  sandkasten-kernels config show --listen=127.0.0.1:9000     # print each value, and where it is set
+  sandkasten-kernels config docs                             # print the reference of all settings"""
 
-    def initialize(self, argv: list[str] | None = None) -> None:
-        """Keep the arguments: they are the gateway's own, after the verb."""
-        verb, *self._options = argv or [""]
-        if verb in ("-h", "--help", "--help-all"):
-            super().initialize([verb])
-        if verb not in ("check", "show", "docs"):
-            raise ConfigError(f"config: unknown argument {verb!r}; {USAGE}")
-        self._verb = verb
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("verb", choices=("check", "show", "docs"))
+        parser.add_argument("--json", action="store_true", help="show as JSON, for programs")
+        super().add_arguments(parser)
 
-    def start(self) -> None:
-        """Do what the verb says. Raises `ConfigError`."""
-        as_json = self._verb == "show" and "--json" in self._options
-        options = [option for option in self._options if not (as_json and option == "--json")]
-        if options and not options[0].startswith("-"):
-            raise ConfigError(f"config: unknown argument {options[0]!r}; {USAGE}")
-        gateway = cast(ConfiguredApp, self.parent)
-        settings = gateway.settings_of(options)
-        if self._verb == "check":
+    def run(self, options: argparse.Namespace) -> int:
+        if options.json and options.verb != "show":
+            raise ConfigError("--json is an option of `config show` alone")
+        settings = self.load(options).settings
+        if options.verb == "check":
             print(_checked(settings))
-        elif self._verb == "docs":
-            aliases = {option: alias for alias, option in gateway.aliases.items()}
-            print(configuration_docs(settings.keys, aliases), end="")
+        elif options.verb == "docs":
+            print(configuration_docs(Keys(SECTIONS), SHORT_OPTIONS), end="")
         else:
-            print(_as_json(settings) if as_json else _as_yaml(settings), end="")
+            print(_as_json(settings) if options.json else _as_yaml(settings), end="")
+        return 0
 
 
 def _checked(settings: Settings) -> str:
     specs = check_settings(settings)
     names = ", ".join(spec.name for spec in specs)
-    ignored = (
-        f"; passed over, without metadata.sandkasten: {', '.join(map(str, specs.foreign))}" if specs.foreign else ""
-    )
+    ignored = f"; ignored, without metadata.sandkasten: {', '.join(map(str, specs.foreign))}" if specs.foreign else ""
     return f"the configuration is right; kernelspecs: {names}, {specs.default.name} by default{ignored}"
 
 
 def _values(settings: Settings) -> list[tuple[str, Any, str]]:
-    """Return name, value and source of every key; a secret is masked."""
+    """Return name, value and source of every key, with a mask in the place of secrets."""
     return [
         (key.name, _masked(key.path[-1], settings.value(*key.path)), settings.place(*key.path)) for key in settings.keys
     ]
@@ -85,7 +73,7 @@ def _as_json(settings: Settings) -> str:
 
 
 def _as_yaml(settings: Settings) -> str:
-    """Return a YAML file that says the same, with the source of each value as a comment."""
+    """Return a configuration file with these values, and the source of each as a comment."""
     rows: list[tuple[str, str]] = []
     for name, value, source in _values(settings):
         section, _, last = name.rpartition(".")

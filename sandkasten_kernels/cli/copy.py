@@ -1,4 +1,4 @@
-"""``sandkasten-kernels cp``: files and directories between here and a session or a workspace."""
+"""``sandkasten-kernels cp``: copies files and directories to a session or workspace, and back."""
 
 from __future__ import annotations
 
@@ -8,45 +8,45 @@ from pathlib import Path
 
 from ..client import FileNotFound, SandboxAPIError, SyncSandboxClient, SyncSession, SyncWorkspace
 from ..errors import ConfigError
-from .base import ClientApp
+from .base import ClientCommand
 from .progress import ProgressBar
 from .targets import files_of
 
-__all__ = ["CpApp"]
+__all__ = ["CopyCommand"]
+
+OPERANDS = "LOCAL, SESSION:PATH or WORKSPACE:PATH"
 
 
-class CpApp(ClientApp):
-    """Copies a file, or a directory without its links, to a session or a workspace, or from there.
+class CopyCommand(ClientCommand):
+    """Copies a file or directory between this machine and a session or workspace. Links in a directory are left out.
 
-    PATH is below /workspace. A target that is a directory, or ends with a slash, gets it under its own name. What
-    stands before the colon is a session, by id, beginning of an id or name, or a workspace; a file whose name has a
-    colon is written ./name.
+    SESSION is an id, the first characters of one, or a name. PATH starts at /workspace. If the target is a directory,
+    or ends with a slash, the copy keeps its own name there. Write a local file with a colon in its name as ./NAME.
     """
 
-    name = "sandkasten-kernels cp"
-    description = __doc__ or ""
-    examples = """examples:
+    examples = """\
   sandkasten-kernels cp data.csv thesis:data/
   sandkasten-kernels cp my-session:plot.png ."""
 
-    def arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("source", metavar="FROM", help="LOCAL, SESSION:PATH or WORKSPACE:PATH")
-        parser.add_argument("target", metavar="TO", help="the same; one of the two is here and one there")
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("source", metavar="FROM", help=OPERANDS)
+        parser.add_argument("target", metavar="TO", help=f"{OPERANDS}; either FROM or TO is LOCAL, not both")
 
-    def run(self, client: SyncSandboxClient) -> int:
-        there_from, there_to = _there(self.options.source), _there(self.options.target)
-        if (there_from is None) == (there_to is None):
-            raise ConfigError("cp: one of FROM and TO is LOCAL, and the other SESSION:PATH or WORKSPACE:PATH")
-        with ProgressBar(self.options.source) as progress:
-            if there_from:
-                files_of(client, there_from[0]).download(there_from[1] or ".", self.options.target, progress=progress)
-            elif there_to:
-                _upload(files_of(client, there_to[0]), Path(self.options.source), there_to[1], progress)
+    def call(self, client: SyncSandboxClient, options: argparse.Namespace) -> int:
+        source, target = _remote(options.source), _remote(options.target)
+        if (source is None) == (target is None):
+            raise ConfigError("one of FROM and TO must be LOCAL, and the other SESSION:PATH or WORKSPACE:PATH")
+        with ProgressBar(options.source) as progress:
+            if source:
+                files_of(client, source[0]).download(source[1] or ".", options.target, progress=progress)
+            elif target:
+                _upload(files_of(client, target[0]), Path(options.source), target[1], progress)
         return 0
 
 
-def _there(operand: str) -> tuple[str, str] | None:
-    """Return whose files an operand means, and the path; None for a local one."""
+def _remote(operand: str) -> tuple[str, str] | None:
+    """Return the session or workspace of an operand and the path in it; None for a local path."""
     owner, colon, path = operand.partition(":")
     return (owner, path) if colon and owner and "/" not in owner else None
 
@@ -65,7 +65,7 @@ def _is_directory(files: SyncSession | SyncWorkspace, path: str) -> bool:
     except FileNotFound:
         return False
     except SandboxAPIError as error:
-        if error.code != "INVALID_REQUEST":
+        if error.code != "INVALID_REQUEST":  # the code for a path that is a file
             raise
         return False
     return True

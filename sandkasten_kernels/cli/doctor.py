@@ -1,53 +1,50 @@
-"""``sandkasten-kernels doctor``: whether a gateway would run well here, and what to do where not."""
+"""``sandkasten-kernels doctor``: checks whether a gateway would run well on this machine."""
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import collections
-import sys
-from typing import cast
+import contextlib
+from collections.abc import AsyncIterator
 
-from traitlets.config import Application
-
-from ..config.application import ConfiguredApp
-from ..config.settings import Settings
+from ..config.settings import Settings, command_line_settings
+from ..config.traits import SECTIONS
 from ..doctor.doctor import examine
 from ..engines.finding import Finding, Level
 from ..errors import ConfigError
+from .settings import SettingsCommand, option_values
 
-__all__ = ["DoctorApp"]
+__all__ = ["DoctorCommand"]
 
 
-class DoctorApp(Application):
-    """Checks engine, images, permissions, kernel, versions with known escapes, disk and memory for the gateway of this
-    configuration: `doctor`, with the options of `serve`. Exits with 1 when there is a problem."""
+class DoctorCommand(SettingsCommand):
+    """Checks this machine for a gateway with this configuration: engine, images, permissions, kernel, versions with
+    known escapes, disk and memory. It says how to mend each problem, and exits with 1 if there is one."""
 
-    name = "sandkasten-kernels doctor"
-    description = __doc__ or ""
-    examples = "sandkasten-kernels doctor --config=sandkasten.yaml"
+    examples = "  sandkasten-kernels doctor --config=sandkasten.yaml"
 
-    def initialize(self, argv: list[str] | None = None) -> None:
-        """Keep the options: they are the gateway's own."""
-        self._options = list(argv or [])
-        if {"-h", "--help", "--help-all"}.intersection(self._options):
-            super().initialize(["--help"])
-
-    def start(self) -> None:
-        """Print a line for each check, and what to do below those that are not well."""
-        gateway = cast(ConfiguredApp, self.parent)
+    def run(self, options: argparse.Namespace) -> int:
         try:
-            found = gateway.settings_of(self._options)
-            gateway.update_config(found.config)
-            settings: Settings | ConfigError = found
+            configuration = self.load(options)
         except ConfigError as error:
-            settings = error
-        sys.exit(asyncio.run(_print_findings(gateway, settings)))
+            return asyncio.run(_print_findings(examine(_readable(options), "", error)))
+        file = configuration.file.path
+        findings = examine(configuration.settings, str(file) if file.exists() else "")
+        return asyncio.run(_print_findings(findings))
 
 
-async def _print_findings(gateway: ConfiguredApp, settings: Settings | ConfigError) -> int:
-    """Print each finding as it comes; return the exit code."""
+def _readable(options: argparse.Namespace) -> Settings:
+    """Return the settings of the command line alone, or the defaults where it is wrong as well."""
+    with contextlib.suppress(ConfigError):
+        return command_line_settings(option_values(options), SECTIONS)
+    return Settings(SECTIONS)
+
+
+async def _print_findings(findings: AsyncIterator[Finding]) -> int:
+    """Print each finding as soon as it is made, and return the exit code."""
     counts: collections.Counter[Level] = collections.Counter()
-    async for finding in examine(gateway, settings):
+    async for finding in findings:
         counts[finding.level] += 1
         _print(finding)
     problems, warnings = counts[Level.PROBLEM], counts[Level.WARNING]

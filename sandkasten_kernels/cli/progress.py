@@ -1,4 +1,4 @@
-"""Progress: how much of a file has passed, as one line of a terminal."""
+"""ProgressBar: the progress of a transfer, drawn as one line of the terminal."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 import time
 from types import TracebackType
 
-__all__ = ["ProgressBar"]
+__all__ = ["ProgressBar", "line"]
 
 WIDTH = 30
 LEAST_BYTES = 2**20
@@ -14,9 +14,9 @@ REDRAW_SECONDS = 0.1
 
 
 class ProgressBar:
-    """Draws a bar on stderr while it is called with what has passed, and takes it away at the end of the block.
+    """Draw a bar on stderr each time it is called, at most ten times a second, and erase it at the end of the block.
 
-    Nothing is drawn where stderr is no terminal, and for less than `LEAST_BYTES`.
+    Nothing is drawn if stderr is not a terminal, or for transfers below `LEAST_BYTES`.
     """
 
     def __init__(self, label: str) -> None:
@@ -32,7 +32,7 @@ class ProgressBar:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
     def __call__(self, passed: int, total: int | None) -> None:
-        """Draw how much has passed, of how much where that is known."""
+        """Draw the number of bytes transferred, with the share of ``total`` unless that is None."""
         now = time.monotonic()
         if not self._shown or now - self._drawn < REDRAW_SECONDS or max(passed, total or 0) < LEAST_BYTES:
             return
@@ -41,7 +41,7 @@ class ProgressBar:
 
 
 def line(passed: int, total: int | None) -> str:
-    """Return how far it is, in one line."""
+    """Return the progress as one line: a bar with percentage and MB, or MB alone if ``total`` is None or 0."""
     if not total:
         return f"{passed / 1e6:.1f} MB"
     done = min(1.0, passed / total)

@@ -1,4 +1,4 @@
-"""``sandkasten-kernels pool`` and ``events``: what is kept warm, and what has happened."""
+"""``sandkasten-kernels pool`` and ``events``: the warm kernels, and the log of events."""
 
 from __future__ import annotations
 
@@ -7,23 +7,22 @@ import dataclasses
 import json
 
 from ..client import Event, SyncSandboxClient
-from .base import ClientApp, print_json, print_table
+from .base import ClientCommand
+from .output import print_json, print_table, printable
 
-__all__ = ["EventsApp", "PoolApp"]
+__all__ = ["EventsCommand", "PoolCommand"]
 
 
-class PoolApp(ClientApp):
-    """Shows what the pool keeps warm, for each kernelspec."""
+class PoolCommand(ClientCommand):
+    """Shows the number of warm kernels of each kernelspec, and how many claims found one."""
 
-    name = "sandkasten-kernels pool"
-    description = __doc__ or ""
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("--json", action="store_true", help="print JSON, for programs")
 
-    def arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--json", action="store_true", help="for a program")
-
-    def run(self, client: SyncSandboxClient) -> int:
+    def call(self, client: SyncSandboxClient, options: argparse.Namespace) -> int:
         pools = client.pool()
-        if self.options.json:
+        if options.json:
             print_json(pools)
             return 0
         heads = ("KERNELSPEC", "IMAGE", "WARM", "STARTING", "IN USE", "FOUND WARM", "NOT WARM")
@@ -35,32 +34,28 @@ class PoolApp(ClientApp):
         return 0
 
 
-class EventsApp(ClientApp):
-    """Shows what has happened to the sessions, oldest first."""
+class EventsCommand(ClientCommand):
+    """Shows the events of sessions and sandboxes, oldest first."""
 
-    name = "sandkasten-kernels events"
-    description = __doc__ or ""
-
-    def arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("-f", "--follow", action="store_true", help="and then what happens, as it does")
-        parser.add_argument("--since", metavar="ID", type=int, help="what came after this event")
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("-f", "--follow", action="store_true", help="go on with new events, until Ctrl-C")
+        parser.add_argument("--since", metavar="ID", type=int, help="only events after the one with this id")
         parser.add_argument(
-            "-n", "--limit", metavar="N", type=int, default=100, help="how many at most, 100 if not said"
+            "-n", "--limit", metavar="N", type=int, default=100, help="number of past events at most (default: 100)"
         )
-        parser.add_argument("--json", action="store_true", help="one object in each line, for a program")
+        parser.add_argument("--json", action="store_true", help="print one JSON object a line, for programs")
 
-    def run(self, client: SyncSandboxClient) -> int:
-        since, limit = self.options.since, self.options.limit
-        follow = self.options.follow
-        for event in (
-            client.follow_events(since=since, limit=limit) if follow else client.events(since=since, limit=limit)
-        ):
-            self._print(event)
+    def call(self, client: SyncSandboxClient, options: argparse.Namespace) -> int:
+        events = client.follow_events if options.follow else client.events
+        for event in events(since=options.since, limit=options.limit):
+            if options.json:
+                print(json.dumps(dataclasses.asdict(event)), flush=True)
+            else:
+                print(_line(event), flush=True)
         return 0
 
-    def _print(self, event: Event) -> None:
-        if self.options.json:
-            print(json.dumps(dataclasses.asdict(event)), flush=True)
-            return
-        words = f"{event.time[:19].replace('T', ' ')}  {event.kind:<12}  {event.session_id[:8]:<8}  {event.reason}"
-        print("".join(c if c.isprintable() else "?" for c in words.rstrip()), flush=True)
+
+def _line(event: Event) -> str:
+    time = event.time[:19].replace("T", " ")
+    return printable(f"{time}  {event.kind:<12}  {event.session_id[:8]:<8}  {event.reason}".rstrip())

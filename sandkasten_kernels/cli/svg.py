@@ -1,4 +1,8 @@
-"""Whether an SVG is a drawing and nothing else: a browser that opens one from the disk runs what is in it."""
+"""is_drawing: whether an SVG is a mere drawing. A browser that opens an SVG file also runs the scripts in it.
+
+The lists below were made by hand from the SVG that matplotlib and similar libraries write. They name what is allowed;
+everything else is refused, so an element or a function that browsers learn later is refused as well.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,8 @@ __all__ = ["is_drawing"]
 
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 _XML, _RDF = "http://www.w3.org/XML/1998/namespace", "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
-_ABOUT = (_RDF, "http://creativecommons.org/ns#", "http://purl.org/dc/elements/1.1/")
-"""What tells of a drawing; no program does anything with it."""
+_METADATA = (_RDF, "http://creativecommons.org/ns#", "http://purl.org/dc/elements/1.1/")
+"""Namespaces of metadata, which browsers ignore."""
 _ELEMENTS = frozenset((
     "circle", "clipPath", "defs", "desc", "ellipse", "g", "image", "line", "linearGradient", "marker", "mask",
     "metadata", "path", "pattern", "polygon", "polyline", "radialGradient", "rect", "stop", "style", "svg", "symbol",
@@ -26,17 +30,18 @@ _PIXELS = re.compile(r"data:image/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/=\s]*
 
 
 class _Refused(Exception):
-    """There is something that no drawing needs."""
+    """The SVG contains something that is not on the lists."""
 
 
 def is_drawing(svg: bytes) -> bool:
-    """Return whether a text in UTF-8 is an SVG of shapes, words, pixels and their looks alone.
+    """Return whether ``svg`` (UTF-8) is an SVG of nothing but shapes, text, pixel images and their styles.
 
-    It then runs nothing, is changed by nothing, and asks nobody on the network for anything. What is not known is taken
-    for the worst: scripts, handlers of events, links, animations, foreign elements, references to other documents.
+    A browser that opens such an SVG runs no script, changes nothing in it and sends no request. Return False for
+    anything else: scripts, event handlers, links, animations, foreign elements, references to other documents,
+    anything unknown, and invalid XML.
     """
     parser = expat.ParserCreate("utf-8", namespace_separator=" ")
-    looks: list[str] = []
+    styles: list[str] = []
     inside: list[str] = []
 
     def begin(name: str, attributes: dict[str, str]) -> None:
@@ -45,19 +50,19 @@ def is_drawing(svg: bytes) -> bool:
             _check_attribute(attribute, value)
         inside.append(name)
 
-    def words(text: str) -> None:
+    def characters(text: str) -> None:
         if inside[-1] == f"{_SVG} style":
-            looks.append(text)
+            styles.append(text)
 
     parser.XmlDeclHandler = _check_declaration
     parser.StartDoctypeDeclHandler = _check_doctype
     parser.ProcessingInstructionHandler = _refuse
     parser.StartElementHandler = begin
     parser.EndElementHandler = lambda name: inside.pop()
-    parser.CharacterDataHandler = words
+    parser.CharacterDataHandler = characters
     try:
         parser.Parse(svg, True)
-        _check_looks("".join(looks))
+        _check_style("".join(styles))  # joined: expat may split a text, and CDATA sections would hide a word
     except (expat.ExpatError, _Refused):
         return False
     return True
@@ -79,7 +84,7 @@ def _check_doctype(name: str, system_id: str | None, public_id: str | None, has_
 
 def _check_element(name: str) -> None:
     namespace, _, local = name.rpartition(" ")
-    if not (namespace == _SVG and local in _ELEMENTS) and namespace not in _ABOUT:
+    if not (namespace == _SVG and local in _ELEMENTS) and namespace not in _METADATA:
         raise _Refused
 
 
@@ -94,11 +99,14 @@ def _check_attribute(name: str, value: str) -> None:
     elif namespace not in ("", _XLINK, _RDF) or local.lower().startswith("on"):
         raise _Refused
     elif local != "id":
-        _check_looks(value)
+        _check_style(value)
 
 
-def _check_looks(text: str) -> None:
-    """Refuse what asks for something elsewhere, and whatever could hide that: escapes, rules, functions not known."""
+def _check_style(text: str) -> None:
+    r"""Raise `_Refused` for a reference to another document and for what could hide one.
+
+    These are escapes (``\75rl``), at-rules (``@import``) and functions that are not on the list.
+    """
     if any(sign in text for sign in ("\\", "@", "<")) or _ELSEWHERE.search(text):
         raise _Refused
     if not all(name.lower() in _FUNCTIONS or not name for name in _FUNCTION.findall(text)):

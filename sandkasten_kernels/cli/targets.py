@@ -1,40 +1,47 @@
-"""What a word of the command line means: a session or a workspace."""
+"""Targets: the session or workspace that a word of the command line names."""
 
 from __future__ import annotations
 
 from ..client import SandboxError, SyncSandboxClient, SyncSession, SyncWorkspace
 
-__all__ = ["files_of", "session_of"]
+__all__ = ["SESSION_HELP", "files_of", "session_of"]
 
+SESSION_HELP = "id of a running session, the first characters of one, or its name"
 LEAST_PREFIX = 4
 
 
-def session_of(client: SyncSandboxClient, word: str) -> SyncSession:
-    """Return the running session that has this id, this name, or alone an id that begins so. Raises `SandboxError`."""
-    if session := _session_of(client, word):
+def session_of(client: SyncSandboxClient, target: str) -> SyncSession:
+    """Return the running session with this id, else with this name, else the only one whose id starts so.
+
+    The start of an id needs at least four characters. Raises `SandboxError` where no session or several match.
+    """
+    if session := _find_session(client, target):
         return session
-    raise SandboxError(f"no session {word!r} runs: `sandkasten-kernels ps` lists them")
+    raise SandboxError(f"no running session {target!r}: `sandkasten-kernels ps` lists them")
 
 
-def files_of(client: SyncSandboxClient, word: str) -> SyncSession | SyncWorkspace:
-    """Return the session of `session_of`, or the workspace of this name. Raises `SandboxError`."""
+def files_of(client: SyncSandboxClient, target: str) -> SyncSession | SyncWorkspace:
+    """Return the session with this id, else the workspace with this name, else the session as `session_of` finds it.
+
+    Raises `SandboxError` where nothing or several sessions match.
+    """
     names = [info.id for info in client.list_workspaces()]
-    if word in names and all(info.id != word for info in client.list_sessions()):
-        return client.workspace(word)
-    if session := _session_of(client, word):
+    if target in names and all(info.id != target for info in client.list_sessions()):
+        return client.workspace(target)
+    if session := _find_session(client, target):
         return session
-    raise SandboxError(f"{word!r} is no session that runs, and no workspace")
+    raise SandboxError(f"{target!r} is neither a running session nor a workspace")
 
 
-def _session_of(client: SyncSandboxClient, word: str) -> SyncSession | None:
+def _find_session(client: SyncSandboxClient, target: str) -> SyncSession | None:
     running = [info for info in client.list_sessions() if info.status == "running"]
     for found in (
-        [info.id for info in running if info.id == word],
-        [info.id for info in running if info.name == word],
-        [info.id for info in running if len(word) >= LEAST_PREFIX and info.id.startswith(word)],
+        [info.id for info in running if info.id == target],
+        [info.id for info in running if info.name == target],
+        [info.id for info in running if len(target) >= LEAST_PREFIX and info.id.startswith(target)],
     ):
         if len(found) > 1:
-            raise SandboxError(f"{word!r} is more than one session: {', '.join(found)}")
+            raise SandboxError(f"{target!r} matches more than one session: {', '.join(found)}")
         if found:
             return client.get_session(found[0])
     return None

@@ -1,4 +1,4 @@
-"""``sandkasten-kernels workspaces``: which there are; one as a tar archive, and back; removing some."""
+"""``sandkasten-kernels workspaces``: list, export, import and remove workspaces."""
 
 from __future__ import annotations
 
@@ -9,97 +9,104 @@ from collections.abc import Iterator
 from typing import IO
 
 from ..client import SandboxError, SyncSandboxClient
-from ..engines.workspace_name import workspace_name
 from ..errors import ConfigError, InvalidWorkspace
-from .base import ClientApp, print_json, print_table
+from .base import ClientCommand
+from .output import print_json, print_table
 
-__all__ = ["WorkspacesApp"]
+__all__ = ["WorkspacesCommand"]
 
-LEFT_SECONDS = 60
-"""So long the session of an import that was killed outlives it."""
+TTL_SECONDS = 60
+"""The session of an import lives so long after its last use, for an import that is killed before it can end it."""
 
 
-class WorkspacesApp(ClientApp):
-    """Lists the workspaces; writes one to stdout as a tar archive, makes a new one of the archive on stdin, or
-    removes some. Files and directories are in an archive, links are not."""
+class WorkspacesCommand(ClientCommand):
+    """Lists the workspaces, exports one to stdout as a tar archive, imports a new one from the archive on stdin, or
+    removes some. An archive contains files and directories, but no links."""
 
-    name = "sandkasten-kernels workspaces"
-    description = __doc__ or ""
-    examples = """examples:
+    examples = """\
   sandkasten-kernels workspaces
   sandkasten-kernels workspaces export my-project > my-project.tar
   sandkasten-kernels workspaces import my-copy < my-project.tar
   sandkasten-kernels workspaces rm my-copy"""
+    usage = "%(prog)s [--url URL] [--json] [export NAME | import NAME | rm NAME...]"
 
-    def arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.usage = "%(prog)s [--url URL] [--json] [export NAME | import NAME | rm NAME...]"
-        parser.add_argument("--json", action="store_true", help="the list for a program")
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("--json", action="store_true", help="print the list as JSON, for programs")
         parser.add_argument("verb", nargs="?", choices=("list", "export", "import", "rm"), default="list")
-        parser.add_argument("names", metavar="NAME", nargs="*")
+        parser.add_argument("names", metavar="NAME", nargs="*", default=[], help="name of a workspace")
 
-    def run(self, client: SyncSandboxClient) -> int:
-        verb, names = self.options.verb, self.options.names
+    def call(self, client: SyncSandboxClient, options: argparse.Namespace) -> int:
+        verb, names = options.verb, options.names
         if len(names) != {"list": 0, "rm": len(names) or 1}.get(verb, 1):
-            raise ConfigError("workspaces: expected export NAME, import NAME, rm NAME..., or nothing to list them")
-        try:
-            for name in names:
-                workspace_name(name, "workspaces")
-        except InvalidWorkspace as error:
-            raise ConfigError(error.message) from error
+            raise ConfigError("expected export NAME, import NAME, rm NAME..., or nothing to list the workspaces")
+        _check_names(names)
         if verb == "list":
-            self._list(client)
+            _list(client, options.json)
         elif verb == "export":
             _export(client, names[0], sys.stdout.buffer)
         elif verb == "import":
             _import(client, names[0])
-        for name in names if verb == "rm" else ():
-            client.delete_workspace(name)
-            print(name)
+        else:
+            for name in names:
+                client.delete_workspace(name)
+                print(name)
         return 0
 
-    def _list(self, client: SyncSandboxClient) -> None:
-        infos = client.list_workspaces()
-        if self.options.json:
-            print_json(infos)
-            return
-        rows = (
-            (info.id, f"{'' if info.size_complete else '>'}{info.size_mb:g}", len(info.session_ids), info.created_at)
-            for info in infos
-        )
-        print_table(("WORKSPACE", "MB", "SESSIONS", "CREATED"), rows)
+
+def _check_names(names: list[str]) -> None:
+    from ..engines.workspace_name import workspace_name  # here, because it imports the package of the engines
+
+    try:
+        for name in names:
+            workspace_name(name, "workspaces")
+    except InvalidWorkspace as error:
+        raise ConfigError(error.message) from error
+
+
+def _list(client: SyncSandboxClient, as_json: bool) -> None:
+    infos = client.list_workspaces()
+    if as_json:
+        print_json(infos)
+        return
+    rows = (
+        (info.id, f"{'' if info.size_complete else '>'}{info.size_mb:g}", len(info.session_ids), info.created_at)
+        for info in infos
+    )
+    print_table(("WORKSPACE", "MB", "SESSIONS", "CREATED"), rows)
 
 
 class _Reader:
-    """What arrives in pieces, as tarfile reads it."""
+    """A stream of chunks with the `read` that tarfile needs."""
 
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._pieces = pieces
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
         self._rest = b""
 
     def read(self, size: int) -> bytes:
-        while len(self._rest) < size and (piece := next(self._pieces, b"")):
-            self._rest += piece
+        while len(self._rest) < size and (chunk := next(self._chunks, b"")):
+            self._rest += chunk
         data, self._rest = self._rest[:size], self._rest[size:]
         return data
 
 
 def _export(client: SyncSandboxClient, name: str, target: IO[bytes]) -> None:
-    """Write the files of a workspace to ``target``, each with its path in it."""
+    """Write the files of a workspace to ``target`` as a tar archive, with paths relative to the workspace."""
     source = _Reader(client.workspace(name).download_stream("."))
     with (
         tarfile.open(fileobj=source, mode="r|") as whole,  # type: ignore[call-overload]
         tarfile.open(fileobj=target, mode="w|") as archive,
     ):
         for member in whole:
-            _, _, member.name = member.name.partition("/")  # the directory that a download is in
+            _, _, member.name = member.name.partition("/")  # a download has everything in one directory
             if member.name:
                 archive.addfile(member, whole.extractfile(member) if member.isfile() else None)
 
 
 def _import(client: SyncSandboxClient, name: str) -> None:
-    """Make a workspace of an archive. Raises `SandboxError` where there is one of the name."""
+    """Create a workspace from the tar archive on stdin. Raises `SandboxError` if the name is taken."""
     if any(info.id == name for info in client.list_workspaces()):
-        raise SandboxError(f"there is a workspace {name} already: delete it, or choose another name")
-    with client.create_session(image=None, workspace_id=name, ttl_seconds=LEFT_SECONDS) as session:
+        raise SandboxError(f"workspace {name} already exists: remove it, or choose another name")
+    with client.create_session(image=None, workspace_id=name, ttl_seconds=TTL_SECONDS) as session:
         count = session.unpack(sys.stdin.buffer)
     print(f"{count} files are in workspace {name}", file=sys.stderr)

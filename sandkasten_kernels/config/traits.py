@@ -22,7 +22,7 @@ NEW_SANDBOXES = "for new sandboxes; warm ones are replaced"
 
 
 class RootSettings(Application):
-    """The keys of the root of the file; `SandkastenApp` is the application that has them."""
+    """The keys of the root of the file, and the log of the program, which they set."""
 
     settings_name = "SandkastenApp"
 
@@ -34,7 +34,7 @@ class RootSettings(Application):
         help="Token that clients must send. Empty: the gateway generates one, keeps it in data_dir and prints it at "
         "start.",
     ).tag(config=True)
-    default_image = Unicode("python", help="Image of a session or kernel when the request names none.").tag(config=True)
+    default_image = Unicode("python", help="Image of a session or kernel whose request names none.").tag(config=True)
     allowed_images = List(
         Unicode(), help="Names of the images that may be used. Empty: every image that has a kernelspec."
     ).tag(config=True)
@@ -88,7 +88,7 @@ class RootSettings(Application):
         help="Whether to trust X-Forwarded-For, -Proto and -Host. Set it only behind a proxy that sets all three.",
     ).tag(config=True)
     allow_origin = Unicode(
-        "", help="Origin of another site with pages that may call the gateway, or * for any. Empty: none."
+        "", help="Origin of another site whose pages may call the gateway, or * for any. Empty: none."
     ).tag(config=True)
     allow_credentials = Bool(
         False, help="Whether pages of allow_origin may also send the browser's cookie; not with allow_origin: *."
@@ -110,6 +110,11 @@ class RootSettings(Application):
     config_file = Unicode("", help="Path of the YAML configuration file; an option of the command line only.").tag(
         config=True, command_line_only=True
     )
+
+    @classmethod
+    def section_names(cls) -> list[str]:
+        """Return the names of the sections of a `Config` that set it, from the most general to the most special."""
+        return [*super().section_names(), cls.settings_name]
 
     def _log_format_default(self) -> str:
         return "%(asctime)s%(highlevel)s %(message)s"
@@ -194,7 +199,7 @@ class WorkspaceSettings(Configurable):
     disk = Enum(
         ["directory", "image"],
         default_value="directory",
-        help="Kind of a new workspace on the disk: directory, below data_dir and measured by the gateway; image, a "
+        help="Kind of a new workspace on the disk: directory, below data_dir, whose size the gateway watches; image, a "
         "file system of limits.workspace_mb in a file, which cannot grow (needs root).",
     ).tag(config=True)
     persist_by_default = Bool(

@@ -32,17 +32,17 @@ def edited(text: str, changes: Mapping[tuple[str, ...], Any]) -> str:
     comments, which `lost_comments` counts; the values are right in any case. Raises the errors of YAML for a malformed
     ``text``.
     """
-    target = plain_value(text) or {}
+    wanted = plain_value(text) or {}
     result = text
     for path, value in changes.items():
-        for inner, part in _parts(_at(target, path), path, value):
+        for inner, part in _parts(_at(wanted, path), path, value):
             result = _changed(result, inner, part)
-        _put(target, path, value)
+        _put(wanted, path, value)
     try:
-        right = _without_empty(plain_value(result)) == _without_empty(target)
+        right = _without_empty(plain_value(result)) == _without_empty(wanted)
     except ValueError:
         right = False
-    return result if right else _dumped(target, flow=False)
+    return result if right else _dumped(wanted, flow=False)
 
 
 def lost_comments(before: str, after: str) -> int:

@@ -6,10 +6,6 @@ import shutil
 import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
-from typing import Any
-
-from traitlets import HasTraits
-from traitlets.config.loader import DeferredConfig
 
 from ..config.address import parse_listen
 from ..config.settings import Settings
@@ -22,7 +18,6 @@ from ..gateway.checks import check_settings
 from ..images.custom import custom_images
 from ..kernelspecs.kernelspec import Kernelspec, Kernelspecs
 from ..pool.launcher import sandbox_spec
-from ..pool.pool import Pool
 from .host import (
     check_data_dir,
     check_descriptors,
@@ -38,69 +33,76 @@ from .host import (
 __all__ = ["examine"]
 
 
-async def examine(gateway: RootSettings, settings: Settings | ConfigError) -> AsyncIterator[Finding]:
-    """Yield the findings of every check for a gateway that has read its settings; nothing is left behind.
+async def examine(settings: Settings, file: str, error: ConfigError | None = None) -> AsyncIterator[Finding]:
+    """Yield the findings of every check for a gateway with these settings; nothing is left behind.
 
-    ``settings`` is the error instead where the configuration cannot be read; the other checks then use the defaults.
+    Parameters
+    ----------
+    settings: where the configuration cannot be read, what can be read of it.
+    file: the configuration file; empty if there is none.
+    error: why the configuration cannot be read.
     """
     specs: Kernelspecs | None = None
     try:
-        if isinstance(settings, ConfigError):
-            raise settings
+        if error is not None:
+            raise error
         specs = check_settings(settings)
-    except ConfigError as error:
-        yield problem("configuration", str(error), "mend it; the other checks use what can be read of it")
+    except ConfigError as wrong:
+        yield problem("configuration", str(wrong), "mend it; the other checks use what can be read of it")
     else:
-        yield ok("configuration", gateway.config_file or "no file: the defaults")
-    for finding in _check_host(gateway):
+        yield ok("configuration", file or "no file: the defaults")
+    for finding in _check_host(settings):
         yield finding
-    place = nearest_directory(_data_dir(gateway))
+    place = nearest_directory(_data_dir(settings))
     try:
-        engine = _engine(gateway, place)
-    except ConfigError as error:
-        yield problem("engine", *_in_two(str(error)))
+        engine = _engine(settings, place)
+    except ConfigError as wrong:
+        yield problem("engine", *_in_two(str(wrong)))
         return
     try:
-        async for finding in engine.diagnose(specs.images() if specs else [], custom_images(gateway.images)):
+        async for finding in engine.diagnose(specs.images() if specs else [], custom_images(settings.value("images"))):
             yield finding
         if total_mb := await engine.memory_mb():
-            yield _check_memory(gateway, total_mb, specs)
+            yield _check_memory(settings, total_mb, specs)
         usable = [spec for spec in specs or () if not await engine.image_problem(spec.image)]
-        yield await _check_sandbox(gateway, engine, usable, place)
-    except SandkastenError as error:
-        yield problem("engine", *_in_two(str(error)))
+        yield await _check_sandbox(settings, engine, usable, place)
+    except SandkastenError as failure:
+        yield problem("engine", *_in_two(str(failure)))
     finally:
         await engine.leave()
 
 
-def _engine(gateway: RootSettings, place: Path) -> Engine:
+def _engine(settings: Settings, place: Path) -> Engine:
     """Return the engine under an instance of the doctor's own, below ``place``. Raises `ConfigError`."""
     number = uuid.uuid4().hex
-    return find_engine(gateway.engine)(
-        parent=gateway, instance=f"doctor-{number}", run_dir=place / f".sandkasten-{number[:8]}"
+    return find_engine(settings.value("engine"))(
+        config=settings.config,
+        log=RootSettings(config=settings.config).log,
+        instance=f"doctor-{number}",
+        run_dir=place / f".sandkasten-{number[:8]}",
     )
 
 
-def _data_dir(gateway: RootSettings) -> Path:
-    return Path(gateway.data_dir).absolute()
+def _data_dir(settings: Settings) -> Path:
+    return Path(settings.value("data_dir")).absolute()
 
 
-def _check_host(gateway: RootSettings) -> Iterator[Finding]:
-    data_dir = _data_dir(gateway)
+def _check_host(settings: Settings) -> Iterator[Finding]:
+    data_dir = _data_dir(settings)
     yield check_data_dir(data_dir)
     yield check_disk(data_dir)
-    yield check_descriptors(Limits(parent=gateway).max_sandboxes)
+    yield check_descriptors(settings.value("limits", "max_sandboxes"))
     try:
-        yield check_port(*parse_listen(gateway.listen), running=in_use(data_dir))
+        yield check_port(*parse_listen(settings.value("listen")), running=in_use(data_dir))
     except ConfigError as error:
         yield problem("listen", str(error), "mend the configuration")
     yield check_pidfd()
     yield check_mounts()
 
 
-def _check_memory(gateway: RootSettings, machine_mb: int, specs: Kernelspecs | None) -> Finding:
-    defaults, limits = Defaults(parent=gateway), Limits(parent=gateway)
-    warm: dict[str, int] = _setting(gateway, Pool, "images") if _setting(gateway, Pool, "enabled") else {}
+def _check_memory(settings: Settings, machine_mb: int, specs: Kernelspecs | None) -> Finding:
+    defaults, limits = Defaults(config=settings.config), Limits(config=settings.config)
+    warm: dict[str, int] = settings.value("pool", "images") if settings.value("pool", "enabled") else {}
     warm_mb = 0
     for image, count in warm.items():
         spec = specs.for_image(image) if specs else None
@@ -109,14 +111,7 @@ def _check_memory(gateway: RootSettings, machine_mb: int, specs: Kernelspecs | N
     return check_memory(total, warm_mb, defaults.mem_limit_mb, limits.max_sandboxes)
 
 
-def _setting(gateway: RootSettings, owner: type[HasTraits], name: str) -> Any:
-    """Return a setting of a class that is not instantiated here."""
-    trait = owner.class_traits()[name]
-    value = gateway.config[owner.__name__].get(name, trait.default())
-    return value.get_value(trait) if isinstance(value, DeferredConfig) else value
-
-
-async def _check_sandbox(gateway: RootSettings, engine: Engine, specs: Sequence[Kernelspec], place: Path) -> Finding:
+async def _check_sandbox(settings: Settings, engine: Engine, specs: Sequence[Kernelspec], place: Path) -> Finding:
     """Set the engine up as the gateway does at its start, which starts one sandbox, and give everything back.
 
     Parameters
@@ -125,11 +120,11 @@ async def _check_sandbox(gateway: RootSettings, engine: Engine, specs: Sequence[
     place: the directory in which the gateway keeps its data, or would.
     """
     if not specs:
-        return problem("sandbox", f"{gateway.engine}: no image to start one of", "mend what is said above")
+        return problem("sandbox", f"{settings.value('engine')}: no image to start one of", "mend what is said above")
     try:
         engine.run_dir.mkdir(mode=0o700)
         try:
-            defaults = Defaults(parent=gateway)
+            defaults = Defaults(config=settings.config)
             try:
                 await engine.setup([sandbox_spec(spec, defaults) for spec in specs])
             finally:

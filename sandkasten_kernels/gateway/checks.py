@@ -1,4 +1,7 @@
-"""Checks of all settings together on this machine, which ``serve`` and ``config check`` make before anything starts."""
+"""Whether settings that are right each for themselves go together, and can be met on this machine.
+
+What is impossible is found here, before anything starts: by ``serve`` and by ``config check`` alike.
+"""
 
 from __future__ import annotations
 
@@ -22,27 +25,27 @@ from ..paths import asset_dir
 __all__ = ["Machine", "check_settings", "find_kernelspecs", "find_origin_policy", "within"]
 
 LEAST_CPUS = 0.01
-"""The smallest share of CPU time that Linux grants: 1 ms in 100."""
+"""The least that Linux can share out: 1 ms in 100."""
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class Machine(NamedTuple):
-    """The resources that sandboxes share: processors, and memory in MiB."""
+    """What there is to share out among sandboxes: processors, and memory in MiB."""
 
     cpus: int
     memory_mb: int
 
     @classmethod
     def this(cls) -> Machine:
-        """Return the resources of this machine."""
+        """Return the machine that we run on."""
         return cls(os.cpu_count() or 1, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20)
 
 
 def check_settings(settings: Settings, machine: Machine | None = None) -> Kernelspecs:
-    """Return the kernelspecs on offer. Raises `ConfigError` for settings that contradict each other or the machine.
+    """Return the kernelspecs on offer when all settings can be met together, else raise `ConfigError`.
 
-    Starts, creates and locks nothing: touches neither the engine nor `data_dir` nor the port.
+    Nothing is started, made or locked: neither the engine nor `data_dir` nor the port is touched.
     """
     _check_listen(settings)
     find_origin_policy(settings)
@@ -53,12 +56,12 @@ def check_settings(settings: Settings, machine: Machine | None = None) -> Kernel
     _check_machine(settings, specs, machine or Machine.this())
     for number, name in enumerate(settings.value("env_names")):
         if not _VARIABLE.fullmatch(name):
-            raise settings.error(("env_names", str(number)), f"{name!r} is not a valid name of a variable")
+            raise settings.error(("env_names", str(number)), f"{name!r} cannot be the name of a variable")
     return specs
 
 
 def within(limits: Limits, machine: Machine | None = None) -> Limits:
-    """Lower `limits` of requests to the resources of the machine, and return them."""
+    """Return `limits` with no more for a caller to ask for than the machine has."""
     machine = machine or Machine.this()
     limits.max_cpu_limit = min(limits.max_cpu_limit, machine.cpus)
     least = Limits.max_mem_limit_mb.min
@@ -67,9 +70,9 @@ def within(limits: Limits, machine: Machine | None = None) -> Limits:
 
 
 def find_kernelspecs(settings: Settings) -> Kernelspecs:
-    """Return the kernelspecs of `kernelspec_dirs`, the built-in ones, and those of `images`.
+    """Return the kernelspecs of `kernelspec_dirs`, ours, and those of `images`.
 
-    Raises `ConfigError` for an absent directory, and for a custom image that would hide a kernelspec.
+    Raises `ConfigError` for a directory that is not there, and for an own image that would hide a kernelspec.
     """
     base = settings.base("kernelspec_dirs")
     directories = [base / name for name in settings.value("kernelspec_dirs")]
@@ -88,7 +91,7 @@ def find_kernelspecs(settings: Settings) -> Kernelspecs:
 
 
 def find_origin_policy(settings: Settings) -> OriginPolicy:
-    """Return base path, trust in proxies and allowed origins. Raises `ConfigError`."""
+    """Return the address and the manners of the HTTP side. Raises `ConfigError`."""
     names = ("base_url", "trust_proxy", "allow_origin", "allow_credentials")
     try:
         return OriginPolicy(**{name: settings.value(name) for name in names})
@@ -100,10 +103,10 @@ def find_origin_policy(settings: Settings) -> OriginPolicy:
 def _check_listen(settings: Settings) -> None:
     listen, key = settings.value("listen"), settings.value("api_key")
     if not re.fullmatch(r"[!-~]*", key):
-        problem = "expected printable ASCII characters without spaces: clients send this key in a header"
+        problem = "expected printable ASCII characters without spaces: no client could send this key in a header"
         raise settings.error(("api_key",), problem)
     if not key and not is_loopback(parse_listen(listen)[0]):
-        problem = f"other machines can reach {listen}; set api_key, or listen on 127.0.0.1"
+        problem = f"{listen} can be reached by others; set api_key, or listen on 127.0.0.1"
         raise settings.error(("listen",), problem)
 
 
@@ -135,31 +138,31 @@ def _check_pool(settings: Settings, specs: Kernelspecs) -> None:
         standard = specs.for_image(image)
         if targets[image] and standard and not standard.pool:
             file = standard.resource_dir / "kernel.json"
-            raise settings.error(path, f"no kernelspec of this image allows warm kernels: see the metadata in {file}")
+            raise settings.error(path, f"the kernelspecs of this image keep none warm: see metadata of {file}")
     total, limit = sum(targets.values()), settings.value("limits", "max_sandboxes")
     if given and enabled and total > limit:
         raise settings.error(("pool", "images"), f"{total} warm kernels are more than limits.max_sandboxes, {limit}")
 
 
 def _check_machine(settings: Settings, specs: Kernelspecs, machine: Machine) -> None:
-    """Check limits of sandboxes: an engine refuses more CPUs than there are, and more memory would be no limit."""
+    """No sandbox could be started with other numbers of CPUs than these; more memory would be no limit at all."""
     reserve = settings.value("limits", "host_reserve_mb")
     if reserve >= machine.memory_mb:
-        problem = f"{reserve} leaves no memory for sandboxes: this machine has {machine.memory_mb} MiB of memory"
+        problem = f"{reserve} leaves nothing to sandboxes: this machine has {machine.memory_mb} MiB of memory"
         raise settings.error(("limits", "host_reserve_mb"), problem)
     memory = f"{machine.memory_mb - reserve} MiB of memory beside limits.host_reserve_mb, {reserve}"
     ranges = {
         "cpu_limit": (LEAST_CPUS, machine.cpus, f"{machine.cpus} CPUs"),
         "mem_limit_mb": (0, machine.memory_mb - reserve, memory),
     }
-    for name, (least, most, available) in ranges.items():
+    for name, (least, most, words) in ranges.items():
         asked = [(settings.value("defaults", name), partial(settings.error, ("defaults", name)))]
         asked += [(getattr(spec.limits, name) or most, partial(_kernelspec_error, spec, name)) for spec in specs]
         for value, error in asked:
             if value > most:
-                raise error(f"{value} is more than this machine has: {available}")
+                raise error(f"{value} is more than this machine has: {words}")
             if value < least:
-                raise error(f"{value} is below the smallest possible value, {least}")
+                raise error(f"{value} is less than a sandbox can have: {least}")
 
 
 def _kernelspec_error(spec: Kernelspec, limit: str, problem: str) -> ConfigError:
@@ -167,7 +170,7 @@ def _kernelspec_error(spec: Kernelspec, limit: str, problem: str) -> ConfigError
 
 
 def _unusable(settings: Settings, path: KeyPath, image: str, specs: Kernelspecs) -> str:
-    """Return why no kernel can run in an image: it is not allowed, or has no kernelspec."""
+    """Say why no kernel can be had in an image: it is not allowed, or nothing runs in it."""
     origin = "" if settings.given(*path[:2]) else " (the default)"
     if image in specs.known_images:
         allowed = ", ".join(settings.value("allowed_images"))
@@ -179,6 +182,6 @@ def _no_kernelspec(image: str, known: list[str]) -> str:
     return f"no kernelspec runs in the image {image!r}{_choice(image, known, 'images with one')}"
 
 
-def _choice(name: str, known: list[str], label: str) -> str:
+def _choice(name: str, known: list[str], words: str) -> str:
     match = nearest(name, known)
-    return f"; did you mean {match}?" if match else f"; {label}: {', '.join(known) or 'none'}"
+    return f"; did you mean {match}?" if match else f"; {words}: {', '.join(known) or 'none'}"

@@ -1,9 +1,8 @@
-"""BashKernel: the guest as a Jupyter kernel for bash. Output is ``stream`` on iopub; the reply has the exit code.
+"""The guest as a Jupyter kernel whose language is bash: requests in order, output as ``stream``, exit codes in replies.
 
-An ``execute_request`` may have options for its command in the object ``sandkasten`` beside ``code``: ``timeout``
-(seconds), ``stdin`` (string), ``cwd`` (directory) and ``env`` (object of strings). ``cwd`` and ``env`` do not change
-the shell's own directory and variables. Besides Jupyter's fields, the reply has ``exit_code cwd timed_out restarted
-error``.
+An ``execute_request`` may carry options for this one command in ``sandkasten`` beside its code: ``timeout`` (seconds),
+``stdin`` (text), ``cwd`` (a directory) and ``env`` (variables); the shell's own directory and variables are as before
+after it. Its reply has, besides what Jupyter knows, ``exit_code cwd timed_out restarted error``.
 
 Source: https://jupyter-client.readthedocs.io/en/stable/messaging.html
 """
@@ -36,12 +35,12 @@ INFO: Content = {
 
 
 class BashKernel:
-    """Answers the requests of the shell channel one after the other.
+    """Answers what arrives on the shell channel, one request after the other.
 
     Parameters
     ----------
-    publish: sends a message on iopub, given its type, content and parent header.
-    reply: answers a request, given the content.
+    publish: sends an iopub message: type, content, parent header.
+    reply: answers a request with a content.
     """
 
     def __init__(
@@ -58,25 +57,15 @@ class BashKernel:
         self._running = ""
 
     def receive(self, request: Request) -> None:
-        """Queue a request. It is answered after those before it; at once with an error when `MAX_WAITING` wait."""
+        """Take a request; it is answered when those before it are."""
         if len(self._waiting) >= MAX_WAITING:
-            self._reply(
-                request,
-                {
-                    "status": "error",
-                    "ename": "QueueFull",
-                    "evalue": f"{MAX_WAITING} requests are waiting already: wait for their replies",
-                },
-            )
+            self._reply(request, {"status": "error", "ename": "QueueFull", "evalue": "too many requests wait"})
             return
         self._waiting.append(request)
         self._next()
 
     def stop(self, msg_id: str) -> None:
-        """Stop the command of one request as after its timeout.
-
-        A request that still waits is answered without running.
-        """
+        """End the command of one request as if its time were over; one that still waits is not begun."""
         if self._running == msg_id:
             self.shell.stop()
         for request in [request for request in self._waiting if _msg_id(request) == msg_id]:
@@ -84,7 +73,7 @@ class BashKernel:
             self._done(request, {"status": "aborted", "exit_code": -1, "cwd": "", "timed_out": True})
 
     def restart(self) -> None:
-        """Drop the requests that wait, and kill bash; the next command starts a new one."""
+        """Drop what waits and end bash; a new one starts with the next command."""
         self._waiting.clear()
         self._running = ""
         self._count = 0
@@ -130,7 +119,7 @@ class BashKernel:
             options = _options(given)
             self.shell.env.update(given.get("keep_env") or {})
             if "\0" in text:
-                raise ValueError("code: must be a string without NUL characters")
+                raise ValueError("a command cannot have a NUL character")
         except (TypeError, ValueError) as error:
             self._done(request, {"status": "error", "ename": "ValueError", "evalue": str(error), "traceback": []})
             return
@@ -144,8 +133,8 @@ class BashKernel:
             if outcome.error:
                 reply.update(status="error", ename="ShellFailed", evalue=outcome.error, traceback=[])
             elif outcome.exit_code:
-                message = "timed out" if outcome.timed_out else _describe(outcome.exit_code)
-                reply.update(status="error", ename="ExitCode", evalue=message, traceback=[])
+                words = "timed out" if outcome.timed_out else _in_words(outcome.exit_code)
+                reply.update(status="error", ename="ExitCode", evalue=words, traceback=[])
             self._done(request, {**reply, **outcome._asdict()})
             self._next()
 
@@ -161,26 +150,24 @@ def _msg_id(request: Request) -> str:
     return str(json.loads(request.header).get("msg_id", ""))
 
 
-def _describe(exit_code: int) -> str:
-    """Return an exit code in words, with the signal that bash reports by it."""
-    text = f"exit code {exit_code}"
+def _in_words(exit_code: int) -> str:
+    """Return an exit code as a sentence's end, with the signal that bash means by it."""
+    words = f"exit code {exit_code}"
     name = signal.strsignal(exit_code - 128) if 128 < exit_code < 128 + signal.NSIG else None
-    return f"{text} ({name})" if name else text
+    return f"{words} ({name})" if name else words
 
 
 def _options(given: Content) -> dict[str, Any]:
-    """Return the optional arguments of `Command`. Raises `ValueError` with a message for the user."""
+    """Return what `Command` takes besides text and callbacks; raises `ValueError` in words."""
     timeout, cwd, env = given.get("timeout"), given.get("cwd"), given.get("env") or {}
     if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):
-        raise ValueError("timeout: must be a number of seconds above 0")
+        raise ValueError("timeout must be a number of seconds above 0")
     if cwd is not None and not (isinstance(cwd, str) and cwd and "\0" not in cwd):
-        raise ValueError("cwd: must be the path of a directory")
+        raise ValueError("cwd must be the name of a directory")
     for name, value in env.items() if isinstance(env, dict) else [("", None)]:
         if not (name.isascii() and name.isidentifier() and isinstance(value, str) and "\0" not in value):
-            raise ValueError(
-                f"env: must be an object of strings without NUL, with names of letters, digits and _; got {name!r}"
-            )
+            raise ValueError(f"env must have names of letters, digits and _ with texts as values, not {name!r}")
         if name in READONLY:
-            raise ValueError(f"env: cannot set {name}, which is read-only in bash")
+            raise ValueError(f"env cannot set {name}, which bash does not let anybody change")
     stdin = str(given.get("stdin") or "").encode("utf-8", "surrogatepass")
     return {"stdin": stdin, "timeout": timeout, "cwd": cwd, "env": env}

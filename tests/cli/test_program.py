@@ -10,9 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sandkasten_kernels.app import SandkastenApp
 from sandkasten_kernels.cli.commands import main
-from sandkasten_kernels.cli.token import TokenApp
 from tests.support.command_shell import Ran
 from tests.support.gateway_process import GatewayProcess
 
@@ -27,15 +25,9 @@ def program(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], 
     monkeypatch.setenv("SANDKASTEN_DATA_DIR", str(tmp_path / "state"))
 
     def run(*arguments: str) -> Ran:
-        code: object = 0
-        try:
+        with pytest.raises(SystemExit) as ended:
             main([*arguments])
-        except SystemExit as ended:
-            code = ended.code
-        finally:
-            for app in (TokenApp, SandkastenApp):
-                app.clear_instance()
-        return Ran(code, *capfd.readouterr())
+        return Ran(ended.value.code, *capfd.readouterr())
 
     return run
 
@@ -61,7 +53,7 @@ def test_token_prints_the_token_and_makes_a_new_one(program: Callable[..., Ran],
     assert len(first) == 49
     assert program("token", f"--data-dir={tmp_path}/state").out == first
     second, told = program("token", "--new")[1:]
-    assert (len(second), second != first, told) == (49, True, "it counts from the gateway's next start\n")
+    assert (len(second), second != first, told) == (49, True, "the gateway takes this token from its next start on\n")
     file = tmp_path / "state" / "token"
     assert (file.read_text(), file.stat().st_mode & 0o777) == (second, 0o600)
     refused = program("token", "--new", "--api-key=configured-secret")

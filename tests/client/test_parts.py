@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from sandkasten_kernels import GatewayNotFound
-from sandkasten_kernels.cli.base import one_line
+from sandkasten_kernels.cli.output import one_line
 from sandkasten_kernels.client.address import Address, find_gateway
 from sandkasten_kernels.client.archive import unpack
 from sandkasten_kernels.client.infos import SessionInfo
@@ -156,6 +156,6 @@ def test_results_show_themselves_in_a_notebook() -> None:
 
 
 def test_the_gateway_and_its_clients_mean_the_same_directory() -> None:
-    from sandkasten_kernels.app import SandkastenApp
+    from sandkasten_kernels.config.traits import RootSettings
 
-    assert SandkastenApp().data_dir == str(default_data_dir())
+    assert RootSettings().data_dir == str(default_data_dir())

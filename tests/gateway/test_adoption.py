@@ -209,7 +209,7 @@ async def test_a_gateway_that_keeps_hands_over_and_stop_all_ends_everything(tmp_
             assert (await (await api.connect(kernel, query="?session_id=a")).result(cell)).reply["status"] == "ok"
         said = await stopped("--all", gateway)
         assert "the gateway on" in said
-        assert "2 sessions were ended" in said
+        assert "sessions ended with them: 2" in said
         assert await asyncio.to_thread(gateway.stop) == 0
         assert gateway.containers() == list((gateway.data_dir / "run").iterdir()) == []
         assert (gateway.data_dir / "workspaces/stays/data/file").read_text() == "kept\n"
@@ -220,7 +220,7 @@ async def test_a_gateway_that_keeps_hands_over_and_stop_all_ends_everything(tmp_
             await v1(api, "DELETE", "/workspaces/stays")
             await api.create()
         await asyncio.to_thread(gateway.stop, signal.SIGKILL)
-        assert "1 sessions were ended" in await stopped("--all", gateway)
+        assert "sessions ended with them: 1" in await stopped("--all", gateway)
         assert gateway.containers() == gateway.volumes() == []
     finally:
         await asyncio.to_thread(gateway.end)

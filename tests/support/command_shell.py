@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pytest
 
-from sandkasten_kernels.cli.base import ClientApp
+from sandkasten_kernels.cli.commands import main
 
 
 class Ran(NamedTuple):
@@ -24,10 +24,8 @@ class CommandShell:
     def __init__(self, capfd: pytest.CaptureFixture[str]) -> None:
         self._capfd = capfd
 
-    def __call__(self, app: type[ClientApp], *arguments: str) -> Ran:
-        command = app()
-        command.initialize([*arguments])
+    def __call__(self, command: str, *arguments: str) -> Ran:
         with pytest.raises(SystemExit) as ended:
-            command.start()
+            main([command, *arguments])
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         return Ran(ended.value.code, *self._capfd.readouterr())

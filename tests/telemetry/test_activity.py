@@ -1,4 +1,4 @@
-"""The figures of the last hour, with a clock that the test sets."""
+"""The last hour in numbers, with a clock that the test turns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``GET /metrics``: the figures are true, and callers cannot raise the number of labels."""
+"""``GET /metrics``: what Prometheus reads is true, and its labels are few whatever callers do."""
 
 from __future__ import annotations
 

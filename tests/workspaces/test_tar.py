@@ -1,4 +1,4 @@
-"""Our reader reads tar streams of the standard library, which reads those of our writer."""
+"""Tar streams come apart as the standard library made them, and go together as it reads them."""
 
 from __future__ import annotations
 

@@ -278,9 +278,9 @@ def test_the_command_builds_and_lists_the_images_of_the_file(
     ("arguments", "said"),
     [
         (["build", "pyton"], "there is no image 'pyton'; did you mean python?"),
-        (["bild"], "unknown argument 'bild'; usage: images build"),
-        (["list", "base"], "unknown argument 'base'; usage: images build"),
-        ([], "unknown argument ''; usage: images build"),
+        (["bild"], "invalid choice: 'bild' (choose from"),
+        (["list", "base"], "unknown argument 'base': `images list` takes no names"),
+        ([], "the following arguments are required: verb; see sandkasten-kernels images --help"),
         (["build", "--bse=x"], "--bse: unknown option"),
     ],
 )
