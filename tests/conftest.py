@@ -40,11 +40,19 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Without an engine the tests that need one are skipped, but never on CI: there they fail."""
-    needing = [item for item in items if item.get_closest_marker("docker")]
-    if needing and os.environ.get("CI") != "true" and not _engine_answers():
-        for item in needing:
-            item.add_marker(pytest.mark.skip(reason="no Docker engine answers"))
+    """Skip what cannot run here: tests of docker without an engine, and of local without root. On CI they fail."""
+    if os.environ.get("CI") == "true":
+        return
+    reasons = {"docker": "" if _engine_answers() else "no Docker engine answers"} if _any(items, "docker") else {}
+    reasons["local"] = "the local engine needs root" if os.geteuid() else ""
+    for mark, reason in reasons.items():
+        for item in items:
+            if reason and item.get_closest_marker(mark):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _any(items: list[pytest.Item], mark: str) -> bool:
+    return any(item.get_closest_marker(mark) for item in items)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -75,12 +83,42 @@ def engine() -> Iterator[docker.DockerClient]:
         yield client
 
 
+SHARED = "pool: {images: {python: 2}}\n"
+SECRET = {"GATEWAY_SECRET": "hunter2"}
+"""A variable of the gateway's environment, which tests look for in sandboxes."""
+
+
 @pytest.fixture(scope="session")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
-    """The one gateway that all tests share; a secret stands in its environment, to be looked for in sandboxes."""
-    folder = tmp_path_factory.mktemp("gateway")
-    with GatewayProcess(folder, config="pool: {images: {python: 2}}\n", env={"GATEWAY_SECRET": "hunter2"}) as running:
+def docker_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+    """The one gateway on the docker engine that all tests share."""
+    with GatewayProcess(tmp_path_factory.mktemp("gateway"), SHARED, SECRET) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def local_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+    """The one gateway on the local engine that all tests share."""
+    with GatewayProcess(tmp_path_factory.mktemp("local"), SHARED, SECRET, engine="local") as running:
+        yield running
+
+
+def engine_of(node: pytest.Item | pytest.Collector) -> str:
+    """Return the engine that a test or a module runs on: docker where it has that mark, else local."""
+    return "docker" if node.get_closest_marker("docker") else "local"
+
+
+@pytest.fixture
+def gateway(request: pytest.FixtureRequest) -> GatewayProcess:
+    """The gateway that all tests on the same engine share: those marked ``docker``, and the others."""
+    found: GatewayProcess = request.getfixturevalue(f"{engine_of(request.node)}_gateway")
+    return found
+
+
+@pytest.fixture(scope="module")
+def module_gateway(request: pytest.FixtureRequest) -> GatewayProcess:
+    """The same for a fixture of a whole module, by the mark of the module."""
+    found: GatewayProcess = request.getfixturevalue(f"{engine_of(request.node)}_gateway")
+    return found
 
 
 @pytest.fixture
@@ -117,9 +155,9 @@ def shell(
 
 
 @pytest.fixture(scope="module")
-def own_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+def own_gateway(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
     """A gateway with a file of settings that the tests of a module change."""
-    with configured(tmp_path_factory.mktemp("settings")) as gateway:
+    with configured(tmp_path_factory.mktemp("settings"), engine_of(request.node)) as gateway:
         yield gateway
 
 

@@ -26,11 +26,11 @@ pytestmark = pytest.mark.docker
 
 
 @pytest.fixture(scope="module")
-def session(gateway: GatewayProcess) -> Iterator[SyncSession]:
-    client = SyncSandboxClient(base_url=gateway.url, api_key=gateway.token)
+def session(module_gateway: GatewayProcess) -> Iterator[SyncSession]:
+    client = SyncSandboxClient(base_url=module_gateway.url, api_key=module_gateway.token)
     with client, client.create_session(image="base", name="named", workspace_id="sdk-shelf") as made:
         yield made
-    client = SyncSandboxClient(base_url=gateway.url, api_key=gateway.token)
+    client = SyncSandboxClient(base_url=module_gateway.url, api_key=module_gateway.token)
     client.delete_workspace("sdk-shelf")
 
 

@@ -14,15 +14,15 @@ from sandkasten_kernels.client import SyncSandboxClient, SyncSession
 from tests.support.command_shell import CommandShell
 from tests.support.gateway_process import GatewayProcess
 
-pytestmark = pytest.mark.docker
+pytestmark = pytest.mark.local
 
 
 @pytest.fixture(scope="module")
-def session(gateway: GatewayProcess) -> Iterator[SyncSession]:
-    client = SyncSandboxClient(base_url=gateway.url, api_key=gateway.token)
+def session(module_gateway: GatewayProcess) -> Iterator[SyncSession]:
+    client = SyncSandboxClient(base_url=module_gateway.url, api_key=module_gateway.token)
     with client, client.create_session(image="base", name="named", workspace_id="sdk-copies") as made:
         yield made
-    client = SyncSandboxClient(base_url=gateway.url, api_key=gateway.token)
+    client = SyncSandboxClient(base_url=module_gateway.url, api_key=module_gateway.token)
     client.delete_workspace("sdk-copies")
 
 

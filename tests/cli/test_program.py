@@ -14,7 +14,7 @@ from sandkasten_kernels.cli.commands import main
 from tests.support.command_shell import Ran
 from tests.support.gateway_process import GatewayProcess
 
-pytestmark = pytest.mark.docker
+pytestmark = pytest.mark.local
 
 
 @pytest.fixture

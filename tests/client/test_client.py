@@ -38,9 +38,9 @@ async def client(request: pytest.FixtureRequest, gateway: GatewayProcess) -> Asy
 
 
 @pytest.fixture(scope="module")
-def sessions(gateway: GatewayProcess) -> Iterator[list[str]]:
+def sessions(module_gateway: GatewayProcess) -> Iterator[list[str]]:
     """One session for each of the two clients."""
-    with SyncSandboxClient(base_url=gateway.url, api_key=gateway.token) as client:
+    with SyncSandboxClient(base_url=module_gateway.url, api_key=module_gateway.token) as client:
         made = [client.create_session(ttl_seconds=600) for _ in range(2)]
         yield [session.id for session in made]
         for session in made:

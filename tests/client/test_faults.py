@@ -32,7 +32,7 @@ from tests.support.gateway_process import GatewayProcess
 from tests.support.sdk_clients import client_of
 from tests.support.waiting import eventually, eventually_blocking
 
-pytestmark = pytest.mark.docker
+pytestmark = pytest.mark.local
 FOR_EVER = "trap 'echo stopped > /workspace/stopped' EXIT; touch begun; sleep 1000"
 STUBBORN = f'bash -c "{FOR_EVER}"'
 
@@ -179,7 +179,7 @@ async def test_a_gateway_that_is_killed_and_started_between_two_calls_is_waited_
 ) -> None:
     listening, port = bind_unused_port()
     listening.close()
-    gateway = GatewayProcess(tmp_path, "pool: {enabled: false}\n", port=port)
+    gateway = GatewayProcess(tmp_path, "pool: {enabled: false}\n", port=port, engine="local")
     await asyncio.to_thread(gateway.start)
     try:
         async with (

@@ -13,7 +13,7 @@ from tests.support.gateway_process import GatewayProcess
 from tests.support.kernel_client import Api
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.local, pytest.mark.core]
 
 LEFT = (
     {"code": "import os, time\nopen('cell', 'w')\nwhile not os.path.exists('go'): time.sleep(0.05)\nx = 42"},
@@ -35,7 +35,7 @@ async def until_there(api: Api, session: str, *names: str) -> None:
 
 
 async def test_what_an_execution_had_started_runs_to_its_end_and_the_next_one_waits_for_that(tmp_path: Path) -> None:
-    with GatewayProcess(tmp_path, "pool: {enabled: false}\n") as running:
+    with GatewayProcess(tmp_path, "pool: {enabled: false}\n", engine="local") as running:
         async with Api(running.url, running.token) as api:
             session = (await v1(api, "POST", ""))[1]["id"]
             left = [asyncio.ensure_future(v1(api, "POST", f"/{session}/exec", **job)) for job in LEFT]

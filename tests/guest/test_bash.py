@@ -7,7 +7,7 @@ import pytest
 from tests.support.bash_session import BashSession
 from tests.support.kernel_client import Api, execute_content
 
-pytestmark = pytest.mark.docker
+pytestmark = pytest.mark.local
 
 
 @pytest.fixture

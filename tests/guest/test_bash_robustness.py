@@ -7,7 +7,7 @@ import pytest
 from tests.support.bash_session import BashSession
 from tests.support.kernel_client import Api
 
-pytestmark = pytest.mark.docker
+pytestmark = pytest.mark.local
 
 
 @pytest.fixture
@@ -125,6 +125,7 @@ while True:
 """
 
 
+@pytest.mark.docker
 async def test_a_shell_that_cannot_start_says_why_and_works_again_later(bash: BashSession) -> None:
     fill = f"/opt/sandkasten/bin/python -c '{ALL_PROCESSES}' & until [ -e /tmp/full ]; do :; done; kill -9 $$"
     assert (await bash.run(fill, timeout=60)).reply["restarted"]

@@ -20,7 +20,7 @@ from tests.support.raw_http import RawHttp, examples, wired
 from tests.support.route_list import ALL, Route
 from tests.support.services import some_services
 
-pytestmark = pytest.mark.docker
+pytestmark = pytest.mark.local
 
 
 @pytest.fixture(scope="module")

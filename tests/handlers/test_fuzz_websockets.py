@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from tests.support.kernel_client import V1, Api
 from tests.support.raw_http import HANDSHAKE, RawHttp, examples, wired
 
-pytestmark = pytest.mark.docker
+pytestmark = pytest.mark.local
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from tornado.websocket import websocket_connect
 from tests.support.gateway_process import GatewayProcess
 from tests.support.kernel_client import Api, execute_content
 
-pytestmark = pytest.mark.docker
+pytestmark = pytest.mark.local
 
 
 def credentials(token: str) -> list[tuple[dict[str, str], str]]:

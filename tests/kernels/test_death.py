@@ -8,9 +8,10 @@ import pytest
 
 from tests.support.kernel_client import Api
 
-pytestmark = pytest.mark.docker
+pytestmark = pytest.mark.local
 
 
+@pytest.mark.docker
 @pytest.mark.parametrize(
     ("code", "reason"),
     [
@@ -42,6 +43,7 @@ async def test_a_death_is_told_to_an_idle_client_at_once(api: Api) -> None:
     await socket.until("status", execution_state="restarting")
 
 
+@pytest.mark.docker
 async def test_a_child_killed_for_memory_leaves_the_kernel_alone(api: Api) -> None:
     socket = await api.connect(await api.create())
     code = "import subprocess, sys; kept = subprocess.run([sys.executable, '-c', 'x = bytearray(1 << 31)']).returncode"
@@ -77,6 +79,7 @@ for fd in range(3, 256):
     assert (await socket.execute("print('back')")).stream() == "back\n"
 
 
+@pytest.mark.docker
 async def test_the_end_of_the_sandbox_is_the_end_of_the_kernel(api: Api, engine: object, gateway: object) -> None:
     from tests.support.gateway_process import GatewayProcess
 

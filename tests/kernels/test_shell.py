@@ -21,7 +21,7 @@ from sandkasten_kernels.protocol.messages import Parts, build, json_object, mess
 from sandkasten_kernels.relay.calls import LinkError
 from sandkasten_kernels.relay.link import KernelLink
 
-pytestmark = pytest.mark.docker
+pytestmark = pytest.mark.local
 
 
 class Asker:

@@ -17,7 +17,7 @@ from tests.support.gateway_process import GatewayProcess
 from tests.support.kernel_client import Api
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.docker
+pytestmark = pytest.mark.local
 
 
 async def full_pool(api: Api) -> dict[str, Any]:
@@ -28,7 +28,9 @@ async def full_pool(api: Api) -> dict[str, Any]:
 @pytest.fixture
 async def small(tmp_path: Path) -> AsyncIterator[Api]:
     """A gateway of its own that may have two sandboxes."""
-    with GatewayProcess(tmp_path, config="limits: {max_sandboxes: 2}\npool: {images: {python: 1}}\n") as running:
+    with GatewayProcess(
+        tmp_path, config="limits: {max_sandboxes: 2}\npool: {images: {python: 1}}\n", engine="local"
+    ) as running:
         async with Api(running.url, running.token) as client:
             yield client
 
@@ -72,7 +74,7 @@ async def test_nothing_of_the_gateways_environment_reaches_a_kernel(api: Api) ->
 
 async def test_a_variable_that_is_read_at_process_start_restarts_the_warm_kernel(tmp_path: Path) -> None:
     config = "env_names: [PYTHONHASHSEED, COLOUR]\npool: {images: {python: 1}}\n"
-    with GatewayProcess(tmp_path, config) as running:
+    with GatewayProcess(tmp_path, config, engine="local") as running:
         async with Api(running.url, running.token) as api:
             await full_pool(api)
             socket = await api.connect(await api.create(env={"PYTHONHASHSEED": "0", "COLOUR": "blue"}))
@@ -125,7 +127,7 @@ async def test_a_client_that_leaves_while_it_waits_leaves_no_kernel(small: Api) 
 
 
 async def test_an_idle_kernel_without_clients_ends_after_its_time(tmp_path: Path) -> None:
-    with GatewayProcess(tmp_path, "kernel_ttl_seconds: 2\npool: {enabled: false}\n") as running:
+    with GatewayProcess(tmp_path, "kernel_ttl_seconds: 2\npool: {enabled: false}\n", engine="local") as running:
         async with Api(running.url, running.token) as api:
             watched = await api.create()
             socket = await api.connect(watched)

@@ -29,9 +29,9 @@ display(slider)
 
 
 @pytest.fixture(scope="module")
-def lab_server(gateway: GatewayProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabServer]:
+def lab_server(module_gateway: GatewayProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabServer]:
     """One server for the tests of this module."""
-    with LabServer(tmp_path_factory.mktemp("lab"), gateway.url, gateway.token) as running:
+    with LabServer(tmp_path_factory.mktemp("lab"), module_gateway.url, module_gateway.token) as running:
         yield running
 
 

@@ -22,7 +22,7 @@ from tests.support.kernel_client import Api, KernelSocket, Message, Result, exec
 from tests.support.lab import LabServer, LabSocket
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.docker
+pytestmark = pytest.mark.local
 
 framings = pytest.mark.parametrize("v1", [True, False], ids=["v1", "legacy"])
 WAITS = """
@@ -197,7 +197,7 @@ def frames(data: bytes) -> list[Message]:
 
 async def test_a_notebook_whose_server_loses_the_gateway_for_a_while_misses_nothing(tmp_path: Path) -> None:
     """JupyterLab's server at a gateway under a path of its own, over a cable that is cut while a cell runs."""
-    with GatewayProcess(tmp_path, "base_url: /deep/in\npool: {enabled: false}\n") as gateway:
+    with GatewayProcess(tmp_path, "base_url: /deep/in\npool: {enabled: false}\n", engine="local") as gateway:
         async with Cable(gateway.url) as cable, Api(gateway.url, gateway.token) as api:
             folder = tmp_path / "lab"
             folder.mkdir()
@@ -232,7 +232,7 @@ async def cut_while_a_cell_runs(api: Api, cable: Cable, socket: KernelSocket, ke
 
 
 async def test_a_client_that_is_away_keeps_no_kernel_from_ending(tmp_path: Path) -> None:
-    with GatewayProcess(tmp_path, "kernel_ttl_seconds: 2\npool: {enabled: false}\n") as gateway:
+    with GatewayProcess(tmp_path, "kernel_ttl_seconds: 2\npool: {enabled: false}\n", engine="local") as gateway:
         async with Api(gateway.url, gateway.token) as api:
             kernel = await api.create()
             client = await api.connect(kernel, query="?session_id=me")

@@ -14,7 +14,7 @@ from tests.support.gateway_process import GatewayProcess
 from tests.support.kernel_client import Api
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.local, pytest.mark.core]
 
 
 async def opened(api: Api, path: str, **fields: Any) -> dict[str, Any]:
@@ -170,7 +170,7 @@ async def test_the_end_of_a_session_is_the_end_of_its_kernel_and_the_other_way_r
 
 
 async def test_a_culled_kernel_takes_its_session_along(tmp_path: Any) -> None:
-    with GatewayProcess(tmp_path, "kernel_ttl_seconds: 1\npool: {enabled: false}\n") as running:
+    with GatewayProcess(tmp_path, "kernel_ttl_seconds: 1\npool: {enabled: false}\n", engine="local") as running:
         async with Api(running.url, running.token) as api:
             model = await opened(api, "a.ipynb")
             await eventually(lambda: api.get("/api/sessions"), lambda models: models == [])

@@ -20,6 +20,9 @@ from tests.support.waiting import eventually_blocking
 started: list[GatewayProcess] = []
 """The gateways that were started, of which nobody has seen yet that nothing is left of them."""
 
+ROOT = Path(__file__).parents[2]
+TEST_ENGINE = ROOT / "tests" / "packages" / "test-engine"
+"""A directory by which Python finds the engine ``local``."""
 START_SECONDS = 60
 STOP_SECONDS = 60
 HELPER_SECONDS = 5
@@ -35,6 +38,7 @@ class GatewayProcess:
     env: variables besides those of the test run.
     uid: the user that it runs as, who may use the engine; None for this one.
     port: where it serves; 0 for any free one.
+    engine: ``docker``, or ``local`` for that of `tests.support.local_engine`.
     """
 
     def __init__(
@@ -45,6 +49,7 @@ class GatewayProcess:
         arguments: tuple[str, ...] = (),
         uid: int | None = None,
         port: int = 0,
+        engine: str = "docker",
     ) -> None:
         self.data_dir = folder / "data"
         self.log = folder / "gateway.log"
@@ -55,10 +60,14 @@ class GatewayProcess:
         self._env = {**os.environ, **(env or {})}
         if uid is not None:
             self._env |= {"PYTHONPATH": os.pathsep.join(sys.path), "HOME": str(folder)}
+        if engine != "docker":
+            arguments = (f"--engine={engine}", *arguments)
+            search = (str(TEST_ENGINE), str(ROOT), self._env.get("PYTHONPATH", ""))
+            self._env["PYTHONPATH"] = os.pathsep.join(filter(None, search))
         self._arguments = arguments
         self._uid = uid
         self._port = port
-        self.on_docker = not re.search("^engine:", config or "", re.MULTILINE)
+        self.on_docker = engine == "docker" and not re.search("^engine:", config or "", re.MULTILINE)
         self.process: subprocess.Popen[bytes]
         self.url = self.token = self.instance = ""
         """Where it serves, the token that it takes, and the id that its containers carry; known once it has started."""

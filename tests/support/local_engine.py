@@ -21,7 +21,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sandkasten_kernels.engines import Arrival, Door, Engine, LeftSandbox, Sandbox, SandboxSpec, StoredWorkspace
+from sandkasten_kernels.engines import (
+    Arrival,
+    Door,
+    Engine,
+    HostSandbox,
+    LeftSandbox,
+    Sandbox,
+    SandboxSpec,
+    StoredWorkspace,
+)
 from sandkasten_kernels.engines.host.mounts import Helper, own_helper
 from sandkasten_kernels.errors import EngineError, SandboxFailed
 
@@ -103,7 +112,7 @@ class LocalEngine(Engine):
             raise
         self._guests[name].pid = pid = pid_of(arrival.pidfd)
         (home / "pid").write_text(str(pid))
-        return Sandbox(name, spec, f"{pid}", arrival)
+        return HostSandbox(name, spec, f"{pid}", arrival=arrival)
 
     async def adopt(self, left: LeftSandbox) -> Sandbox:
         pid, home = int(left.handle), self._homes / left.id
@@ -120,7 +129,7 @@ class LocalEngine(Engine):
             hello.cancel()
             door.shut()
         self._guests[left.id] = _Guest(pid)
-        return Sandbox(left.id, left.spec, left.handle, arrival, left.workspace)
+        return HostSandbox(left.id, left.spec, left.handle, left.workspace, arrival=arrival)
 
     async def remove_left(self, left: LeftSandbox) -> None:
         await self._end(left.id)
@@ -138,6 +147,7 @@ class LocalEngine(Engine):
         await self._mounts.ask("own", name, timeout=None, uid=self._uid)
 
     async def attach(self, sandbox: Sandbox, workspace: str) -> bool:
+        assert isinstance(sandbox, HostSandbox)
         await self._mounts.ask("attach", workspace, timeout=10.0, fd=sandbox.arrival.pidfd, uid=self._uid)
         return True
 

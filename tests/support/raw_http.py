@@ -116,7 +116,7 @@ class RawHttp:
 @contextlib.contextmanager
 def wired(folder: Path) -> Iterator[RawHttp]:
     """A gateway with one kernel; at the end it is unharmed, and its log has no traceback."""
-    with GatewayProcess(folder, "pool: {enabled: false}\nlog_level: INFO\n") as gateway:
+    with GatewayProcess(folder, "pool: {enabled: false}\nlog_level: INFO\n", engine="local") as gateway:
         wire = RawHttp(gateway)
         wire.kernel = str(json.loads(wire.ask("POST", "/api/kernels").body)["id"])
         yield wire

@@ -60,9 +60,9 @@ class SettingsClient:
 
 
 @contextmanager
-def configured(folder: Path) -> Iterator[GatewayProcess]:
+def configured(folder: Path, engine: str = "docker") -> Iterator[GatewayProcess]:
     """A gateway with `CONFIG`, whose key is not in its log."""
-    with GatewayProcess(folder, config=CONFIG, env={"SANDKASTEN_CPU_LIMIT": "0.5"}) as gateway:
+    with GatewayProcess(folder, config=CONFIG, env={"SANDKASTEN_CPU_LIMIT": "0.5"}, engine=engine) as gateway:
         gateway.token = KEY
         yield gateway
         assert KEY not in gateway.log.read_text()

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.kernel_client import Api, execute_content
 
-pytestmark = pytest.mark.docker
+pytestmark = pytest.mark.local
 
 framings = pytest.mark.parametrize("v1", [True, False], ids=["v1", "legacy"])
 
@@ -35,6 +35,7 @@ async def test_streams_arrive_while_the_cell_runs(api: Api, v1: bool) -> None:
     assert (await socket.result(msg_id)).stream("stderr") == "err\n"
 
 
+@pytest.mark.docker
 @framings
 async def test_a_display_carries_its_mime_bundle(api: Api, v1: bool) -> None:
     socket = await api.connect(await api.create(), v1)

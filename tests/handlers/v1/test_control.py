@@ -12,7 +12,7 @@ import pytest
 from tests.support.kernel_client import Api
 from tests.support.v1_requests import begun, create, ended, post, run, when
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.local, pytest.mark.core]
 
 
 @pytest.fixture(params=["base"])

@@ -13,7 +13,7 @@ import pytest
 from tests.support.kernel_client import Api, execute_content
 from tests.support.v1_requests import WAITS, create, go, run
 
-pytestmark = pytest.mark.docker
+pytestmark = pytest.mark.local
 
 
 @pytest.fixture
@@ -52,6 +52,7 @@ async def test_code_gives_what_a_notebook_would_keep(api: Api, session: dict[str
     assert "\x1b" not in failed["output"]
 
 
+@pytest.mark.docker
 async def test_a_figure_comes_as_a_picture_and_html_as_html(api: Api, session: dict[str, Any]) -> None:
     code = "import matplotlib.pyplot as plt\nfrom IPython.display import HTML, display\ndisplay(HTML('<b>x</b>'))\n"
     answer = await run(api, session, code=code + "plt.plot([1, 2])\nNone")

@@ -16,7 +16,7 @@ from tests.support.gateway_process import GatewayProcess
 from tests.support.kernel_client import Api
 from tests.support.v1_requests import create, run
 
-pytestmark = pytest.mark.docker
+pytestmark = pytest.mark.local
 
 
 class Stream:

@@ -13,7 +13,7 @@ from sandkasten_kernels.errors import InvalidRequest
 from sandkasten_kernels.workspaces.files import relative
 from tests.support.box import Box, member, members, packed
 
-pytestmark = pytest.mark.docker
+pytestmark = pytest.mark.local
 
 
 @pytest.mark.parametrize("data", [b"", b"x", bytes(range(256)) * 9000, "text, ä and \0", ""])
@@ -33,6 +33,7 @@ async def test_what_is_written_is_read(box: Box, data: bytes | str) -> None:
     assert response.headers["Content-Type"] == "application/octet-stream"
 
 
+@pytest.mark.docker
 async def test_files_belong_to_the_sandbox_and_keep_their_mode(box: Box) -> None:
     await box.write("d/f", "x")
     await box.run("chmod 751 d/f")

@@ -18,7 +18,7 @@ from tests.support.kernel_client import Api
 from tests.support.v1_requests import WAITS, begun, create, ended, go, post, run, when
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.docker
+pytestmark = pytest.mark.local
 
 RULES = """
 pool: {enabled: false}
@@ -32,7 +32,7 @@ default_image: base
 @pytest.fixture(scope="module")
 def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
     """A gateway with short times and low limits."""
-    with GatewayProcess(tmp_path_factory.mktemp("strict"), RULES) as running:
+    with GatewayProcess(tmp_path_factory.mktemp("strict"), RULES, engine="local") as running:
         yield running
 
 
@@ -137,7 +137,7 @@ async def test_what_runs_goes_on_while_the_store_cannot_be_written_and_nothing_i
 
 async def test_a_session_that_is_too_old_is_not_called_idle(tmp_path: Path) -> None:
     config = "pool: {enabled: false}\ndefault_image: base\nmax_lifetime_seconds: 1\n"
-    gateway = GatewayProcess(tmp_path, config)
+    gateway = GatewayProcess(tmp_path, config, engine="local")
     await asyncio.to_thread(gateway.start)
     try:
         async with Api(gateway.url, gateway.token) as api:

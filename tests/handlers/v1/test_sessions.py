@@ -20,7 +20,7 @@ from tests.support.kernel_client import Api
 from tests.support.v1_requests import begun, create, ended, post, run
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.docker
+pytestmark = pytest.mark.local
 
 FIELDS = {"id", "image", "status", "cwd", "created_at", "expires_at", "last_activity", "container_id", "acquire_source"}
 
@@ -103,6 +103,7 @@ async def test_a_client_of_the_other_world_that_exits_ends_nothing(api: Api) -> 
     assert (await api.get(f"/v1/sessions/{session['id']}"))["status"] == "running"
 
 
+@pytest.mark.docker
 async def test_the_environment_reaches_kernel_shell_and_children_and_nothing_else(
     api: Api, gateway: GatewayProcess, engine: docker.DockerClient
 ) -> None:
@@ -128,6 +129,7 @@ async def test_a_variable_that_is_read_at_start_is_there_and_it_is_said_how(api:
     assert (await run(api, session, code="import sys; print(sys.flags.hash_randomization)"))["output"] == "0\n"
 
 
+@pytest.mark.docker
 async def test_limits_are_changed_on_a_warm_sandbox(api: Api) -> None:
     await eventually(api.pool, lambda pool: pool["warm"] >= 1)
     session = await create(api, mem_limit_mb=1024, cpu_limit=0.5)
@@ -151,6 +153,7 @@ async def test_what_this_machine_cannot_give_is_refused_with_its_number(api: Api
     )
 
 
+@pytest.mark.docker
 async def test_a_limit_that_the_engine_refuses_is_the_callers_fault(api: Api, gateway: GatewayProcess) -> None:
     session = await create(api)
     with contextlib.closing(EngineConnection()) as connection:
@@ -160,6 +163,7 @@ async def test_a_limit_that_the_engine_refuses_is_the_callers_fault(api: Api, ga
             await containers.resize(session["container_id"], cpu_limit=10**6, mem_limit_mb=None)
 
 
+@pytest.mark.docker
 async def test_a_sandbox_that_ends_is_a_crashed_session(api: Api, engine: docker.DockerClient) -> None:
     session = await create(api)
     running = asyncio.create_task(run(api, session, cmd="touch begun; sleep 100"))

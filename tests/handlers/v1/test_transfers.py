@@ -18,7 +18,7 @@ from tests.support.gateway_process import GatewayProcess
 from tests.support.kernel_client import Api
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.docker
+pytestmark = pytest.mark.local
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +160,7 @@ async def test_an_upload_into_a_session_that_ends_is_told_so(box: Box) -> None:
         assert answer.status_code == 401
 
 
+@pytest.mark.docker
 async def test_three_hundred_megabytes_pass_in_bounded_memory(large_box: Box, large: GatewayProcess) -> None:
     process = psutil.Process(large.process.pid)
     before = process.memory_info().rss
@@ -204,6 +205,7 @@ async def test_three_hundred_megabytes_pass_in_bounded_memory(large_box: Box, la
     assert highest - before < 40 * MB
 
 
+@pytest.mark.docker
 @pytest.mark.parametrize("announced", [True, False])
 async def test_more_than_the_limit_is_refused_in_words(large_box: Box, announced: bool) -> None:
     total = 330 * MB

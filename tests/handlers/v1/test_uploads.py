@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sandkasten_kernels.handlers.v1.downloads import disposition
 from tests.support.box import KIND, MB, Box, form, member, members, packed
 
-pytestmark = pytest.mark.docker
+pytestmark = pytest.mark.local
 
 
 async def test_several_files_are_uploaded_and_the_directory_may_come_last(box: Box) -> None:
