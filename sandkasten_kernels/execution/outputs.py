@@ -92,6 +92,7 @@ class Outputs:
         if msg_type == "update_display_data":
             self._update(display_id, text)
             return
+        # A client needs to see how the cell ended, however much it has printed: one error and one result always fit.
         full = self._bytes + len(text) > self._limit or len(self._outputs) >= MAX_OUTPUTS
         if full and (msg_type in self._reserve or msg_type not in ("error", "execute_result")):
             self.missing_bytes += len(text)

@@ -160,6 +160,7 @@ async def run(kernel: Kernel, job: Job, sink: Sink, tidy: Callable[[Coroutine[An
             await asyncio.wait({request.reply}, timeout=wait)
         timed_out = not request.reply.done()
     finally:
+        # A request that has not begun waits behind other cells, perhaps for long: the caller must not wait for that.
         if request.link and not request.begun.is_set():
             tidy(_withdraw(kernel, request.link, request, in_shell=in_shell))
         elif request.link:

@@ -34,6 +34,7 @@ class Claims:
         """
         if not workspace_id:
             return await self._pool.claim(spec), ""
+        # Held before the claim: nobody can delete the workspace while the kernel is on its way.
         lease = await self._workspaces.hold(workspace_id)
         try:
             acquired = await self._pool.claim(spec)

@@ -120,6 +120,7 @@ class Ledger(Generic[M]):
         """Note that a start failed. True: the oldest claim that waits fails with it, and is not counted any more."""
         kind = self._kind(key)
         kind.starting -= 1
+        # A claim fails only if no other start is left that could serve it.
         if kind.waiting > kind.starting:
             kind.waiting -= 1
             return True

@@ -69,7 +69,7 @@ class Pool(PoolSettings):
         self._closed = True
         if self._wakeup:
             self._wakeup.cancel()
-        await self._starts.cleanup()
+        await self._starts.cleanup()  # first, so that no kernel arrives for the claims that fail next
         for name in self._waiting:
             while self._waiting.count(name):
                 self._ledger.give_up(name)
@@ -120,6 +120,7 @@ class Pool(PoolSettings):
         before = {name: self._ledger.counts(name)["target"] for name in self._specs}
         for kernel in self._ledger.retarget(self._targets(), max_sandboxes, self.max_starting):
             self._begin_removal(kernel)
+        # A start under way may have become surplus: with an older generation it is removed when it arrives.
         if any(self._ledger.counts(name)["target"] < target for name, target in before.items()):
             self._generation += 1
         for name in self._waiting:
@@ -142,6 +143,7 @@ class Pool(PoolSettings):
         Raises `NoCapacity` at the limit, `SandboxFailed` or `EngineError` when the start that the claim waited for
         failed.
         """
+        # Nothing is awaited between the choice and the count, so two claims never get the same kernel.
         while (kernel := self._ledger.claim(spec.name)) is not None:
             stored = self._register.claim(kernel)
             if kernel.alive:

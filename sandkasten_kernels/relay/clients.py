@@ -63,6 +63,7 @@ class Clients:
 
     def fan_out(self, channel: str, parts: Parts) -> None:
         """Deliver a message to every client."""
+        # A copy: a client that raises is detached inside the loop.
         for client in tuple(self.clients):
             self._deliver(client, channel, parts)
 

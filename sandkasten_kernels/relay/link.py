@@ -199,6 +199,7 @@ class KernelLink:
         """
         if channel not in self._channels:
             raise LinkError(f"the kernel has no open channel {channel!r}")
+        # A message on stdin answers a question of the kernel, so it opens no request.
         if channel != "stdin" and self._requests.add(client, parts[0]):
             self._new_session()
         self.last_activity = datetime.now(UTC)

@@ -97,6 +97,7 @@ class OpenRequests(Generic[C]):
                 self._sessions.popitem(last=False)
         if not isinstance(msg_id, str) or not isinstance(kind, str) or not kind.endswith("_request"):
             return new
+        # Ids come from clients: one that copies another client's id must not get the replies to it.
         known = self._requests.get(msg_id)
         if known is None or known.client is client:
             self._requests[msg_id] = OpenRequest(client, msg_id, kind, header)
@@ -173,5 +174,6 @@ class OpenRequests(Generic[C]):
             self._requests.pop(request.msg_id, None)
 
     def _evict(self) -> None:
+        # A client may send any number of requests without replies; executions are the ones that it waits for.
         oldest = next((r for r in self._requests.values() if r.kind != "execute_request"), None)
         self._requests.pop(oldest.msg_id if oldest else next(iter(self._requests)))

@@ -99,6 +99,7 @@ class Seats:
             seat.timer.cancel()
             seat.timer = None
         older, seat.connection = seat.connection, connection
+        # Before `attach`: what was missed must come ahead of newer messages.
         for message in [*(older.hand_over() if older is not None else ()), *seat.replay.take()]:
             connection.deliver(*message)
         self._link.attach(seat)
