@@ -1,4 +1,4 @@
-"""What every bench says of its figures: percentiles, and the machine that they are of."""
+"""Shared by the benchmarks: percentiles, the description of the machine, and writing a report into a page."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def percentile(seconds: Sequence[float], percent: int) -> str:
 
 
 def machine(load: float) -> str:
-    """Return date, machine and versions in words; ``load`` is the average before the run."""
+    """Return the date, the machine and the versions. ``load``: the load average before the run."""
     model = next((x.split(":")[1] for x in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in x), "?")
     with contextlib.closing(connect()) as engine:
         engine_version = engine.version()["Version"]
@@ -36,7 +36,7 @@ def machine(load: float) -> str:
 
 
 def write(path: Path, text: str, markers: tuple[str, str]) -> None:
-    """Put the text between two markers of a file."""
+    """Replace the text between two markers of a file."""
     begin, end = markers
     before, _, rest = path.read_text().partition(begin)
     path.write_text(f"{before}{begin}\n{text}\n{end}{rest.partition(end)[2]}")

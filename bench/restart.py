@@ -1,6 +1,6 @@
-"""Measure how soon a gateway serves again that was killed with sandboxes in use, and whether all of them go on.
+"""Measure how fast a killed gateway serves again, and check that all its sandboxes keep running.
 
-Counted from the start of the new process, Python's own start included. JupyterLab retries for about 33 s.
+Times count from the start of the new process, including the start of Python. JupyterLab retries for about 33 s.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CONFIG = (
 
 
 def create(client: Client, count: int) -> dict[str, int]:
-    """Return the id of each new session and the number that stands in its kernel."""
+    """Return the new sessions: for each id, the value of the variable ``number`` in its kernel."""
     numbers = {}
     for number in range(count):
         session = client.ask("POST", "/v1/sessions", {"image": "python"})["id"]
@@ -35,7 +35,7 @@ def create(client: Client, count: int) -> dict[str, int]:
 
 
 def measure(gateway: GatewayProcess, count: int, rounds: int) -> dict[str, list[float]]:
-    """Return seconds by what was measured."""
+    """Return the times in seconds, by name."""
     numbers = create(Client(gateway), count)
     times: dict[str, list[float]] = {"the gateway serves": [], f"all {count} kernels have answered": []}
 
@@ -53,7 +53,7 @@ def measure(gateway: GatewayProcess, count: int, rounds: int) -> dict[str, list[
 
 
 def report(times: dict[str, list[float]], count: int, rounds: int, load: float) -> str:
-    """Return the table and what it was made with."""
+    """Return the table, the machine and the command, as Markdown."""
     lines = ["| milliseconds after the start of the new process | p50 | longest | mark |", "|---|--:|--:|--:|"]
     marks = [MARK, ""]
     lines += [
@@ -65,11 +65,11 @@ def report(times: dict[str, list[float]], count: int, rounds: int, load: float) 
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measure and print, or write into a page."""
+    """Measure, and print the report; with ``--write``, also write it into a page."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--sandboxes", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--write", type=Path, help="a page with the marks of this table")
+    parser.add_argument("--write", type=Path, help="a page with the markers of this table")
     options = parser.parse_args(argv)
     load = os.getloadavg()[0]
     config = CONFIG.format(options.sandboxes)

@@ -1,7 +1,7 @@
-"""Measure ``/v1``: create on a hit, a command and code there and back, a stream's first chunk, and destroy.
+"""Measure ``/v1``: create on a hit, the round trip of a command and of code, a stream's first chunk, and destroy.
 
-One client on one connection, as an SDK has it. Beside the gateway's figures stands what cannot be avoided: a request to
-``/healthz`` over the same connection, which is what HTTP and the client themselves cost.
+One client uses one connection, as an SDK does. A request to ``/healthz`` over the same connection shows the cost of
+HTTP and of the client themselves.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Client:
         self._headers = {"Authorization": f"Bearer {gateway.token}"}
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
-        """Return the answer's document."""
+        """Return the JSON of the answer."""
         self._connection.request(method, path, None if body is None else json.dumps(body), self._headers)
         response = self._connection.getresponse()
         data = response.read()
@@ -46,7 +46,7 @@ class Client:
         return json.loads(data)
 
     def first_chunk(self, path: str, body: Any) -> float:
-        """Return when the first event of a stream came; reads it to its end."""
+        """Return the time of a stream's first event; read the stream to its end."""
         self._connection.request("POST", path, json.dumps(body), self._headers)
         response = self._connection.getresponse()
         response.readline()
@@ -56,13 +56,13 @@ class Client:
 
 
 def wait_until_warm(client: Client) -> None:
-    """Return when a kernel is ready to be claimed."""
+    """Return when the pool has a warm kernel."""
     while client.ask("GET", "/api/status")["pool"][1]["warm"] < 1:
         time.sleep(0.05)
 
 
 def measure(gateway: GatewayProcess, rounds: int) -> dict[str, list[float]]:
-    """Return seconds by what was measured."""
+    """Return the times in seconds, by name."""
     times: dict[str, list[float]] = defaultdict(list)
     client = Client(gateway)
 
@@ -100,7 +100,7 @@ def measure(gateway: GatewayProcess, rounds: int) -> dict[str, list[float]]:
 
 
 def report(times: dict[str, list[float]], rounds: int, load: float) -> str:
-    """Return the table and what it was made with."""
+    """Return the table, the machine and the command, as Markdown."""
     lines = ["| milliseconds | p50 | p95 | p99 | mark |", "|---|--:|--:|--:|--:|"]
     lines += [
         f"| {name} | {' | '.join(percentile(values, percent) for percent in (50, 95, 99))} | {MARKS.get(name, '')} |"
@@ -110,10 +110,10 @@ def report(times: dict[str, list[float]], rounds: int, load: float) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measure and print, or write into a page."""
+    """Measure, and print the report; with ``--write``, also write it into a page."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--write", type=Path, help="a page with the marks of this table")
+    parser.add_argument("--write", type=Path, help="a page with the markers of this table")
     options = parser.parse_args(argv)
     load = os.getloadavg()[0]
     with (

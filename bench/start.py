@@ -1,7 +1,7 @@
-"""Measure the way to the first result: from POST over the WebSocket to the result of ``1+1``.
+"""Measure the time to the first result: POST, connect the WebSocket, get the result of ``1+1``.
 
-Three servers stand side by side and are asked in turns by the same client: the gateway with a warm pool (hit), the
-gateway without one (miss), and jupyter_kernel_gateway. A round begins when the server before has become quiet.
+One client asks three servers in turn: the gateway with a warm pool (hit), the gateway without one (miss), and
+jupyter_kernel_gateway. A round begins when the previous server is idle.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ VERSIONS = "import ipykernel, platform; f'Python {platform.python_version()}, ip
 
 
 class Channels:
-    """A client's WebSocket of one kernel, in v1 framing if the server has it, else in legacy framing."""
+    """A client's WebSocket to one kernel, in v1 framing if the server supports it, else in legacy framing."""
 
     def __init__(self, connection: WebSocketClientConnection) -> None:
         self._connection = connection
@@ -48,7 +48,7 @@ class Channels:
         self.v1 = connection.selected_subprotocol == V1
 
     async def execute(self, code: str) -> tuple[float, str]:
-        """Return when the result came and its text, once the reply is there too, in whichever order they come."""
+        """Return the time of the result and its text, once the reply has arrived too, in either order."""
         msg_id = uuid.uuid4().hex
         await self._connection.write_message(self._request(msg_id, code), binary=self.v1)
         result: tuple[float, str] | None = None
@@ -95,7 +95,7 @@ class Channels:
 
 @dataclass
 class Server:
-    """A running server, and the seconds that it took: an entry for each round, one for each cell under ``cell``."""
+    """A running server, and its times in seconds by name: one for each round; under ``cell`` one for each cell."""
 
     name: str
     url: str
@@ -123,7 +123,7 @@ class Server:
         await self.quiet()
 
     async def quiet(self) -> None:
-        """Return when there is no kernel in use, none is starting, the pool is full, and that has settled."""
+        """Return when the server is idle: no kernel in use or starting, the pool full, and a short pause over."""
         async with asyncio.timeout(PATIENCE_SECONDS):
             while await self._works():
                 await asyncio.sleep(POLL_SECONDS)
@@ -136,7 +136,7 @@ class Server:
         return any(row["starting"] or row["claimed"] or row["warm"] < row["target"] for row in pool)
 
     async def round(self, cells: int) -> None:
-        """Measure one kernel from its creation to its first result, and then further cells."""
+        """Measure one kernel from its creation to its first result, then further cells."""
         channels_of = "ws" + self.url.removeprefix("http") + "/api/kernels/{}/channels?token=" + self.token
         async with asyncio.timeout(PATIENCE_SECONDS):
             begin = time.perf_counter()
@@ -165,7 +165,7 @@ class Server:
 def running(folder: Path, name: str, command: Sequence[str], env: Mapping[str, str]) -> Iterator[Server]:
     """Start a server in a process of its own on a free port, and stop it at the end of the block.
 
-    When that is left before its end, what the server has said last is printed.
+    When the block raises, print the end of the server's log.
     """
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -205,12 +205,12 @@ def all_servers(folder: Path, peer: Path) -> Iterator[list[Server]]:
 
 
 def peer_python() -> Path:
-    """Return the interpreter of the peer's own environment; it is made when it is not there, which takes a minute."""
+    """Return the interpreter of the peer's own environment; create that if it is missing, which takes a minute."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     venv = cache / "sandkasten-kernels" / f"{PEER}-{PEER_VERSION}"
     made = venv / "made"
     if not made.exists():
-        print(f"making {venv}", file=sys.stderr)
+        print(f"creating {venv}", file=sys.stderr)
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(venv)], check=True)
         pip = [str(venv / "bin" / "python"), "-m", "pip", "install", "--quiet"]
         subprocess.run([*pip, f"{PEER}=={PEER_VERSION}", "ipykernel"], check=True)
@@ -222,8 +222,8 @@ def report(servers: Sequence[Server], options: argparse.Namespace, load: float) 
     """Return the Markdown text: the table, the machine and the command."""
     lines = [
         "Milliseconds from POST over the WebSocket to the first result of `1+1`; then the medians of the three parts,",
-        "and of a further cell until its result and its reply are there. The servers were asked in turns by one",
-        f"client, {options.rounds} rounds each after {options.warmup} that do not count.",
+        "and of a further cell until its result and its reply have arrived. One client asked the servers in turn,",
+        f"{options.rounds} rounds each after {options.warmup} rounds that do not count.",
         "",
         "| | p50 | p95 | p99 | POST | connect | first result | further cell | framing and kernel |",
         "|---|--:|--:|--:|--:|--:|--:|--:|---|",
@@ -242,7 +242,7 @@ def report(servers: Sequence[Server], options: argparse.Namespace, load: float) 
 
 
 async def measure(servers: Sequence[Server], options: argparse.Namespace) -> None:
-    """Ask the servers in turns."""
+    """Measure the servers in turn."""
     for server in servers:
         await server.ready()
     for number in range(-options.warmup, options.rounds):
@@ -258,10 +258,14 @@ def main() -> None:
     """Parse the command line, measure, and print the report."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--rounds", type=int, default=100, help="kernels for each server (default: %(default)s)")
-    parser.add_argument("--warmup", type=int, default=2, help="rounds before, not counted (default: %(default)s)")
+    parser.add_argument(
+        "--warmup", type=int, default=2, help="further rounds at first, not counted (default: %(default)s)"
+    )
     parser.add_argument("--cells", type=int, default=20, help="further cells for each kernel (default: %(default)s)")
-    parser.add_argument("--peer-python", type=Path, help=f"interpreter that has {PEER} (default: one is made)")
-    parser.add_argument("--write", type=Path, metavar="FILE", help=f"put the report into FILE, after {BEGIN}")
+    parser.add_argument(
+        "--peer-python", type=Path, help=f"interpreter that has {PEER} (default: an environment is created)"
+    )
+    parser.add_argument("--write", type=Path, metavar="FILE", help=f"write the report into FILE, after {BEGIN}")
     options = parser.parse_args()
     if options.write and not all(marker in options.write.read_text() for marker in (BEGIN, END)):
         parser.error(f"{options.write} has no {BEGIN} and {END}")

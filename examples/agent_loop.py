@@ -1,9 +1,9 @@
-"""An agent that works in a sandbox: a loop in which a model asks for tools, and the tools answer.
+"""An agent that works in a sandbox: a loop in which a model calls tools and reads their results.
 
     python examples/agent_loop.py
 
-The model is a script that reads the answers, so the example runs without an API key. With a real model
-`ScriptedModel.complete` is ``openai.chat.completions.create(model=..., messages=..., tools=...)``; the loop stays.
+The model is a script that reads the results, so the example runs without an API key. For a real model, replace
+`ScriptedModel.complete` by ``openai.chat.completions.create(model=..., messages=..., tools=...)``; the loop stays.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class ScriptedModel:
         self._calls = 0
 
     def complete(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """Return the next message of the assistant, in the form of chat completions."""
+        """Return the next message of the assistant, in the format of chat completions."""
         offered = [tool["function"]["name"] for tool in tools]
         assert "run_code" in offered
         last = str(messages[-1]["content"])
@@ -65,7 +65,7 @@ class ScriptedModel:
 
 
 def solve(task: str, model: ScriptedModel, toolbox: Toolbox) -> str:
-    """Return the model's final message on a task."""
+    """Run the loop, and return the final message of the model."""
     messages: list[dict[str, Any]] = [{"role": "user", "content": task}]
     for _ in range(MAX_TURNS):
         message = model.complete(messages, toolbox.schemas)

@@ -1,4 +1,4 @@
-# Shared by the scripts beside it: how they speak and how they install packages. To be sourced by bash.
+# Functions for the scripts beside it: messages, and installing packages. Source it in bash.
 
 say() { printf '==> %s\n' "$*"; }
 

@@ -1,7 +1,7 @@
-"""ipykernel as a sandbox needs it.
+"""SandboxKernelApp: ipykernel for a sandbox.
 
-Its iopub socket waits for a reader that is behind instead of dropping messages, and its history, which ends with the
-sandbox anyway, is kept in memory: on the small home directory a large cell would fill the disk.
+Its iopub socket waits for a slow reader instead of dropping messages. Its history stays in memory: it ends with the
+sandbox anyway, and a large cell would fill the small home directory.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import zmq
 from ipykernel.kernelapp import IPKernelApp
 
-#: Messages that may wait for the gateway before the kernel itself waits.
+#: How many messages may wait for the gateway; above that, the kernel itself waits.
 IOPUB_HIGH_WATER_MARK = 1000
 
 
@@ -24,7 +24,7 @@ class SandboxKernelApp(IPKernelApp):  # type: ignore[misc]
     def initialize(self, argv: Any = None) -> None:
         self.config.HistoryManager.hist_file = ":memory:"
         super().initialize(argv)
-        # python -P keeps a user's random.py out of the kernel's own imports; from here on the user's modules are wanted
+        # python -P keeps a user's random.py out of the kernel's own imports. The user's code imports it again.
         sys.path.insert(0, "")
 
     def _bind_socket(self, s: Any, port: int) -> Any:

@@ -1,8 +1,7 @@
-"""pip as a sandbox needs it: it installs into a named workspace, and fails at once where there is no network, telling
-what can be done.
+"""pip for a sandbox: installs into a named workspace; without a network it fails at once and prints ways out.
 
-What needs no index (a wheel in the workspace, ``--no-index``) works as ever, and so does everything where there is a
-network.
+Installing without an index (a wheel in the workspace, ``--no-index``) works as usual, and so does everything when there
+is a network.
 """
 
 from __future__ import annotations
@@ -15,19 +14,19 @@ from pip._internal.cli.main import main as pip_main
 
 FETCHING = frozenset(("install", "download", "wheel", "index", "search"))
 ADVICE = """
-This sandbox has no network, so pip cannot fetch packages. What can be done:
-- an image of one's own: in the gateway's sandkasten.yaml
+This sandbox has no network, so pip cannot download packages. Either
+- define a custom image in the gateway's sandkasten.yaml:
       images: {{science: {{from: python, pip: [{packages}]}}}}
   then `sandkasten-kernels images build science`, and choose the kernel `science`;
-- or a network for the sandbox: `network_mode: bridge` in the gateway's configuration.
+- or give sandboxes a network: `network_mode: bridge` in the gateway's configuration.
 """
 
 
 def main(args: list[str] | None = None) -> int:
     """Run pip and return its exit code."""
     words = sys.argv[1:] if args is None else args
-    if (base := os.environ.get("PYTHONUSERBASE")) and not _says_where(words):
-        os.environ["PIP_PREFIX"] = base  # the image is read-only; a virtual environment of one's own has another pip
+    if (base := os.environ.get("PYTHONUSERBASE")) and not _has_target(words):
+        os.environ["PIP_PREFIX"] = base  # the image is read-only; a user's own virtual environment has its own pip
     if has_network():
         return pip_main(args)
     os.environ.setdefault("PIP_RETRIES", "0")
@@ -40,12 +39,12 @@ def main(args: list[str] | None = None) -> int:
     return code
 
 
-def _says_where(words: list[str]) -> bool:
+def _has_target(words: list[str]) -> bool:
     return any(word.partition("=")[0] in ("--user", "--prefix", "--target", "-t", "--root") for word in words)
 
 
 def has_network() -> bool:
-    """Whether there is a route to anywhere but this sandbox itself."""
+    """Return whether there is a route out of this sandbox."""
     with open("/proc/net/route") as table:
         if any(line.split()[0] != "lo" for line in table.readlines()[1:]):
             return True

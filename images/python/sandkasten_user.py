@@ -1,8 +1,8 @@
-"""pip's user base in a named workspace: what is installed there is found by every Python of this image.
+"""Adds the packages of a named workspace to ``sys.path``, for every Python of this image.
 
-A virtual environment has no user site of its own. Where the gateway has set ``PYTHONUSERBASE``, its directory of
-packages stands before the image's, so that a newer version counts. Run at each start of a Python, by
-``sandkasten_user.pth``.
+A virtual environment has no user site. The gateway sets ``PYTHONUSERBASE`` to a directory of the workspace; its
+packages come before the image's, so that a newer version has priority. ``sandkasten_user.pth`` runs this at each start
+of Python.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ import sys
 
 
 def packages() -> str:
-    """Return where packages of this Python are in the user base; empty without one."""
+    """Return the user base's directory of packages for this Python; empty without a user base."""
     base = os.environ.get("PYTHONUSERBASE", "")
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     return f"{base}/lib/{version}/site-packages" if base else ""
 
 
 def enter() -> None:
-    """Let modules be found there."""
+    """Put that directory in front of the image's packages in ``sys.path``, if it exists."""
     place = packages()
-    if place and os.path.isdir(place) and place not in sys.path:  # noqa: PTH112  at each start: no import of pathlib
+    if place and os.path.isdir(place) and place not in sys.path:  # noqa: PTH112  pathlib would slow down each start
         site.addsitedir(place)
         sys.path.remove(place)
         of_image = (number for number, path in enumerate(sys.path) if path.endswith("site-packages"))

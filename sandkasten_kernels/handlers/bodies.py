@@ -1,6 +1,6 @@
-"""Bodies that are too large are read to their end and dropped, so that the client can read why.
+"""BoundedApplication: reads bodies above the limit to their end and drops them, so that the client gets an answer.
 
-Tornado would end the connection, and a client that still sends sees that before it sees any answer.
+Tornado would close the connection instead. A client that is still sending would see that before any answer.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ __all__ = ["MAX_BODY_BYTES", "MAX_DROPPED_BYTES", "BoundedApplication", "is_over
 MAX_BODY_BYTES = 16 * 1024 * 1024
 MAX_DROPPED_BYTES = 256 * 1024 * 1024
 MAX_STRANGERS_BYTES = 64 * 1024
-"""Of who has no key: more than the form that signs in ever has, and little enough for many at once."""
+"""The limit for a caller without a key: above the size of the sign-in form, and small enough for many at once."""
 
 
 class _BoundedDelegate(HTTPMessageDelegate):
-    """Passes a request on, without a body above `MAX_BODY_BYTES`, or a stranger's above `MAX_STRANGERS_BYTES`.
+    """Passes a request on; marks it as oversized and drops the rest of its body above the limit.
 
-    ``is_known`` says whether whoever sends a request has a key.
+    The limit is `MAX_BODY_BYTES` for a caller with a key, which ``is_known`` tells, else `MAX_STRANGERS_BYTES`.
     """
 
     def __init__(
@@ -46,7 +46,9 @@ class _BoundedDelegate(HTTPMessageDelegate):
         if self._received <= self._limit:
             return self._inner.data_received(chunk)
         self._request.oversized = True  # type: ignore[attr-defined]
-        self._request.headers.pop("Content-Type", None)  # half a form would be answered as a malformed one
+        self._request.headers.pop(
+            "Content-Type", None
+        )  # Tornado would parse half a form, and answer that it is malformed
         return None
 
     def finish(self) -> None:
@@ -57,10 +59,10 @@ class _BoundedDelegate(HTTPMessageDelegate):
 
 
 class BoundedApplication(Application):
-    """A Tornado application whose handlers ask `is_oversized` instead of losing the connection.
+    """A Tornado application. Its handlers check `is_oversized`; no connection is closed for a large body.
 
-    A handler that takes its body in pieces has bounds of its own. The setting ``is_known`` says whether whoever sends a
-    request has a key; without it everybody has.
+    A handler that streams its body has limits of its own. The setting ``is_known`` is a callable that returns whether
+    the caller of a request has a key; without the setting every caller counts as one with a key.
     """
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
@@ -71,5 +73,5 @@ class BoundedApplication(Application):
 
 
 def is_oversized(request: HTTPServerRequest) -> bool:
-    """Return whether the body was too large; what there is of it then means nothing."""
+    """Return whether the body exceeded the limit; its content is then incomplete and must not be used."""
     return getattr(request, "oversized", False)

@@ -1,4 +1,4 @@
-"""``GET /metrics``: the figures of the gateway as Prometheus reads them."""
+"""``GET /metrics``: the metrics of the gateway for Prometheus."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["MetricsHandler"]
 
 
 class MetricsHandler(Handler):
-    """``GET /metrics``, in the text format that every Prometheus knows."""
+    """``GET /metrics``, in the text format 0.0.4, which every version of Prometheus reads."""
 
     def get(self) -> None:
         self.set_header("Content-Type", CONTENT_TYPE_PLAIN_0_0_4)

@@ -1,4 +1,4 @@
-"""Where the gateway is found from outside, and which pages of others may use it."""
+"""OriginPolicy: the base URL, the reverse proxy, and the foreign origins whose pages may call the gateway."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _PREFLIGHT_SECONDS = 600
 
 
 class OriginPolicy:
-    """The address and the manners of the HTTP side. Raises `ConfigError` for settings that cannot be meant.
+    """Builds paths, checks the origins of requests, and makes CORS headers. Raises `ConfigError` for invalid settings.
 
     Parameters
     ----------
-    base_url: the path that stands before every route, ``/`` or ``/sandkasten/``; slashes at its ends may be left out.
-    trust_proxy: ``X-Forwarded-*`` come from a proxy of ours and are believed; else they are ignored.
-    allow_origin: the one foreign origin whose pages may call, ``*`` for any, empty for none.
-    allow_credentials: those pages may also send what the browser keeps for the gateway.
+    base_url: the path in front of every route, as in ``/`` or ``/sandkasten/``; slashes at its ends are optional.
+    trust_proxy: use the headers ``X-Forwarded-*``, which a trusted proxy sets; else they are ignored.
+    allow_origin: the foreign origin whose pages may call the gateway; ``*`` for any, empty for none.
+    allow_credentials: those pages may also send the browser's cookie.
     """
 
     def __init__(
@@ -60,20 +60,20 @@ class OriginPolicy:
         return self.prefix + "/"
 
     def path(self, path: str) -> str:
-        """Return where a route is found: ``/api`` is at ``/sandkasten/api``."""
+        """Return the path of a route below the base URL: ``/sandkasten/api`` for ``/api``."""
         return self.prefix + path
 
     def accepts(self, headers: HTTPHeaders) -> bool:
-        """Return whether a WebSocket may be opened: from no page at all, from a page of ours or of `allow_origin`."""
+        """Return whether a WebSocket may be opened: by no page, by a page of the gateway or of `allow_origin`."""
         origin = headers.get("Origin")
         if origin is None:
             return headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin")
         return self._is_allowed(origin) or self._is_ours(origin, headers)
 
     def is_trusted_page(self, headers: HTTPHeaders, *, named: bool = False) -> bool:
-        """Return whether a browser's cookie may count: a page of ours asks, or, if it may, one of `allow_origin`.
+        """Return whether a cookie is accepted: from a page of the gateway, or, with credentials, of `allow_origin`.
 
-        ``named``: whether a request that does not say which page it is from is refused.
+        ``named``: refuse a request without ``Origin``.
         """
         origin = headers.get("Origin")
         if origin is None:
@@ -81,7 +81,7 @@ class OriginPolicy:
         return self._is_ours(origin, headers) or (self._credentials and self._is_allowed(origin))
 
     def cors(self, headers: HTTPHeaders) -> dict[str, str]:
-        """Return the headers that let a page of `allow_origin` read an answer; none for any other page."""
+        """Return the CORS headers that let a page of `allow_origin` read an answer; {} for other pages."""
         if not self._allowed:
             return {}
         vary = {} if self._allowed == "*" else {"Vary": "Origin"}
@@ -98,7 +98,7 @@ class OriginPolicy:
         return found
 
     def preflight(self, headers: HTTPHeaders, methods: str) -> dict[str, str]:
-        """Return what else a page is told that asks before it calls; nothing for a page that may not."""
+        """Return the further headers for a preflight request; {} for a page that may not call."""
         if "Access-Control-Allow-Origin" not in self.cors(headers):
             return {}
         return {
@@ -114,12 +114,12 @@ class OriginPolicy:
         return self._allowed == "*" or (self._allowed != "" and _plain(origin) == self._allowed)
 
     def _host(self, headers: HTTPHeaders) -> str:
-        """Return the host that the client called: the proxy's word where it is trusted, and of several the first."""
+        """Return the host that the client called: ``Host``, or the first ``X-Forwarded-Host`` of a trusted proxy."""
         forwarded = headers.get("X-Forwarded-Host", "").partition(",")[0].strip() if self.trust_proxy else ""
         return forwarded or headers.get("Host", "")
 
 
 def _plain(origin: str) -> str:
-    """Return an origin as it is compared: in lower case, without the port that its scheme implies."""
+    """Return an origin for comparison: in lower case, without the default port of its scheme."""
     lower = origin.lower()
     return lower.removesuffix(_DEFAULT_PORTS.get(lower.partition("://")[0], "\0"))

@@ -1,4 +1,4 @@
-"""The pages: what the URL that is printed at start opens, signing in and out, and the files that pages are made of."""
+"""The pages for browsers: status, session and settings, sign-in and sign-out, and their static files."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ _POLICY = (
     "require-trusted-types-for 'script'; trusted-types 'none'"
 )
 _PAGES = re.compile(r"(?:settings|sessions/[0-9A-Za-z-]{1,64})?")
-"""Where one may be led after signing in, below the base URL: to a page, not to another site."""
+"""The paths below the base URL to which signing in may redirect: pages only, never another site."""
 
 
 class _AssetHandler(Handler):
     def set_default_headers(self) -> None:
         super().set_default_headers()
         self.set_header("Content-Security-Policy", _POLICY)
-        self.set_header("Referrer-Policy", "same-origin")  # with none, a form's Origin would be "null"
+        self.set_header("Referrer-Policy", "same-origin")  # with no-referrer, the Origin of a form would be "null"
         self.set_header("Cross-Origin-Opener-Policy", "same-origin")
 
 
 class StaticFileHandler(_AssetHandler):
-    """``GET /static/{file}``: what the pages are made of; open to all, it is in the package anyway."""
+    """``GET /static/{file}``: the files of the pages. Open to all: they are public in the package."""
 
     open_to_all = True
 
@@ -57,22 +57,23 @@ class StaticFileHandler(_AssetHandler):
         if not path.is_file():
             raise HTTPError(404, "there is no such file")
         self.set_header("Content-Type", _TYPES[path.suffix])
-        self.set_header("Cache-Control", "no-cache")  # kept, and asked for again by its ETag
+        self.set_header("Cache-Control", "no-cache")  # the browser caches it, and checks its ETag each time
         self.finish(path.read_bytes())
 
 
 class PageHandler(_AssetHandler):
-    """A page; ``file`` is its file in ``static/``. Who has not signed in gets the form for it.
+    """A page. A browser that is not signed in gets the sign-in form instead.
 
-    A token in the URL becomes a cookie and goes out of the address line. In a file, ``{{root}}`` is the way up to the
-    base URL, and ``{{xsrf}}`` what the page sends with every change.
+    A token in the URL becomes a cookie; a redirect removes it from the address bar. ``file`` is the page's file in
+    ``static/``. In it, ``{{root}}`` becomes the relative path of the base URL, and ``{{xsrf}}`` the token that the page
+    sends with every change.
     """
 
     file = ""
 
     @property
     def by_browser(self) -> bool:
-        """Whether a person reads the answer."""
+        """Whether a browser shows the answer to a person."""
         return "text/html" in self.request.headers.get("Accept", "")
 
     def get(self, *args: str) -> None:
@@ -83,11 +84,11 @@ class PageHandler(_AssetHandler):
         self.send_own_page()
 
     def send_own_page(self) -> None:
-        """Answer with the handler's page."""
+        """Answer with the page of this handler."""
         self.send_page(self.file, xsrf=self.services.authenticator.xsrf_token(self.request))
 
     def sign_in(self) -> None:
-        """Give the browser a cookie."""
+        """Set the cookie of a signed-in browser."""
         authenticator = self.services.authenticator
         self.set_cookie(
             authenticator.cookie_name,
@@ -99,17 +100,17 @@ class PageHandler(_AssetHandler):
             path=self.services.web.base_url,
         )
 
-    def send_page(self, name: str, **words: str) -> None:
-        """Answer with a page, whose ``{{...}}`` become ``words``."""
+    def send_page(self, name: str, **values: str) -> None:
+        """Answer with a page, with each ``{{name}}`` replaced by its value, escaped."""
         text = (asset_dir("static") / name).read_text()
         below = self.request.path.removeprefix(self.services.web.base_url)
-        for key, value in {"root": "../" * below.count("/"), "xsrf": "", **words}.items():
+        for key, value in {"root": "../" * below.count("/"), "xsrf": "", **values}.items():
             text = text.replace(f"{{{{{key}}}}}", html.escape(value))
         self.set_header("Content-Type", "text/html; charset=UTF-8")
         self.finish(text)
 
     def ask_for_the_token(self, message: str = "", page: str = "") -> None:
-        """Answer with the form that signs in, and leads to ``page``."""
+        """Answer with the sign-in form, which redirects to ``page`` afterwards."""
         self.set_status(401)
         self.send_page("signin.html", message=message, page=page if _PAGES.fullmatch(page) else "")
 
@@ -117,14 +118,14 @@ class PageHandler(_AssetHandler):
         error = kwargs["exc_info"][1] if "exc_info" in kwargs else None  # type: ignore[index]
         if isinstance(error, SandkastenError) and error.status == 401 and self.by_browser:
             wrong = self.get_query_argument("token", None) is not None
-            message = "The token in this address is not the gateway's." if wrong else ""
+            message = "The token in this URL is not valid." if wrong else ""
             self.ask_for_the_token(message, self.request.path.removeprefix(self.services.web.base_url))
         else:
             super().write_error(status_code, **kwargs)
 
 
 class StatusPageHandler(PageHandler):
-    """``GET /``: the status page; without the slash of the base URL one is led there."""
+    """``GET /``: the status page. The base URL without its slash redirects here."""
 
     file = "index.html"
 
@@ -141,7 +142,7 @@ class StatusPageHandler(PageHandler):
 
 
 class SessionPageHandler(PageHandler):
-    """``GET /sessions/{id}``: the page of one session, running or lately ended."""
+    """``GET /sessions/{id}``: the page of a session that runs or ended recently."""
 
     file = "session.html"
 
@@ -153,30 +154,33 @@ class SessionPageHandler(PageHandler):
     def write_error(self, status_code: int, **kwargs: object) -> None:
         if status_code == 404 and self.by_browser:
             self.set_status(404)
-            self.send_own_page()  # which says so itself
+            self.send_own_page()  # the page itself says that there is no such session
         else:
             super().write_error(status_code, **kwargs)
 
 
 class SettingsPageHandler(PageHandler):
-    """``GET /settings``: the page on which the configuration is changed."""
+    """``GET /settings``: the page to change the configuration."""
 
     file = "settings.html"
 
 
 class SignInHandler(PageHandler):
-    """``GET`` and ``POST /signin``: the form that takes the token, as ``token``, and leads to ``page``."""
+    """``POST /signin``: signs a browser in with the form's ``token``, and redirects to ``page``.
+
+    ``GET`` redirects to the status page.
+    """
 
     def authenticate(self) -> None:
         if self.request.method != "POST":
             super().authenticate()
             return
         if not self.services.web.is_trusted_page(self.request.headers):
-            raise ForeignPage("one signs in on the gateway's own page only")
+            raise ForeignPage("signing in is allowed from the gateway's own pages only: open the gateway's URL")
         authenticator = self.services.authenticator
         given = authenticator.is_token(self.get_body_argument("token", ""))
         if not given and authenticator.caller(self.request) != "token":
-            log.warning("somebody at %s gave a wrong token", self.request.remote_ip)
+            log.warning("sign-in from %s failed: wrong token", self.request.remote_ip)
             raise Unauthorized("That is not the token of this gateway.")
 
     def get(self, *args: str) -> None:
@@ -195,7 +199,7 @@ class SignInHandler(PageHandler):
 
 
 class SignOutHandler(Handler):
-    """``POST /signout``: the browser's cookie is taken away, and worth nothing from now on."""
+    """``POST /signout``: revokes and deletes the browser's cookie."""
 
     def post(self) -> None:
         authenticator = self.services.authenticator

@@ -1,4 +1,4 @@
-"""The HTTP server: its bounds in bytes and in time."""
+"""The HTTP server, with its limits in bytes and seconds."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ MAX_HEADER_BYTES = 64 * 1024
 def http_server(
     services: Services, *, header_seconds: float = HEADER_SECONDS, body_seconds: float = BODY_SECONDS
 ) -> HTTPServer:
-    """Return the server of all routes.
+    """Return a server of all routes.
 
-    A client has ``header_seconds`` for the headers of a request, which is also how long a connection may lie idle, and
-    ``body_seconds`` for its body, or, where a body or an answer is streamed, for each piece; a slower one is cut off.
+    Parameters
+    ----------
+    header_seconds: timeout for the headers of a request, and for an idle connection.
+    body_seconds: timeout for a body; when a body or an answer is streamed, for each piece of it.
     """
     return HTTPServer(
         application(services, idle_seconds=body_seconds),

@@ -1,4 +1,4 @@
-"""``GET /api/me``: who the caller is, and what it may do."""
+"""``GET /api/me``: the caller's identity and permissions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ __all__ = ["MeHandler"]
 
 
 class MeHandler(Handler):
-    """``GET /api/me``; of the ``permissions`` asked for, ``{"resource": ["action"]}``, those that are granted."""
+    """``GET /api/me``: the identity, and those of the requested ``permissions`` that the caller has.
+
+    ``permissions`` in the query: a JSON object as ``{"resource": ["action"]}``.
+    """
 
     def get(self) -> None:
         authenticator = self.services.authenticator
@@ -37,5 +40,5 @@ def _permissions(text: str) -> dict[str, list[str]]:
     if not isinstance(asked, dict) or not all(
         isinstance(actions, list) and all(isinstance(action, str) for action in actions) for actions in asked.values()
     ):
-        raise InvalidRequest('permissions must be a JSON object, as in {"kernels": ["read", "execute"]}')
+        raise InvalidRequest('permissions: must be a JSON object, as in {"kernels": ["read", "execute"]}')
     return asked

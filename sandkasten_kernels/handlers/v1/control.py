@@ -21,7 +21,7 @@ class InterruptHandler(V1Handler):
 
 
 class RestartHandler(V1Handler):
-    """``POST /v1/sessions/{id}/restart``: answered when the new kernel is ready."""
+    """``POST /v1/sessions/{id}/restart``: restarts the kernel, and answers when it is ready."""
 
     async def post(self, session_id: str) -> None:
         await self.services.sessions.running(session_id, self.owner).kernel.restart()

@@ -1,4 +1,4 @@
-"""``/v1/sessions/{id}/fs/read`` and ``fs/download``: files on their way out, streamed whatever their size."""
+"""``GET /v1/sessions/{id}/fs/read`` and ``fs/download``: streams files of any size."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _UNSAFE = re.compile(r'[^ -~]|["\\%/]')
 
 
 class _OutgoingHandler(V1Handler):
-    """A handler of ``GET`` whose answer is streamed by `send`. A client that goes away, or stops reading, ends it.
+    """A handler of ``GET`` with an answer that `send` streams, until the client disconnects or stops reading.
 
-    An error is an ordinary answer as long as nothing was sent, and then the end of the connection: an answer that is
-    not whole never looks like one that is.
+    An error before the first byte is an ordinary answer. A later one closes the connection, so that a client never
+    takes an incomplete answer for a complete one.
     """
 
     async def get(self, session_id: str) -> None:
@@ -41,11 +41,11 @@ class _OutgoingHandler(V1Handler):
             return
 
     async def send(self, files: Files) -> None:
-        """Set the headers and `stream`."""
+        """Set the headers, and stream the body by `stream`."""
         raise NotImplementedError
 
     async def stream(self, pieces: AsyncIterator[bytes], size: int | None = None) -> None:
-        """Send the pieces; no more and no less than ``size`` bytes, where that was announced."""
+        """Send the pieces; with ``size``, exactly this many bytes. Raises `FileRefused` when there are fewer."""
         collected, left = bytearray(), size
         async for piece in pieces:
             collected += piece if left is None else piece[:left]
@@ -57,7 +57,7 @@ class _OutgoingHandler(V1Handler):
             if left == 0:
                 break
         if left:
-            raise FileRefused(f"the file lost {left} bytes while it was read: try again")
+            raise FileRefused(f"the file became {left} bytes shorter during the download: try again")
         self.write(bytes(collected))
         self.finish()
 
@@ -76,15 +76,15 @@ class _OutgoingHandler(V1Handler):
 
     async def _write(self, data: bytes) -> None:
         self.write(data)
-        patience = self.settings["idle_seconds"]
+        timeout = self.settings["idle_seconds"]
         try:
-            await asyncio.wait_for(self.flush(), patience)
+            await asyncio.wait_for(self.flush(), timeout)
         except TimeoutError as error:
-            raise TimeoutError(f"its client read nothing for {patience:g} s") from error
+            raise TimeoutError(f"the client read nothing for {timeout:g} s") from error
 
 
 class ReadHandler(_OutgoingHandler):
-    """``GET /v1/sessions/{id}/fs/read?path=&max_bytes=``: a file within JSON."""
+    """``GET /v1/sessions/{id}/fs/read?path=&max_bytes=``: a file as base64 in JSON."""
 
     async def send(self, files: Files) -> None:
         path, limit = query_path(self), self._max_bytes()
@@ -93,15 +93,15 @@ class ReadHandler(_OutgoingHandler):
             await self.stream(parts)
 
     def _max_bytes(self) -> int | None:
-        """Return how much is asked for; none for all of it, which 0 means too."""
+        """Return the limit in bytes; None for the whole file, which 0 means too. Raises `InvalidRequest`."""
         text = self.get_query_argument("max_bytes", "0")
         if not re.fullmatch(r"[0-9]{1,18}", text):
-            raise InvalidRequest("max_bytes: must be a whole number of bytes; 0, or without it: the whole file")
+            raise InvalidRequest("max_bytes: must be a whole number of bytes; 0 or none for the whole file")
         return int(text) or None
 
 
 class DownloadHandler(_OutgoingHandler):
-    """``GET /v1/sessions/{id}/fs/download?path=``: a file as it is; a directory as a tar archive."""
+    """``GET /v1/sessions/{id}/fs/download?path=``: a file, or a directory as a tar archive."""
 
     async def send(self, files: Files) -> None:
         path = query_path(self, "")
@@ -120,13 +120,13 @@ class DownloadHandler(_OutgoingHandler):
 
 
 def disposition(name: str) -> str:
-    """Return a ``Content-Disposition`` that saves under ``name``, whatever characters it has (RFC 6266)."""
+    """Return a ``Content-Disposition`` header that saves as ``name``, which may have any characters (RFC 6266)."""
     encoded = quote(name.encode("utf-8", "surrogateescape"), safe="")
     return f"attachment; filename=\"{_UNSAFE.sub('_', name)}\"; filename*=UTF-8''{encoded}"
 
 
 async def _json_of(path: str, pieces: AsyncIterator[bytes], limit: int | None) -> AsyncGenerator[bytes]:
-    """Yield ``path content_base64 truncated`` as JSON, whose length nobody knows beforehand."""
+    """Yield the JSON object ``path content_base64 truncated`` in pieces; its length is not known in advance."""
     yield f'{{"path": {json.dumps(absolute(path))}, "content_base64": "'.encode()
     rest, left, truncated = b"", limit, False
     async for piece in pieces:

@@ -1,4 +1,4 @@
-"""``/v1/sessions/{id}/fs``: the files of a session's workspace, listed, written, uploaded and removed."""
+"""``/v1/sessions/{id}/fs``: list, write, upload and remove files of a session's workspace."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ MAX_FIELD_BYTES = 8192
 
 @asynccontextmanager
 async def files_of(handler: V1Handler, name: str) -> AsyncIterator[Files]:
-    """Give the files of a session, or of the workspace that the route is of, which is in use meanwhile.
+    """Yield the files of a session, or of a workspace on a workspace's route. Both count as in use meanwhile.
 
-    Raises as `Sessions.running` or `WorkspaceFiles.open`, and `TooMany`.
+    Raises the errors of `Sessions.running` or `WorkspaceFiles.open`, and `TooMany`.
     """
     if handler.of_workspace:
         async with handler.services.workspace_files.open(name) as files:
@@ -49,12 +49,13 @@ async def files_of(handler: V1Handler, name: str) -> AsyncIterator[Files]:
         with session.transfer() as files:
             yield files
     except SandboxFailed:
-        handler.services.sessions.running(name, handler.owner)  # where it has ended meanwhile, that is the error
+        # `running` raises `SessionEnded` for a session that ended meanwhile: the better error
+        handler.services.sessions.running(name, handler.owner)
         raise
 
 
 def check_place(handler: V1Handler, name: str) -> None:
-    """Raise where there are no files of this name, before anything of a body is read."""
+    """Raise for an unknown session or workspace, before a body is read."""
     if handler.of_workspace:
         handler.services.workspaces.require(name)
     else:
@@ -62,7 +63,10 @@ def check_place(handler: V1Handler, name: str) -> None:
 
 
 def query_path(handler: V1Handler, default: str | None = None) -> str:
-    """Return the query's ``path`` below the workspace, byte for byte. Raises `InvalidRequest`."""
+    """Return the query's ``path`` relative to the workspace, with its exact bytes. Raises `InvalidRequest`.
+
+    ``default``: the path when the query has none; None when it is required.
+    """
     found = handler.request.query_arguments.get("path")
     if found:
         return relative(found[-1].decode("utf-8", "surrogateescape"))
@@ -72,7 +76,7 @@ def query_path(handler: V1Handler, default: str | None = None) -> str:
 
 
 class DirectoryHandler(V1Handler):
-    """``GET`` and ``DELETE /v1/sessions/{id}/fs?path=``: a directory's entries; remove a file or an empty directory."""
+    """``GET /v1/sessions/{id}/fs?path=`` lists a directory, ``DELETE`` removes a file or an empty directory."""
 
     async def get(self, session_id: str) -> None:
         path = query_path(self, "")
@@ -88,7 +92,7 @@ class DirectoryHandler(V1Handler):
 
 
 class WriteHandler(V1Handler):
-    """``POST /v1/sessions/{id}/fs/write``: a small file, whole."""
+    """``POST /v1/sessions/{id}/fs/write``: writes a small file atomically."""
 
     way_out = ": send a larger file to fs/upload"
 
@@ -101,7 +105,7 @@ class WriteHandler(V1Handler):
 
 
 class MakeDirectoryHandler(V1Handler):
-    """``POST /v1/sessions/{id}/fs/mkdir``: a directory with its parents; no-op when it is there."""
+    """``POST /v1/sessions/{id}/fs/mkdir``: creates a directory with its parents; no-op if it exists."""
 
     async def post(self, session_id: str) -> None:
         path = self.json_body().get("path")
@@ -114,7 +118,7 @@ class MakeDirectoryHandler(V1Handler):
 
 
 class UploadHandler(StreamedHandler):
-    """``POST /v1/sessions/{id}/fs/upload``: a form of files, which take their places when all of it has come."""
+    """``POST /v1/sessions/{id}/fs/upload``: a form of files. They appear once the whole form has arrived."""
 
     def check(self, session_id: str) -> None:
         check_place(self, session_id)
@@ -131,7 +135,7 @@ class UploadHandler(StreamedHandler):
 
 
 class _Received:
-    """What of a form has come: files without a place, whose directory may be said behind them."""
+    """The received part of a form: files not yet in place; the target directory may follow in the form."""
 
     def __init__(self, files: Files, limit: int, stack: AsyncExitStack) -> None:
         self._files = files
@@ -143,7 +147,7 @@ class _Received:
         self._part = Part("", None)
 
     async def add(self, event: Part | bytes) -> None:
-        """Take what a `FormReader` yields."""
+        """Handle an event of a `FormReader`."""
         if isinstance(event, Part):
             self._part = event
             self._field.clear()
@@ -161,9 +165,7 @@ class _Received:
     async def _begin(self, filename: str | None) -> None:
         name = re.split(r"[/\\]", filename or "")[-1]
         if name in ("", ".", ".."):
-            raise InvalidRequest(
-                f"{self._part.name}: a part that is a file needs a filename, {filename!r:.200} is none"
-            )
+            raise InvalidRequest(f"{self._part.name}: needs the name of a file as filename, got {filename!r:.200}")
         relative(name)
         if self._writers:
             await self._writers[-1][1].flush()
@@ -172,9 +174,9 @@ class _Received:
         self._writers.append((name, writer))
 
     async def place(self) -> list[str]:
-        """Put the files in their places; return their paths. Raises `InvalidRequest` when there is none."""
+        """Move the files to their paths, and return these. Raises `InvalidRequest` for a form without files."""
         if not self._writers:
-            raise InvalidRequest("the form has no file: send it as a part called file, or several called files")
+            raise InvalidRequest("the form has no file: send a part named file, or several named files")
         paths = [relative(f"{self._folder}/{name}" if self._folder else name) for name, _ in self._writers]
         for path, (_, writer) in zip(paths, self._writers, strict=True):
             await writer.place(path)
@@ -182,7 +184,7 @@ class _Received:
 
 
 class UnpackHandler(StreamedHandler):
-    """``POST /v1/sessions/{id}/fs/unpack?path=``: a tar archive, unpacked below a directory as it arrives."""
+    """``POST /v1/sessions/{id}/fs/unpack?path=``: unpacks a tar archive below a directory while it arrives."""
 
     def check(self, session_id: str) -> None:
         check_place(self, session_id)
@@ -196,7 +198,7 @@ class UnpackHandler(StreamedHandler):
 
 
 def _shown(info: FileInfo) -> dict[str, Any]:
-    """Return an entry as a list shows it; bytes of its name that are no UTF-8 are replaced."""
+    """Return the JSON object of an entry. Bytes of its name that are not UTF-8 are replaced."""
     return {
         "name": info.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace"),
         "is_dir": info.kind == "directory",

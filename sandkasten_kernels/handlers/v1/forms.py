@@ -1,4 +1,4 @@
-"""Forms of files (``multipart/form-data``), taken apart as their bytes arrive; pure, without I/O."""
+"""FormReader: parses forms of files (``multipart/form-data``) while they arrive. Pure, without I/O."""
 
 from __future__ import annotations
 
@@ -15,28 +15,29 @@ __all__ = ["FormReader", "Part"]
 
 MAX_PARTS = 256
 
-logging.getLogger("python_multipart").setLevel(logging.ERROR)  # what a client sends wrong, it is told
+# The parser logs every malformed form; the client gets an error instead.
+logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a form that begins; ``filename`` is None for a plain field, and else as the client says it."""
+    """The beginning of a part. ``filename``: as the client sent it; None for a field that is not a file."""
 
     name: str
     filename: str | None
 
 
 class FormReader:
-    """Takes a form apart as its bytes arrive.
+    """Parses one form.
 
-    Raises `InvalidRequest`, from the beginning when ``content_type`` is not that of a form.
+    Every method raises `InvalidRequest` for a malformed form; the constructor for a ``content_type`` of no form.
     """
 
     def __init__(self, content_type: str) -> None:
         kind, options = parse_options_header(content_type)
         boundary = options.get(b"boundary", b"")
         if kind != b"multipart/form-data" or not 0 < len(boundary) <= 70:
-            raise InvalidRequest("files are sent as a form: Content-Type: multipart/form-data with its boundary")
+            raise InvalidRequest("Content-Type: must be multipart/form-data with a boundary: send the files as a form")
         self._parser = MultipartParser(
             boundary,
             {
@@ -56,23 +57,25 @@ class FormReader:
         self._ended = False
 
     def feed(self, data: bytes) -> Iterator[Part | bytes]:
-        """Yield each part that begins, and the pieces of its data after it. An empty piece ends a part."""
+        """Yield each part that begins, then the pieces of its data. An empty piece ends the part."""
         try:
             self._parser.write(data)
         except FormParserError as error:
-            raise InvalidRequest(f"the form cannot be read: {error}"[:200]) from error
+            raise InvalidRequest(f"the form is malformed: {error}"[:200]) from error
         events, self._events = self._events, []
         yield from events
 
     def finish(self) -> None:
-        """Raise `InvalidRequest` when the form ended before its end."""
+        """Raise `InvalidRequest` when the form is incomplete or has no part."""
         if not self._ended:
-            raise InvalidRequest("the form ends before its end, or has no part")
+            raise InvalidRequest("the form is incomplete, or has no part")
 
     def _begin(self) -> None:
         self._parts += 1
         if self._parts > MAX_PARTS:
-            raise InvalidRequest(f"the form has more than {MAX_PARTS} parts: send several, or an archive to fs/unpack")
+            raise InvalidRequest(
+                f"the form has more than {MAX_PARTS} parts, the limit: send several forms, or an archive to fs/unpack"
+            )
         self._disposition = b""
 
     def _header_field(self, data: bytes, start: int, end: int) -> None:

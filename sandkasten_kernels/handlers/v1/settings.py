@@ -1,4 +1,4 @@
-"""``/v1/settings``: what there is to set, and saving it."""
+"""``GET`` and ``PUT /v1/settings``: the settings with their values, and saving changes."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ class SettingsHandler(V1Handler):
         text, dry_run = body.get("text"), body.get("dry_run", False)
         changes, sources = _object(body, "changes"), _object(body, "yaml")
         if not isinstance(body.get("version"), str):
-            raise InvalidRequest("version: the one that GET /v1/settings has told is needed")
+            raise InvalidRequest("version: is needed; send the one of GET /v1/settings")
         try:
             self.request.body.decode()
             json.dumps([text, changes, sources], ensure_ascii=False).encode()
         except UnicodeError:
-            raise InvalidRequest("the settings have a character that no text in UTF-8 has") from None
+            raise InvalidRequest("the settings have a character that UTF-8 does not allow (a lone surrogate)") from None
         except RecursionError:
             raise InvalidRequest("the settings are nested too deeply") from None
         if not isinstance(text, str | None) or not isinstance(dry_run, bool):
-            raise InvalidRequest("text must be a text, dry_run true or false")
+            raise InvalidRequest("text: must be a string; dry_run: must be true or false")
         if not all(isinstance(source, str) for source in sources.values()):
-            raise InvalidRequest("yaml: must be an object of texts")
+            raise InvalidRequest("yaml: must be an object of strings")
         if (text is None) == (not changes and not sources):
-            raise InvalidRequest("changes and yaml, or text: one of the two is needed")
+            raise InvalidRequest("send either changes and yaml, or text")
         saved = await self.services.settings.save(body["version"], changes, sources, text, dry_run=dry_run)
         self.write_json(saved)
 
@@ -43,5 +43,5 @@ class SettingsHandler(V1Handler):
 def _object(body: dict[str, Any], name: str) -> dict[str, Any]:
     found = body.get(name) or {}
     if not isinstance(found, dict):
-        raise InvalidRequest(f"{name}: must be an object, with the names of settings")
+        raise InvalidRequest(f"{name}: must be an object whose keys are names of settings")
     return found

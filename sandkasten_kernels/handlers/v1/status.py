@@ -1,4 +1,4 @@
-"""``GET /v1/status``: all there is to see of the gateway, once or as it changes."""
+"""``GET /v1/status``: a snapshot of the gateway, once or as a stream."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ __all__ = ["StatusHandler"]
 
 
 class StatusHandler(Handler):
-    """``GET /v1/status``: a JSON object; or with ``Accept: text/event-stream`` the same as the event ``status``, and
-    then, at most once a second, ``change``. With ``?session=`` what there is to see of that one, as ``session``."""
+    """``GET /v1/status``: a snapshot as a JSON object. ``?session=`` adds that session, as ``session``.
+
+    With ``Accept: text/event-stream`` the answer is a stream: the event ``status`` with the snapshot, then, at most
+    once a second, ``change``.
+    """
 
     async def get(self) -> None:
         feed = self.services.status
@@ -31,7 +34,7 @@ class StatusHandler(Handler):
             return
 
     async def _send(self, feed: StatusFeed) -> None:
-        """Send updates until the viewer is gone, reads no more, or has signed out."""
+        """Send updates until the client disconnects, stops reading, or signs out."""
         async with aclosing(feed.updates(self.get_query_argument("session", ""))) as updates:
             async for update in updates:
                 if not self.services.authenticator.caller(self.request):

@@ -1,4 +1,4 @@
-"""``GET /v1/sessions/{id}/watch``: what the shell of a session says, whoever runs a command in it."""
+"""``GET /v1/sessions/{id}/watch``: the commands and outputs of a session's shell, of all clients."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from .sse import EventStream
 
 __all__ = ["WatchHandler"]
 
-LOOK_SECONDS = 5.0
+CHECK_SECONDS = 5.0
 MAX_CODE_BYTES, MAX_STREAM_BYTES = 2 * 1024 * 1024, 8 * 1024 * 1024
 
 
 class WatchHandler(V1Handler):
     """Server-sent events: ``begin`` with ``id cmd``, ``chunk`` with ``id stream chunk``, and ``end`` with ``id``.
 
-    It is only looked on: the session is not in use because of it. The answer ends with the session.
+    Watching does not count as a use of the session. The answer ends with the session.
     """
 
     async def get(self, session_id: str) -> None:
@@ -43,14 +43,14 @@ class WatchHandler(V1Handler):
                 try:
                     now = await session.kernel.shell()
                 except LinkError:
-                    now = None  # its bash is just started anew, or it has ended
+                    now = None  # bash is being restarted, or the session has ended
                 if now is not link:
                     if link:
                         link.detach(watcher)
                     if now:
                         now.attach(watcher)
                     link = now
-                await asyncio.sleep(LOOK_SECONDS)
+                await asyncio.sleep(CHECK_SECONDS)
                 if not self.services.authenticator.caller(self.request):
                     return
         finally:
@@ -59,7 +59,7 @@ class WatchHandler(V1Handler):
 
 
 class _Watcher:
-    """A client of the shell's link that asks for nothing."""
+    """A client of the shell's link that only listens."""
 
     present = False
 
@@ -67,7 +67,7 @@ class _Watcher:
         self._events = events
 
     def deliver(self, channel: str, parts: Parts) -> None:
-        """Pass on what belongs to a command."""
+        """Send the events of a command to the watcher."""
         if channel != "iopub" or not (name := json_object(parts[1]).get("msg_id")):
             return
         kind = message_type(parts)
@@ -81,4 +81,4 @@ class _Watcher:
             self._events.send("end", {"id": name})
 
     def end(self, reason: str) -> None:
-        """The link is gone; the next look finds another, or the session's end."""
+        """No-op: the next check of `WatchHandler` finds a new link, or the end of the session."""

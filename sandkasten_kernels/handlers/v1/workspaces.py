@@ -1,4 +1,4 @@
-"""``/v1/workspaces``: which there are and who uses them; deleting one."""
+"""``/v1/workspaces``: list named workspaces, delete one, and use its files."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ __all__ = ["FILE_ROUTES", "WorkspaceHandler", "WorkspacesHandler"]
 
 
 class WorkspacesHandler(V1Handler):
-    """``GET /v1/workspaces``."""
+    """``GET /v1/workspaces``: the workspaces, each with the sessions that use it."""
 
     async def get(self) -> None:
         self.write_json({"workspaces": await self.services.workspaces.models()})
 
 
 class WorkspaceHandler(V1Handler):
-    """``DELETE /v1/workspaces/{id}``: answered when its files are gone."""
+    """``DELETE /v1/workspaces/{id}``: answers when the files are deleted."""
 
     async def delete(self, name: str) -> None:
         await self.services.workspace_files.delete(name)
@@ -25,7 +25,7 @@ class WorkspaceHandler(V1Handler):
 
 
 def _of_workspace(handler: type[V1Handler]) -> type[V1Handler]:
-    """Return a handler of a session's files for those of a workspace, path by path the same."""
+    """Return a session's handler for files as the handler for the same path of a workspace."""
     return type(handler.__name__, (handler,), {"of_workspace": True, "__doc__": handler.__doc__})
 
 
@@ -41,4 +41,4 @@ FILE_ROUTES = {
         "fs/unpack": v1_files.UnpackHandler,
     }.items()
 }
-"""``/v1/workspaces/{id}/fs...``: the files of a workspace, without a session."""
+"""The routes ``/v1/workspaces/{id}/fs...``: the files of a workspace, without a session."""

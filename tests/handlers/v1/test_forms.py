@@ -57,7 +57,7 @@ def test_noise_is_refused_and_raises_nothing_else(data: bytes, step: int) -> Non
 
 @given(cut=st.integers(1, 60))
 def test_a_form_that_ends_early_is_refused(cut: int) -> None:
-    with pytest.raises(InvalidRequest, match=r"before its end|cannot be read"):
+    with pytest.raises(InvalidRequest, match=r"is incomplete|is malformed"):
         taken_apart(form([("file", b"")])[: -cut - 3], 7)
 
 
