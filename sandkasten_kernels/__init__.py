@@ -1,6 +1,6 @@
-"""A Jupyter kernel gateway whose kernels already run, each alone in a locked-down container; and its Python SDK.
+"""A Jupyter kernel gateway with kernels that already run, each alone in a locked-down container; and its Python SDK.
 
-The SDK's names (`SandboxClient`, `SyncSandboxClient` and the rest of `client`) are loaded when first asked for.
+The names of the SDK (`SandboxClient`, `SyncSandboxClient` and the rest of `client`) are loaded at their first use.
 """
 
 import importlib.util
@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    # a module of the package is asked for here too, before it is imported
+    # Python also calls this for a module of the package that is not imported yet
     if not name.startswith("_") and importlib.util.find_spec(f"{__name__}.{name}") is None:
         client = importlib.import_module(".client", __name__)
         if name in client.__all__:

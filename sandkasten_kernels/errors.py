@@ -1,6 +1,6 @@
-"""The errors that a user may see, and the one an operator sees before anything has started.
+"""The errors for users, and `ConfigError` for the operator before anything has started.
 
-Whatever else is raised is a defect of ours: it is logged with an id and answered as a bare 500.
+Any other exception is a defect: the gateway logs it with an id and answers a bare 500.
 """
 
 from __future__ import annotations
@@ -42,10 +42,15 @@ __all__ = [
 
 
 class SandkastenError(Exception):
-    """The public family: `status` is the HTTP status, `code` the machine's word for it, `message` a sentence.
+    """The public family of errors.
 
-    The message goes to the client as it is: no path of the host, no secret. `retry_after` (seconds) is None
-    where trying again does not help. `details` is what a program may want to know besides.
+    Attributes
+    ----------
+    status: HTTP status.
+    code: identifier of the error for programs, as ``NO_CAPACITY``.
+    message: a sentence that clients get as it is; it contains no path of the host and no secret.
+    retry_after: seconds after which the same request may succeed; None where a retry does not help.
+    details: further data for programs.
     """
 
     status: ClassVar[int] = 500
@@ -59,159 +64,159 @@ class SandkastenError(Exception):
 
 
 class InvalidRequest(SandkastenError):
-    """The request cannot be understood or asks for something that does not exist."""
+    """The request is malformed or names a thing that does not exist."""
 
     status = 400
     code = "INVALID_REQUEST"
 
 
 class Unauthorized(SandkastenError):
-    """The caller has given no token, or a wrong one."""
+    """The caller sent no token, or a wrong one."""
 
     status = 401
     code = "UNAUTHORIZED"
 
 
 class ForeignPage(SandkastenError):
-    """The caller is a browser with a cookie, and nothing shows that it was one of our own pages that asked."""
+    """A browser sent its cookie, but nothing proves that one of the gateway's own pages made the request."""
 
     status = 403
     code = "FOREIGN_PAGE"
 
 
 class TooLarge(SandkastenError):
-    """The body of the request is larger than a request may have."""
+    """The body of the request exceeds its limit."""
 
     status = 413
     code = "TOO_LARGE"
 
 
 class InvalidImage(InvalidRequest):
-    """No kernelspec runs in the image that was asked for."""
+    """No kernelspec runs in the requested image."""
 
     code = "INVALID_IMAGE"
 
 
 class InvalidSettings(InvalidRequest):
-    """Settings that were to be saved are wrong: ``details.errors`` has ``name``, ``line`` and ``message`` of each.
+    """The settings of a save are wrong; ``details.errors`` has ``name``, ``line`` and ``message`` of each fault.
 
-    ``name`` is empty for a fault of the text as a whole, ``line`` 0 where the fault is not in the file.
+    ``name`` is empty for a fault of the whole text; ``line`` is 0 for a fault outside the file.
     """
 
     code = "INVALID_SETTINGS"
 
     def __init__(self, errors: Sequence[Mapping[str, Any]]) -> None:
         first = errors[0]
-        words = f"{first['name']}: {first['message']}" if first["name"] else str(first["message"])
-        super().__init__(words + (f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""))
+        message = f"{first['name']}: {first['message']}" if first["name"] else str(first["message"])
+        super().__init__(message + (f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""))
         self.details = {"errors": list(errors)}
 
 
 class SettingsChanged(SandkastenError):
-    """Somebody else has saved the settings since they were read."""
+    """Somebody else saved the settings after the caller had read them."""
 
     status = 409
     code = "SETTINGS_CHANGED"
 
 
 class SettingsReadOnly(SandkastenError):
-    """The configuration file cannot be read or written by the gateway."""
+    """The gateway cannot read or write the configuration file."""
 
     status = 403
     code = "SETTINGS_READ_ONLY"
 
 
 class InvalidWorkspace(InvalidRequest):
-    """What was asked for cannot be the name of a workspace."""
+    """The requested name is not a valid name of a workspace."""
 
     code = "INVALID_WORKSPACE"
 
 
 class LimitReached(SandkastenError):
-    """The owner has as many as it may have; ending one helps. Told as 403 on ``/api`` and as 429 on ``/v1``."""
+    """The owner has reached a limit; ending a session helps. Status 403 on ``/api`` and 429 on ``/v1``."""
 
     status = 403
     code = "LIMIT_REACHED"
 
 
 class TooMany(LimitReached):
-    """Too much is under way at once; waiting helps."""
+    """Too many operations run at once; waiting helps."""
 
     status = 429
 
 
 class SessionEnded(SandkastenError):
-    """The session was there, and has ended; the message says how."""
+    """The session has ended; the message has the reason."""
 
     status = 410
     code = "SESSION_EXPIRED"
 
 
 class KernelDead(SandkastenError):
-    """The session's kernel has ended and is not started again by itself; its shell and its files are there."""
+    """The session's kernel has ended and does not restart by itself; its shell and its files still exist."""
 
     status = 409
     code = "KERNEL_DEAD"
 
 
 class UnknownFile(SandkastenError):
-    """There is no such file in the sandbox."""
+    """The sandbox has no such file."""
 
     status = 404
     code = "FILE_NOT_FOUND"
 
 
 class FileRefused(SandkastenError):
-    """What is at the path is not what was asked for, or leads out of the workspace."""
+    """The path leads to another kind of file than requested, or out of the workspace."""
 
     status = 400
     code = "INVALID_REQUEST"
 
 
 class NoSpace(SandkastenError):
-    """The sandbox has no space left for what was sent."""
+    """The sandbox has no space left for the sent data."""
 
     status = 507
     code = "NO_SPACE"
 
 
 class UnknownKernel(SandkastenError):
-    """No kernel of the caller's has this id (any more)."""
+    """The caller has no kernel of this id, or no longer."""
 
     status = 404
     code = "SESSION_NOT_FOUND"
 
 
 class UnknownNotebookSession(SandkastenError):
-    """No notebook session has this id (any more)."""
+    """No notebook session has this id, or no longer."""
 
     status = 404
     code = "SESSION_NOT_FOUND"
 
 
 class UnknownKernelspec(SandkastenError):
-    """No offered kernelspec has this name, or it has no such file."""
+    """No kernelspec on offer has this name, or the kernelspec has no such file."""
 
     status = 404
     code = "KERNELSPEC_NOT_FOUND"
 
 
 class UnknownWorkspace(SandkastenError):
-    """There is no workspace of this name."""
+    """No workspace has this name."""
 
     status = 404
     code = "WORKSPACE_NOT_FOUND"
 
 
 class WorkspaceInUse(SandkastenError):
-    """A session uses the workspace, which therefore cannot be deleted."""
+    """A session uses the workspace, so it cannot be deleted."""
 
     status = 409
     code = "WORKSPACE_IN_USE"
 
 
 class _Transient(SandkastenError):
-    """A 503: the same request may succeed after `retry_after` seconds, which is always set."""
+    """A 503: the same request may succeed after `retry_after` seconds, which are always set."""
 
     status = 503
     retry_after: int
@@ -221,19 +226,19 @@ class _Transient(SandkastenError):
 
 
 class NoCapacity(_Transient):
-    """All sandboxes that may run at once are in use."""
+    """Every sandbox that may run is in use."""
 
     code = "NO_CAPACITY"
 
 
 class EngineError(_Transient):
-    """The engine does not answer, or an image is missing; the message says what to do."""
+    """The engine does not answer, or an image is missing; the message has the way out."""
 
     code = "ENGINE_UNAVAILABLE"
 
 
 class StoreFailed(_Transient):
-    """What is known of the sessions cannot be written; the message says why."""
+    """The store cannot be written; the message has the reason."""
 
     code = "STORE_UNAVAILABLE"
 
@@ -247,7 +252,11 @@ class SandboxFailed(_Transient):
 class ConfigError(Exception):
     """A setting is wrong. The message is one line that names it; the program ends with exit code 2.
 
-    ``path`` is the key, as far as there is one, ``problem`` the message without its place, ``line`` that of the file.
+    Attributes
+    ----------
+    path: the key; empty for a fault without one.
+    problem: the message without its place.
+    line: line of the file; 0 for a fault outside the file.
     """
 
     def __init__(self, message: str, *, path: tuple[str, ...] = (), problem: str = "", line: int = 0) -> None:

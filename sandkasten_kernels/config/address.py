@@ -12,7 +12,7 @@ __all__ = ["is_loopback", "parse_listen", "reachable", "url_host"]
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?")
 _NUMERIC = re.compile(r"(?:^|\.)(?:[0-9]+|0[xX][0-9a-fA-F]*)\Z")
-"""The end of what some resolvers take for an IPv4 address, as 127.1 and 0x7f000001."""
+"""The end of a name that some resolvers read as an IPv4 address, as 127.1 or 0x7f000001."""
 
 
 def parse_listen(listen: str) -> tuple[str, int]:
@@ -39,12 +39,12 @@ def parse_listen(listen: str) -> tuple[str, int]:
 
 
 def reachable(host: str) -> str:
-    """Return the host by which this machine itself reaches what listens at ``host``."""
+    """Return the host at which this machine itself reaches a server that listens at ``host``."""
     return {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
 
 
 def url_host(host: str) -> str:
-    """Return a host as it stands in a URL."""
+    """Return a host in the form of a URL: an IPv6 address in brackets."""
     return f"[{host}]" if ":" in host else host
 
 

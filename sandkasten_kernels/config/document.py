@@ -1,4 +1,4 @@
-"""A YAML file as plain data with line numbers, without what a configuration does not need of YAML."""
+"""Document: a YAML file as plain data with line numbers; anchors, aliases and tags are not allowed."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ __all__ = ["Document", "composed", "plain_value", "shown"]
 
 
 def shown(name: str) -> str:
-    """Return a key as it may stand in a message: in quotes and shortened unless it is a plain word."""
+    """Return a key for an error message: quoted and shortened unless it is a plain word."""
     return name if re.fullmatch(r"[\w.-]{1,60}", name) else repr(name[:60])
 
 
 def plain_value(text: str) -> Any:
-    """Return the plain data that `text` is in YAML. Raises `ValueError`, which says why without the text."""
+    """Return the plain data of a YAML text. Raises `ValueError` with a message that contains no part of the text."""
     try:
         return Document("").load(text)
     except yaml.MarkedYAMLError as error:
         raise ValueError(error.problem or error.context) from error
     except yaml.YAMLError as error:
-        raise ValueError("not a text in UTF-8") from error
+        raise ValueError("not a string in UTF-8") from error
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
 
 def composed(text: str) -> yaml.Node | None:
-    """Return the tree of a text, whose nodes know where they stand; None for nothing. Raises what YAML raises."""
+    """Return the tree of YAML nodes with their positions; None for an empty text. Raises `yaml.YAMLError`."""
     root: yaml.Node | None = _Loader(text).get_single_node()
     return root
 
@@ -47,10 +47,10 @@ class Document:
 
     @classmethod
     def read(cls, path: Path) -> Document:
-        """Read a YAML file whose root is a mapping or nothing.
+        """Read a YAML file with a mapping, or nothing, at its root.
 
-        Raises `ConfigError` for a file that cannot be read, malformed YAML, a key that is given twice or
-        is not text, and for anchors, aliases, tags and several documents. No message contains a value.
+        Raises `ConfigError` for a file that cannot be read, for malformed YAML, for a key that is given twice or is not
+        a string, and for anchors, aliases, tags and several documents. No message contains a value.
         """
         try:
             return cls.parse(path, path.read_bytes())
@@ -59,7 +59,7 @@ class Document:
 
     @classmethod
     def parse(cls, path: Path, text: bytes | str) -> Document:
-        """Return what stands in ``text``, which is or will be that of a file. Raises as `read`."""
+        """Return the content of ``text``, the present or future text of a file. Raises like `read`."""
         document = cls(str(path))
         try:
             data = document.load(text)
@@ -83,32 +83,32 @@ class Document:
 
     @property
     def base(self) -> Path:
-        """The directory that a relative path in the file counts from: the file's own."""
+        """The directory that relative paths in the file start from: that of the file."""
         return Path(self.file).parent
 
     def place(self, path: tuple[str, ...]) -> str:
-        """Return file and line of what stands at `path`."""
+        """Return file and line of the value at `path`."""
         return f"{self.file}:{self.line(path)}"
 
     def line(self, path: tuple[str, ...]) -> int:
-        """Return the line of what stands at `path`, or of what it would stand in."""
+        """Return the line of the value at `path`; for an absent one, that of the nearest parent."""
         while path and path not in self.lines:
             path = path[:-1]
         return self.lines.get(path, 1)
 
     def error(self, path: tuple[str, ...], problem: str) -> ConfigError:
-        """Return the error for what stands at `path`, with its line."""
-        words = f"{self.place(path)}: {'.'.join(map(shown, path))}: {problem}"
-        return ConfigError(words, path=path, problem=problem, line=self.line(path))
+        """Return the error for the value at `path`, with its line."""
+        message = f"{self.place(path)}: {'.'.join(map(shown, path))}: {problem}"
+        return ConfigError(message, path=path, problem=problem, line=self.line(path))
 
     def load(self, text: bytes | str) -> Any:
-        """Return the plain data of a text and note the lines; raises what YAML raises."""
+        """Return the plain data of a text and record the lines. Raises `yaml.YAMLError`."""
         loader = _Loader(text)
         root = loader.get_single_node()
         return None if root is None else self._plain(loader, root, ())
 
     def _plain(self, loader: _Loader, node: yaml.Node, path: tuple[str, ...]) -> Any:
-        """Return the data of `node` and note the lines below it."""
+        """Return the data of `node` and record the lines below it."""
         self.lines.setdefault(path, _line(node))
         if isinstance(node, yaml.SequenceNode):
             return [self._plain(loader, item, (*path, str(index))) for index, item in enumerate(node.value)]
@@ -116,19 +116,19 @@ class Document:
             return self._mapping(loader, node, path)
         try:
             return loader.construct_object(node)
-        except ValueError:  # looks like a number or a date and is none, as 2024-13-45 or 0b_
-            problem = "looks like a number or a date and is none; put text in quotes"
+        except ValueError:  # as 2024-13-45 or 0b_
+            problem = "looks like a number or a date but is not one; put a string in quotes"
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from None
 
     def _mapping(self, loader: _Loader, node: yaml.MappingNode, path: tuple[str, ...]) -> dict[str, Any]:
         data: dict[str, Any] = {}
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
-                raise yaml.MarkedYAMLError(problem="a key is one word", problem_mark=key_node.start_mark)
+                raise yaml.MarkedYAMLError(problem="a key must be one word", problem_mark=key_node.start_mark)
             key = key_node.value
             here = (*path, key)
             if key_node.tag != "tag:yaml.org,2002:str":
-                problem = f"{'.'.join(map(shown, here))}: to YAML this key is not text; put it in quotes"
+                problem = f"{'.'.join(map(shown, here))}: YAML does not read this key as a string; put it in quotes"
                 raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
             if key in data:
                 problem = f"{'.'.join(map(shown, here))}: given twice, first on line {self.lines[here]}"
@@ -139,12 +139,12 @@ class Document:
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses anchors, aliases and tags, so that what is read is a finite tree of plain values."""
+    """Rejects anchors, aliases and tags, so that the result is a finite tree of plain values."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         event = self.peek_event()  # type: ignore[no-untyped-call]
         if getattr(event, "anchor", None) is not None or getattr(event, "tag", None) is not None:
-            problem = "anchors, aliases and tags (&, *, !) have no use here; put text in quotes"
+            problem = "anchors, aliases and tags (&, *, !) are not allowed; put a string in quotes"
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
         return super().compose_node(parent, index)
 

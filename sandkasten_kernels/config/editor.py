@@ -210,20 +210,20 @@ class SettingsEditor:
             problem, line = str(error.problem or error.context), mark.line + 1 if mark else 0
             raise InvalidSettings([{"name": "", "line": line, "message": problem}]) from error
         except (yaml.YAMLError, UnicodeEncodeError) as error:
-            raise InvalidSettings([{"name": "", "line": 0, "message": "not a text in UTF-8"}]) from error
+            raise InvalidSettings([{"name": "", "line": 0, "message": "not a string in UTF-8"}]) from error
         except RecursionError:
             raise InvalidSettings([{"name": "", "line": 0, "message": "nested too deeply"}]) from None
         except ConfigError as error:
             raise InvalidSettings([fault_of(error, self._over.keys)]) from error
 
     def _with_changes(self, before: _State, changes: Mapping[str, Any], sources: Mapping[str, str]) -> str:
-        faults, wanted = [], {}
+        faults, values = [], {}
         known = {key.name: key for key in self._over.keys}
         for name, value in {**changes, **sources}.items():
             key = known.get(name)
             if key is None:
-                words = self._over.keys.hint(tuple(name.split(".")))
-                faults.append({"name": "", "line": 0, "message": f"{name[:80]}: unknown key{words}"})
+                hint = self._over.keys.hint(tuple(name.split(".")))
+                faults.append({"name": "", "line": 0, "message": f"{name[:80]}: unknown key{hint}"})
                 continue
             problem = f"set by {self._over.place(*key.path)}, which overrides the file: change it there"
             if not self._over.given(*key.path):
@@ -235,10 +235,10 @@ class SettingsEditor:
                     problem = str(error)
             if problem:
                 faults.append({"name": name, "line": 0, "message": problem})
-            wanted[key.path] = UNSET if value is None else value
+            values[key.path] = UNSET if value is None else value
         if faults:
             raise InvalidSettings(faults)
-        return edited(before.text, wanted)
+        return edited(before.text, values)
 
     def _changed(self, before: Settings | None, after: Settings) -> list[Key]:
         old = before or self._running
@@ -256,8 +256,8 @@ class SettingsEditor:
 
 def _of_lost_comments(count: int, file: SettingsFile) -> list[dict[str, str]]:
     # says how many and not which: a comment may contain a secret
-    words = "1 comment of the file is" if count == 1 else f"{count} comments of the file are"
-    message = f"{words} not in the new one; the old file is kept as {file.backup}"
+    subject = "1 comment of the file is" if count == 1 else f"{count} comments of the file are"
+    message = f"{subject} not in the new one; the old file is kept as {file.backup}"
     return [{"name": "", "message": message}] if count else []
 
 

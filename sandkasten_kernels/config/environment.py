@@ -17,17 +17,17 @@ from .settings import Settings
 __all__ = ["CONFIG_VARIABLE", "environment_settings"]
 
 CONFIG_VARIABLE = "SANDKASTEN_CONFIG"
-"""Names the YAML file when the command line does not."""
+"""Names the YAML file unless the command line does."""
 
 NO_SETTINGS = frozenset({CONFIG_VARIABLE, "SANDKASTEN_URL"})
-"""Variables of the project that set no key: the file's name, and a client's gateway."""
+"""Variables that set no key: the name of the file, and the gateway that clients use."""
 
 _SERVICE = re.compile(r"(.*_)?(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT_\d+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?)")
 _SERVICE_URL = re.compile(r"(tcp|udp|sctp)://")
 
 
 class Variable(NamedTuple):
-    """The origin of a value of the environment."""
+    """An environment variable as the origin of a value."""
 
     name: str
     base: Path = Path()
@@ -40,10 +40,10 @@ class Variable(NamedTuple):
 
 
 def environment_settings(environ: Mapping[str, str], sections: Sections) -> Settings:
-    """Return what the variables set; an empty one sets nothing.
+    """Return the settings of environment variables; an empty variable sets nothing.
 
-    A text stands as it is, everything else as YAML. Raises `ConfigError` for a variable that no key has, for two that
-    set the same key, and for a wrong value.
+    A string is taken as it is, any other value is YAML. Raises `ConfigError` for an unknown variable, for two variables
+    of one key, and for a wrong value.
     """
     settings = Settings(sections)
     known = {name: key for key in settings.keys for name in key.variables}
@@ -68,7 +68,7 @@ def _value(key: Key, text: str, variable: Variable) -> Any:
         ):
             value = plain_value(text)
     except UnicodeEncodeError:
-        raise variable.error(key.path, "not a text in UTF-8") from None
+        raise variable.error(key.path, "not a string in UTF-8") from None
     except ValueError as error:
         raise variable.error(key.path, str(error)) from error
     if (found := key.fault(value)) is not None:
@@ -80,7 +80,7 @@ def _value(key: Key, text: str, variable: Variable) -> Any:
 
 
 def _of_a_service(name: str, text: str) -> bool:
-    """Return whether a container manager has set the variable for a service that is called sandkasten-something."""
+    """Return whether a container manager set the variable for a service with a name like sandkasten-web."""
     if name.endswith("_PORT") and _SERVICE_URL.match(text):
         return True
     return _SERVICE.fullmatch(name.removeprefix(PREFIX)) is not None

@@ -1,4 +1,4 @@
-"""The configuration file as a page saves it: whole or not at all, with one backup, never over another's work."""
+"""SettingsFile: the configuration file, saved as a whole or not at all, with a backup and a check of its version."""
 
 from __future__ import annotations
 
@@ -18,22 +18,23 @@ from .settings import Settings
 __all__ = ["MAX_BYTES", "NAME", "SettingsFile"]
 
 NAME = "settings.yaml"
-"""The file in ``data_dir`` that is read, and made by the page, where no other is named."""
+"""The file in ``data_dir`` that is used where none is named; a page may create it."""
 
 MAX_BYTES = 64 * 1024
 STALE_SECONDS = 60.0
 
 
 class SettingsFile:
-    """One file, which need not be there yet. What it is a link to is what is read and replaced.
+    """One configuration file, which may be absent. A symbolic link stays; its target is read and replaced.
 
     Parameters
     ----------
-    own: whether it is the one in ``data_dir``, because none was named.
+    own: whether it is the file in ``data_dir``, used because none was named.
 
     Attributes
     ----------
-    salt: is mixed into versions, so that they are good after a restart and cannot be made from a guessed text.
+    salt: key of the versions. With a lasting one they stay valid after a restart; without it nobody can compute the
+        version of a guessed text.
     """
 
     def __init__(self, path: Path, *, own: bool = False) -> None:
@@ -43,45 +44,45 @@ class SettingsFile:
 
     @property
     def option(self) -> str:
-        """The option, for a shell, by which a command of ours reads this file."""
+        """The option, quoted for a shell, that makes a command of this program read this file."""
         return shlex.quote(f"--data-dir={self.path.parent}" if self.own else f"--config={self.path}")
 
     def read(self) -> tuple[str, str]:
-        """Return the text, empty where there is no file, and its version, which changes whenever the text does.
+        """Return the text, empty for an absent file, and its version, which changes with the text.
 
-        The version tells nothing of the text, in which there may be a secret. Raises `SettingsReadOnly` for a file
-        that cannot be read or is no text of a configuration's size.
+        The version reveals nothing of the text, which may contain a secret. Raises `SettingsReadOnly` for a file that
+        cannot be read, is not UTF-8 or is larger than `MAX_BYTES`.
         """
         content = self._content()
         try:
             return content.decode(), self._version(content)
         except UnicodeDecodeError:
-            raise SettingsReadOnly(f"{self.path} is not a text in UTF-8: mend it on the machine") from None
+            raise SettingsReadOnly(f"{self.path} is not text in UTF-8: repair it on the machine") from None
 
     def why_read_only(self) -> str:
-        """Return why the file cannot be saved, in words; empty where it can be."""
+        """Return why the file cannot be saved; empty where it can."""
         target = self.path.resolve()
         if not os.access(target.parent, os.W_OK | os.X_OK):
             return f"the gateway may not write to {target.parent}"
         if not target.exists():
             return ""
         if not target.is_file():
-            return f"{target} is no file"
+            return f"{target} is not a file"
         if not target.stat().st_mode & 0o222 or not os.access(target, os.W_OK):
-            return f"{target} may not be written"
+            return f"the gateway may not write to {target}"
         if os.path.ismount(target):
-            return f"{target} is a mount of its own, which cannot be replaced: mount its directory instead"
+            return f"{target} is a mount point, which cannot be replaced: mount its directory instead"
         return ""
 
     def check(self, version: str, seen: str) -> None:
-        """Raise `SettingsChanged` when somebody saw another version than the one that there is."""
+        """Raise `SettingsChanged` when ``seen``, the version that a caller has, is not the current one."""
         if not hmac.compare_digest(version.encode(), seen.encode("utf-8", "replace")):
-            raise SettingsChanged("somebody else has saved the settings meanwhile: look at them before you save")
+            raise SettingsChanged("the settings were saved by somebody else meanwhile: look at them before you save")
 
     def check_own(self, settings: Settings) -> None:
-        """Raise `ConfigError` where the file in ``data_dir`` says where ``data_dir`` is."""
+        """Raise `ConfigError` when the file in ``data_dir`` sets ``data_dir``."""
         if self.own and settings.given("data_dir"):
-            problem = "this file lies in data_dir: say it with --data-dir or SANDKASTEN_DATA_DIR"
+            problem = "a file in data_dir cannot set data_dir: use --data-dir or SANDKASTEN_DATA_DIR"
             raise settings.error(("data_dir",), problem)
 
     @property
@@ -92,15 +93,14 @@ class SettingsFile:
 
     @property
     def open_to_all(self) -> bool:
-        """Whether every user of the machine may read the file."""
+        """Whether every user of this machine may read the file."""
         return self.path.exists() and bool(self.path.stat().st_mode & stat.S_IROTH)
 
     def save(self, text: str, version: str, *, private: bool = False) -> str:
         """Replace the text that has this version, keep the old one beside it as ``.bak``, and return the new version.
 
-        Owner and mode stay; a new file is its owner's alone, and so is any other with its backup when it is to be
-        ``private``. Raises `SettingsChanged` where the file has another version by now, `SettingsReadOnly` where it
-        cannot be written.
+        Owner and mode stay. Only its owner can read a new file, and any file with its backup if ``private`` is true.
+        Raises `SettingsChanged` when the file has another version by now, `SettingsReadOnly` when it cannot be written.
         """
         if problem := self.why_read_only():
             raise SettingsReadOnly(f"the settings cannot be saved: {problem}")
@@ -134,16 +134,16 @@ class SettingsFile:
 
 
 def _replace(path: Path, content: bytes, like: os.stat_result | None, *, private: bool) -> None:
-    """Put a file whole into its place, with owner and mode of another; on the disk when this returns."""
+    """Replace a file as a whole, with owner and mode of ``like``; it is on the disk when this returns."""
     prefix = f".{path.name}-"
-    for left in path.parent.glob(f"{prefix}*"):  # by a gateway that was killed in the midst of it
+    for left in path.parent.glob(f"{prefix}*"):  # left by a gateway that was killed while it saved
         if left.lstat().st_mtime < time.time() - STALE_SECONDS:
             left.unlink(missing_ok=True)
     fd, draft = tempfile.mkstemp(dir=path.parent, prefix=prefix)
     try:
         with open(fd, "wb") as file:
             if like is not None:
-                with suppress(PermissionError):  # the file was another user's, and we may write it as a group's member
+                with suppress(PermissionError):  # another user's file, writable by our group
                     os.fchown(fd, like.st_uid, like.st_gid)
                 os.fchmod(fd, stat.S_IMODE(like.st_mode) & (0o600 if private else 0o7777))
             file.write(content)

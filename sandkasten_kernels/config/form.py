@@ -1,4 +1,4 @@
-"""The settings as a page shows them: made from the traits, with what file, environment and command line say."""
+"""The settings as a page shows them: traits, values, and the source of each value."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LEVELS = {10: "DEBUG", 20: "INFO", 30: "WARN", 40: "ERROR", 50: "CRITICAL"}
 
 
 def section_models(settings: Settings, running: Settings) -> list[dict[str, Any]]:
-    """Return ``name title settings`` of each section; ``running`` is what the gateway runs with."""
+    """Return ``name title settings`` of each section; ``running`` has the values that the gateway runs with."""
     return [
         {
             "name": section,
@@ -36,19 +36,22 @@ def section_models(settings: Settings, running: Settings) -> list[dict[str, Any]
 
 
 def value_of(settings: Settings, path: KeyPath) -> Any:
-    """Return a value as it is shown and compared: a log level by its name."""
+    """Return a value for display and comparison: a log level by its name."""
     value = settings.value(*path)
     return _LEVELS.get(value, value) if path == ("log_level",) else value
 
 
 def fault_of(error: ConfigError, keys: Keys) -> dict[str, Any]:
-    """Return ``name line message`` of a fault: the key, empty where it is none's, and where it stands in the file."""
+    """Return ``name line message`` of a fault.
+
+    ``name`` is the key, empty for a fault of the whole file; ``line`` is 0 for a fault outside the file.
+    """
     path = error.path or tuple(str(error).partition(": ")[0].split("."))
     for length in (2, 1):
         if path[:length] in {key.path for key in keys}:
             inside = ".".join(path[length:])
-            told = error.problem if error.line or not error.path else str(error)
-            message = f"{inside}: {told}" if inside and error.line else told
+            problem = error.problem if error.line or not error.path else str(error)
+            message = f"{inside}: {problem}" if inside and error.line else problem
             return {"name": ".".join(path[:length]), "line": error.line, "message": message}
     message = f"{'.'.join(error.path)}: {error.problem}" if error.path else error.problem
     return {"name": "", "line": error.line, "message": message}
@@ -87,7 +90,7 @@ def _source(key: Key, settings: Settings) -> str:
 
 
 def _type(trait: TraitType[Any, Any]) -> Mapping[str, Any]:
-    """Return how a form asks for what a trait takes."""
+    """Return the kind of form field for a trait, with its bounds or choices."""
     if isinstance(trait, Bool):
         return {"kind": "boolean"}
     if isinstance(trait, Enum):

@@ -1,4 +1,4 @@
-"""The keys of a configuration: which there are, what each is called elsewhere, and the nearest one to a wrong name."""
+"""The keys of a configuration: their names in file, environment and command line, and hints for wrong names."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from .validation import fault, in_words
 __all__ = ["Key", "KeyPath", "Keys", "MakeError", "Sections", "nearest", "settings_name"]
 
 Sections: TypeAlias = Mapping[str, type[HasTraits]]
-"""The sections by name and the class that each one sets; "" is the root."""
+"""The class of settings of each section, by its name; "" is the root."""
 
 KeyPath: TypeAlias = tuple[str, ...]
-"""A key, and perhaps what stands inside its value: ``("pool", "images", "python")``."""
+"""The path of a key, or of a part of its value: ``("pool", "images", "python")``."""
 
 MakeError: TypeAlias = Callable[[KeyPath, str], ConfigError]
-"""Makes the error for what stands at a path: it knows the place, and says it."""
+"""Returns the error for a path and a problem, with the place in the file, environment or command line."""
 
 PREFIX = "SANDKASTEN_"
 SHORT_SECTION = "defaults"
@@ -29,7 +29,7 @@ SHORT_SECTION = "defaults"
 
 @dataclass(frozen=True)
 class Key:
-    """One setting: its path, and the trait of the class that it sets."""
+    """One setting: its path, the class that has it, and its trait."""
 
     path: KeyPath
     owner: type[HasTraits]
@@ -37,7 +37,7 @@ class Key:
 
     @property
     def name(self) -> str:
-        """The key as it is written with its section: ``pool.images``."""
+        """The key with its section: ``pool.images``."""
         return ".".join(self.path)
 
     @property
@@ -47,7 +47,7 @@ class Key:
 
     @property
     def class_name(self) -> str:
-        """The class that the command line and a `Config` name: that of the part which the settings are for."""
+        """The class name in options and in a `Config`, which is that of the part with these settings."""
         return settings_name(self.owner)
 
     @property
@@ -57,12 +57,12 @@ class Key:
 
     @property
     def variables(self) -> tuple[str, ...]:
-        """The environment variables that set it; of the section ``defaults`` the prefix may be left out."""
+        """The environment variables that set the key; keys of ``defaults`` have a second one without the section."""
         names = [self.path[1:], self.path] if self.path[0] == SHORT_SECTION and self.path[1:] else [self.path]
         return tuple(PREFIX + "_".join(name).upper().replace(".", "_") for name in names)
 
     def fault(self, value: Any) -> tuple[KeyPath, str] | None:
-        """Return where and why ``value`` is none for this key; None when it is one."""
+        """Return the place and the description of the first fault in ``value``; None for a valid value."""
         found = fault(self.owner, self.trait, value)
         return None if found is None else ((*self.path, *found[0]), found[1])
 
@@ -72,7 +72,7 @@ class Key:
 
 
 class Keys:
-    """The keys of ``sections``. Iterating gives them in the order in which the classes name them."""
+    """The keys of ``sections``, iterated in the order in which the classes declare them."""
 
     def __init__(self, sections: Sections) -> None:
         self.sections = sections
@@ -89,7 +89,7 @@ class Keys:
         return self._keys[path]
 
     def read(self, data: Mapping[str, Any], error: MakeError) -> Iterator[tuple[Key, Any]]:
-        """Yield each key that ``data`` sets, with its value; raise for an unknown key and a wrong value."""
+        """Yield each key that ``data`` sets, with its value; raise ``error(...)`` for an unknown key or wrong value."""
         for name, value in data.items():
             if (name,) in self._keys:
                 yield self._checked((name,), value, error)
@@ -105,7 +105,7 @@ class Keys:
                 raise error((name,), f"expected a mapping with some of {known}, got {in_words(value)}")
 
     def hint(self, path: KeyPath) -> str:
-        """Return the end of a sentence: the nearest right key, of the same section first, else what is known."""
+        """Return the end of an error message: the nearest key, first of the same section, else the known keys."""
         section = ".".join(path[:-1])
         outer, _, inner = path[-1].partition(".")
         if inner and outer and outer in self.sections:
@@ -121,7 +121,7 @@ class Keys:
         return f"; known: {', '.join(sorted(beside))}"
 
     def option_hint(self, option: str) -> str:
-        """Return the end of a sentence: the nearest right option of the command line, if any."""
+        """Return the end of an error message: the nearest option of the command line; empty if none is near."""
         classes = self.sections.values()
         options = [f"{settings_name(cls)}.{name}" for cls in classes for name in cls.class_traits(config=True)]
         by_name = {known.partition(".")[2]: known for known in reversed(options)}
@@ -144,14 +144,14 @@ def settings_name(owner: type[HasTraits]) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Return the one of ``known`` that ``name`` is most likely meant to be; None when none is near."""
+    """Return the name in ``known`` that is nearest to ``name``; None when none is near."""
     folded = {other.casefold().replace("-", "_"): other for other in known}
     matches = difflib.get_close_matches(name.casefold().replace("-", "_"), folded, n=1, cutoff=0.7)
     return folded[matches[0]] if matches else None
 
 
 def _file_traits(owner: type[HasTraits]) -> dict[str, TraitType[Any, Any]]:
-    """Return the traits that are keys, as the class names them: ours, and of traitlets' own the one of use there."""
+    """Return the traits that are keys, in declared order: those of this project, and `log_level` of traitlets."""
     names = {name: None for parent in owner.__mro__ for name in vars(parent)}
     traits = owner.class_traits(config=True)
     return {

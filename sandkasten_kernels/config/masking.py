@@ -1,4 +1,4 @@
-"""The text of a configuration file without its secrets, and what comes back with them again; pure, without I/O."""
+"""Masked: the text of a configuration file without its secrets, and the way back; pure, without I/O."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from .yaml_edit import end_of
 __all__ = ["KEPT", "Masked", "is_secret"]
 
 KEPT = "__kept__"
-"""Stands in a text for a secret that stays what it is."""
+"""Placeholder for a secret; in a saved text it keeps the secret of the file."""
 
 _NAME = re.compile(r"api[-_ ]?key|token|secret|password", re.IGNORECASE)
 _COMMENT = re.compile(r"""(?:^|(?<=[\s'"\[\]{},:]))#.*$""")
 _SAID = re.compile(r"((?:api[-_ ]?key|token|secret|password)\w*['\"]?\s*[:=]\s*)\S.*$", re.IGNORECASE)
 LEAST_SECRET = 4
-"""A shorter one is masked in comments as a word of its own alone."""
+"""Length from which a secret is masked in comments anywhere; a shorter one only as a separate word."""
 
 
 def is_secret(path: tuple[str, ...]) -> bool:
-    """Return whether what stands at a path is a secret; a wrong name for one counts too, but no image's."""
+    """Return whether the value at a path is a secret, also under a misspelt name; names of images are not secrets."""
     return path[-1] in SECRETS or (len(path) < 3 and path[0] != "images" and _NAME.search(path[-1]) is not None)
 
 
 @dataclass(frozen=True)
 class Masked:
-    """A text that may be shown, and what it takes to get from a changed one to the real one.
+    """A text without secrets, and the data that turn an edited version of it back into the real text.
 
     Attributes
     ----------
-    text: has `KEPT` for each secret: in its value, and in comments that name one or repeat one.
+    text: has `KEPT` for each secret: as its value, and in comments that name or repeat one.
     values: the secrets in YAML, by their path.
-    comments: lines with hidden comments, in their order, by what is shown of them.
-    others: the values that are no secrets.
+    comments: the real lines with masked comments, in their order, by the masked line.
+    others: the values that are not secret.
     """
 
     text: str
@@ -49,19 +49,20 @@ class Masked:
 
     @classmethod
     def of(cls, text: str, known: Collection[str] = ()) -> Masked:
-        """Return a text without its secrets. Raises what YAML raises: of a malformed one nothing can be shown.
+        """Return a text without its secrets. Raises `yaml.YAMLError`: a malformed text cannot be shown.
 
-        ``known``: secrets besides those that stand in it as values.
+        ``known``: further secrets, besides the values in the text.
         """
         found = [(path, node) for path, node in _scalars(composed(text)) if is_secret(path)]
-        hide = _hiding({*known, *(word for _, node in found for word in _words(node, text))})
+        hide = _hiding({*known, *(word for _, node in found for word in _secret_parts(node, text))})
         values: dict[tuple[str, ...], str] = {}
         for path, node in reversed(found):
             start, end = node.start_mark.index, end_of(node)
             if start < end:
                 source = text[start:end]
                 values[path] = _quoted(node) if isinstance(node, yaml.ScalarNode) and "\n" in source else source
-                shown = f'"{KEPT}"' if text[end : end + 1] == "#" else KEPT  # where only quotes let a comment begin
+                # without quotes a comment right behind the value would become part of it
+                shown = f'"{KEPT}"' if text[end : end + 1] == "#" else KEPT
                 text = text[:start] + (f"{KEPT}\n" if source.endswith("\n") else shown) + text[end:]
         comments: dict[str, list[str]] = {}
         lines = []
@@ -74,10 +75,10 @@ class Masked:
         return cls("".join(lines), values, comments, others)
 
     def restored(self, text: str) -> str:
-        """Return a text that was made from the one that is shown, with the secrets in their places.
+        """Return an edited version of the masked text with the secrets put back.
 
-        Raises `ConfigError` where something is to be kept that there is not, and where a secret would be shown in
-        another place; and what YAML raises.
+        Raises `ConfigError` where `KEPT` stands for a secret that the file does not have, and where a secret would
+        appear in a value that everybody sees; and `yaml.YAMLError`.
         """
         ends = [line[len(line.rstrip("\r\n")) :] for line in text.splitlines(keepends=True)]
         left = {shown: [*lines] for shown, lines in self.comments.items()}
@@ -87,7 +88,7 @@ class Masked:
             if node.value != KEPT:
                 continue
             if path not in self.values:
-                problem = f"{KEPT} keeps the secret that the file has here, and it has none: write the value itself"
+                problem = f"{KEPT} keeps the secret that the file has here, but there is none: write the value itself"
                 raise ConfigError(f"{'.'.join(path)}: {problem}", path=path, problem=problem)
             start, end = node.start_mark.index, end_of(node)
             text = text[:start] + self.values[path] + text[end:]
@@ -95,18 +96,18 @@ class Masked:
         return text
 
     def _check_hidden(self, text: str) -> None:
-        """Raise `ConfigError` where a secret has become a part of what is no secret, and would be shown."""
+        """Raise `ConfigError` where a secret has become part of a value that is not secret."""
         hidden = [plain for plain in map(str, map(plain_value, self.values.values())) if len(plain) >= LEAST_SECRET]
         hidden += [line.lstrip("\ufeff \t#") for lines in self.comments.values() for line in lines]
         for path, node in _scalars(composed(text)):
             value = str(node.value)
             if not is_secret(path) and value not in self.others and any(word in value for word in hidden):
-                problem = "a secret of the file would stand here, where it is shown to everybody"
+                problem = "this value would show a secret of the file to everybody"
                 raise ConfigError(f"{'.'.join(path)}: {problem}", path=path, problem=problem)
 
 
 def _scalars(node: yaml.Node | None, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], yaml.Node]]:
-    """Yield the values of a tree, and whatever is below the name of a secret as one."""
+    """Yield the values of a tree with their paths; everything below the name of a secret is one value."""
     if isinstance(node, yaml.CollectionNode) and not (path and is_secret(path)):
         for number, item in enumerate(node.value):
             name, inner = (str(item[0].value), item[1]) if isinstance(item, tuple) else (str(number), item)
@@ -115,12 +116,12 @@ def _scalars(node: yaml.Node | None, path: tuple[str, ...] = ()) -> Iterator[tup
         yield path, node
 
 
-def _words(node: yaml.Node, text: str) -> Iterator[str]:
-    """Yield what a comment may repeat of a secret: each value in it, line for line, and how it is written."""
+def _secret_parts(node: yaml.Node, text: str) -> Iterator[str]:
+    """Yield the parts of a secret that a comment may repeat: each value and its source, line by line."""
     if isinstance(node, yaml.CollectionNode):
         for item in node.value:
             for inner in item if isinstance(item, tuple) else (item,):
-                yield from _words(inner, text)
+                yield from _secret_parts(inner, text)
         return
     yield from (line.strip() for line in node.value.splitlines())
     if isinstance(node, yaml.ScalarNode) and node.style in ("'", '"'):
@@ -128,10 +129,10 @@ def _words(node: yaml.Node, text: str) -> Iterator[str]:
 
 
 def _hiding(secrets: Collection[str]) -> Callable[[str], str]:
-    """Return what gives a comment without what it says of secrets; of two that begin alike the longer one goes."""
-    words = sorted(filter(None, secrets), key=len, reverse=True)
-    parts = [re.escape(word) if len(word) >= LEAST_SECRET else rf"(?<!\w){re.escape(word)}(?!\w)" for word in words]
-    repeated = re.compile("|".join(parts) or r"(?!)")
+    """Return a function that masks secrets in a comment, longer ones first."""
+    parts = sorted(filter(None, secrets), key=len, reverse=True)
+    patterns = [re.escape(word) if len(word) >= LEAST_SECRET else rf"(?<!\w){re.escape(word)}(?!\w)" for word in parts]
+    repeated = re.compile("|".join(patterns) or r"(?!)")
     return lambda comment: repeated.sub(KEPT, _SAID.sub(rf"\1{KEPT}", comment))
 
 

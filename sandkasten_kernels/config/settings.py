@@ -1,4 +1,4 @@
-"""Settings: what file, environment and command line say together, each value with the place where it was given."""
+"""Settings: the values of file, environment and command line, each with its origin."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ __all__ = ["Settings", "ValueOrigin", "command_line_settings", "document_setting
 
 
 class ValueOrigin(Protocol):
-    """Where values are given: a file, a variable, the command line."""
+    """The origin of values: a file, an environment variable, the command line."""
 
     @property
     def base(self) -> Path:
-        """The directory that a relative path counts from."""
+        """The directory that relative paths start from."""
 
     def place(self, path: KeyPath) -> str:
-        """Return where the value at ``path`` stands: ``sandkasten.yaml:3``."""
+        """Return the place of the value at ``path``: ``sandkasten.yaml:3``."""
 
     def error(self, path: KeyPath, problem: str) -> ConfigError:
-        """Return the error for what stands at ``path``."""
+        """Return the error for the value at ``path``."""
 
 
 class Settings:
-    """The values that were given, as a `Config`, and the origin of each by its key."""
+    """The given values, as a `Config`, and the origin of each by its key."""
 
     def __init__(self, sections: Sections) -> None:
         self.keys = Keys(sections)
@@ -41,17 +41,17 @@ class Settings:
         self.origins: dict[KeyPath, ValueOrigin] = {}
 
     def set(self, key: Key, value: Any, origin: ValueOrigin) -> None:
-        """Give ``key`` a value that has been checked."""
+        """Set ``key`` to a checked value."""
         self.config[key.class_name][key.path[-1]] = value
         self.origins[key.path] = origin
 
     def merge(self, other: Settings) -> None:
-        """Take what ``other`` gives, in the place of what was there."""
+        """Take the values of ``other``, which replace those that are set here."""
         self.config.merge(deepcopy(other.config))
         self.origins.update(other.origins)
 
     def value(self, *path: str) -> Any:
-        """Return the value of a key, whether it was given or is the default."""
+        """Return the value of a key: the given one, else the default."""
         key = self.keys[path]
         if path not in self.origins:
             return key.default()
@@ -60,19 +60,19 @@ class Settings:
         return getattr(bearer, path[-1])
 
     def given(self, *path: str) -> bool:
-        """Return whether somebody has set the key."""
+        """Return whether the key has a given value."""
         return path in self.origins
 
     def place(self, *path: str) -> str:
-        """Return where a key's value comes from: ``default`` when nobody has set it."""
+        """Return the place of a key's value; ``default`` for the default."""
         return self.origins[path].place(path) if path in self.origins else "default"
 
     def base(self, *path: str) -> Path:
-        """Return the directory that a relative path in the key's value counts from."""
+        """Return the directory that relative paths in the key's value start from."""
         return self.origins[path].base if path in self.origins else Path()
 
     def error(self, path: KeyPath, problem: str) -> ConfigError:
-        """Return the error for a value or a part of it, with its place as far as it has one."""
+        """Return the error for a value or a part of it, with its place where it was given."""
         for length in range(len(path), 0, -1):
             if path[:length] in self.origins:
                 return self.origins[path[:length]].error(path, problem)
@@ -80,7 +80,7 @@ class Settings:
 
 
 class CommandLineOption(NamedTuple):
-    """The origin of a value of the command line."""
+    """The command line as the origin of a value."""
 
     option: str
     depth: int
@@ -90,21 +90,21 @@ class CommandLineOption(NamedTuple):
         return "command line"
 
     def error(self, path: KeyPath, problem: str) -> ConfigError:
-        words = f"{'.'.join((self.option, *map(shown, path[self.depth :])))}: {problem}"
-        return ConfigError(words, path=path, problem=problem)
+        message = f"{'.'.join((self.option, *map(shown, path[self.depth :])))}: {problem}"
+        return ConfigError(message, path=path, problem=problem)
 
 
 def file_settings(path: Path, sections: Sections) -> Settings:
     """Return the settings of the YAML file ``path``.
 
-    An empty file or section sets nothing. Raises `ConfigError` for a file that cannot be read or is not a
-    plain YAML mapping, for an unknown key and for a wrong value.
+    An empty file or section sets nothing. Raises `ConfigError` for a file that cannot be read or is not a plain YAML
+    mapping, for an unknown key and for a wrong value.
     """
     return document_settings(Document.read(path), sections)
 
 
 def document_settings(document: Document, sections: Sections) -> Settings:
-    """Return the settings of a YAML file that was read. Raises `ConfigError` as `file_settings`."""
+    """Return the settings of a YAML file that is already read. Raises `ConfigError` like `file_settings`."""
     settings = Settings(sections)
     for key, value in settings.keys.read(document.data, document.error):
         settings.set(key, value, document)
@@ -112,21 +112,22 @@ def document_settings(document: Document, sections: Sections) -> Settings:
 
 
 def command_line_settings(config: Config, sections: Sections) -> Settings:
-    """Return what a command line set; raise `ConfigError` for an unknown class or trait and a wrong value.
+    """Return the settings of a parsed command line.
 
-    A setting of a parent class counts for the class, as traitlets has it (``--Application.log_level=DEBUG``).
+    As in traitlets, an option of a parent class applies to the class (``--Application.log_level=DEBUG``). Raises
+    `ConfigError` for an unknown class or trait and for a wrong value.
     """
     settings = Settings(sections)
     settings.config.merge(deepcopy(config))
     classes = _classes(sections)
-    # from the most general class to the most special one, which has the last word
+    # from the most general class to the most special one, which overrides the others
     for name, values in sorted(config.items(), key=lambda item: len(getattr(classes.get(item[0]), "__mro__", ()))):
         owner = classes.get(name)
         if owner is None:
             option = f"{name}.{next(iter(values), '')}" if isinstance(values, dict) else name
             raise ConfigError(f"--{shown(option)}: unknown option{settings.keys.option_hint(option)}")
         for trait_name, value in values.items():
-            if not isinstance(value, LazyConfigValue):  # reading an unset attribute of a Config leaves one behind
+            if not isinstance(value, LazyConfigValue):  # a read of an unset attribute leaves one
                 _check_option(owner, trait_name, value, settings.keys)
                 for key in settings.keys:
                     if key.path[-1] == trait_name and issubclass(key.owner, owner):
@@ -153,6 +154,6 @@ def _plain(key: Key, value: Any) -> Any:
 
 
 def _classes(sections: Sections) -> dict[str, type[HasTraits]]:
-    """Return the sections' classes and those of their parents that have settings, by name."""
+    """Return the classes of the sections, and their parents with settings, by name."""
     parents = (parent for cls in sections.values() for parent in cls.__mro__ if issubclass(parent, HasTraits))
     return {settings_name(parent): parent for parent in parents if parent.class_traits(config=True)}

@@ -34,7 +34,7 @@ class RootSettings(Application):
         help="Token that clients must send. Empty: the gateway generates one, keeps it in data_dir and prints it at "
         "start.",
     ).tag(config=True)
-    default_image = Unicode("python", help="Image of a session or kernel whose request names none.").tag(config=True)
+    default_image = Unicode("python", help="Image of a session or kernel when the request names none.").tag(config=True)
     allowed_images = List(
         Unicode(), help="Names of the images that may be used. Empty: every image that has a kernelspec."
     ).tag(config=True)
@@ -88,7 +88,7 @@ class RootSettings(Application):
         help="Whether to trust X-Forwarded-For, -Proto and -Host. Set it only behind a proxy that sets all three.",
     ).tag(config=True)
     allow_origin = Unicode(
-        "", help="Origin of another site whose pages may call the gateway, or * for any. Empty: none."
+        "", help="Origin of another site with pages that may call the gateway, or * for any. Empty: none."
     ).tag(config=True)
     allow_credentials = Bool(
         False, help="Whether pages of allow_origin may also send the browser's cookie; not with allow_origin: *."
@@ -199,7 +199,7 @@ class WorkspaceSettings(Configurable):
     disk = Enum(
         ["directory", "image"],
         default_value="directory",
-        help="Kind of a new workspace on the disk: directory, below data_dir, whose size the gateway watches; image, a "
+        help="Kind of a new workspace on the disk: directory, below data_dir and measured by the gateway; image, a "
         "file system of limits.workspace_mb in a file, which cannot grow (needs root).",
     ).tag(config=True)
     persist_by_default = Bool(

@@ -16,15 +16,15 @@ SECRETS = frozenset({"api_key"})
 LARGEST = 2**31 - 1
 
 Fault: TypeAlias = tuple[tuple[str, ...], str]
-"""Where inside a value, and a sentence on it."""
+"""The path inside a value, and a description of the fault there."""
 
 
 @runtime_checkable
-class Searching(Protocol):
-    """A trait that knows where inside a value a fault is."""
+class FaultFinder(Protocol):
+    """A trait that finds the place of a fault inside a value."""
 
     def find_fault(self, value: Any) -> Fault | None:
-        """Return where inside `value` what is wrong; None if nothing is."""
+        """Return the first fault in `value`; None for a valid value."""
 
 
 class PositiveFloat(Float[float, Any]):
@@ -40,29 +40,32 @@ class PositiveFloat(Float[float, Any]):
 
 
 def fault(owner: type[HasTraits], trait: TraitType[Any, Any], value: Any) -> Fault | None:
-    """Return what keeps `value` from being one of `owner`'s `trait`; None if nothing does."""
-    bearer = owner.__new__(owner)  # carries the class's validators; never initialised, so nothing starts
-    if isinstance(trait, Searching):
+    """Return why `value` is not valid for `trait` of `owner`; None where it is.
+
+    The value of a secret is never in the description.
+    """
+    bearer = owner.__new__(owner)  # has the validators of the class; __init__ does not run, so nothing starts
+    if isinstance(trait, FaultFinder):
         return trait.find_fault(value)
     found = _mismatch(bearer, trait, value)
     if found is None:
         try:
-            trait._validate(bearer, value)  # noqa: SLF001  the way to the class's own validators
+            trait._validate(bearer, value)  # noqa: SLF001  the only call that runs the validators of the class too
         except (TraitError, ConfigError) as error:
-            words = " ".join(str(error).split()).removeprefix(f"{trait.name}: ")
-            return (), "not a valid value" if trait.name in SECRETS else words
+            message = " ".join(str(error).split()).removeprefix(f"{trait.name}: ")
+            return (), "not a valid value" if trait.name in SECRETS else message
         return None
     inside, expected, got = found
     if trait.name in SECRETS:
-        return inside, f"expected {expected} (what was given is not shown)"
+        return inside, f"expected {expected} (the given value is not shown)"
     hint = " (put it in quotes)" if expected == "a string" and not isinstance(got, dict | list | None) else ""
     return inside, f"expected {expected}, got {in_words(got)}{hint}"
 
 
 def _mismatch(bearer: HasTraits, trait: TraitType[Any, Any], value: Any) -> tuple[tuple[str, ...], str, Any] | None:
-    """Return path, expectation and value of the first part of `value` that `trait` does not take.
+    """Return path, expected type and value of the first part of `value` that `trait` does not accept.
 
-    Stricter than traitlets: true is no number, and numbers fit 32 bits, so none is infinite.
+    Stricter than traitlets: a boolean is not a number, and numbers fit in 32 bits, so none is infinite.
     """
     if value is None and trait.allow_none:
         return None
@@ -71,7 +74,7 @@ def _mismatch(bearer: HasTraits, trait: TraitType[Any, Any], value: Any) -> tupl
     if isinstance(trait, Int | Float) and isinstance(value, int | float):
         if isinstance(value, int) and value > LARGEST and trait.max is None:
             return (), f"a number of at most {LARGEST}", value
-        if isinstance(value, bool) or not -LARGEST <= value <= LARGEST:  # not a number is in no range either
+        if isinstance(value, bool) or not -LARGEST <= value <= LARGEST:  # NaN is in no range either
             return here
     elif isinstance(trait, Bool) and not isinstance(value, bool):
         return here
@@ -95,7 +98,7 @@ def _mismatch(bearer: HasTraits, trait: TraitType[Any, Any], value: Any) -> tupl
 
 
 def expected(trait: TraitType[Any, Any]) -> str:
-    """Return what a trait takes, in words: ``a whole number of at least 1``."""
+    """Return the values that a trait accepts, in words: ``a whole number of at least 1``."""
     if isinstance(trait, PositiveFloat):
         return PositiveFloat.info_text
     if isinstance(trait, Int | Float):
@@ -118,7 +121,7 @@ def expected(trait: TraitType[Any, Any]) -> str:
 
 
 def in_words(value: Any) -> str:
-    """Return `value` as it may stand in a message: one line, bounded."""
+    """Return `value` for an error message: one line of limited length."""
     match value:
         case None:
             return "nothing"

@@ -32,17 +32,17 @@ def edited(text: str, changes: Mapping[tuple[str, ...], Any]) -> str:
     comments, which `lost_comments` counts; the values are right in any case. Raises the errors of YAML for a malformed
     ``text``.
     """
-    wanted = plain_value(text) or {}
+    target = plain_value(text) or {}
     result = text
     for path, value in changes.items():
-        for inner, part in _parts(_at(wanted, path), path, value):
+        for inner, part in _parts(_at(target, path), path, value):
             result = _changed(result, inner, part)
-        _put(wanted, path, value)
+        _put(target, path, value)
     try:
-        right = _without_empty(plain_value(result)) == _without_empty(wanted)
+        right = _without_empty(plain_value(result)) == _without_empty(target)
     except ValueError:
         right = False
-    return result if right else _dumped(wanted, flow=False)
+    return result if right else _dumped(target, flow=False)
 
 
 def lost_comments(before: str, after: str) -> int:

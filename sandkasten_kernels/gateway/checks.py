@@ -1,7 +1,4 @@
-"""Whether settings that are right each for themselves go together, and can be met on this machine.
-
-What is impossible is found here, before anything starts: by ``serve`` and by ``config check`` alike.
-"""
+"""Checks of all settings together on this machine, which ``serve`` and ``config check`` make before anything starts."""
 
 from __future__ import annotations
 
@@ -25,27 +22,27 @@ from ..paths import asset_dir
 __all__ = ["Machine", "check_settings", "find_kernelspecs", "find_origin_policy", "within"]
 
 LEAST_CPUS = 0.01
-"""The least that Linux can share out: 1 ms in 100."""
+"""The smallest share of CPU time that Linux grants: 1 ms in 100."""
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class Machine(NamedTuple):
-    """What there is to share out among sandboxes: processors, and memory in MiB."""
+    """The resources that sandboxes share: processors, and memory in MiB."""
 
     cpus: int
     memory_mb: int
 
     @classmethod
     def this(cls) -> Machine:
-        """Return the machine that we run on."""
+        """Return the resources of this machine."""
         return cls(os.cpu_count() or 1, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20)
 
 
 def check_settings(settings: Settings, machine: Machine | None = None) -> Kernelspecs:
-    """Return the kernelspecs on offer when all settings can be met together, else raise `ConfigError`.
+    """Return the kernelspecs on offer. Raises `ConfigError` for settings that contradict each other or the machine.
 
-    Nothing is started, made or locked: neither the engine nor `data_dir` nor the port is touched.
+    Starts, creates and locks nothing: touches neither the engine nor `data_dir` nor the port.
     """
     _check_listen(settings)
     find_origin_policy(settings)
@@ -56,12 +53,12 @@ def check_settings(settings: Settings, machine: Machine | None = None) -> Kernel
     _check_machine(settings, specs, machine or Machine.this())
     for number, name in enumerate(settings.value("env_names")):
         if not _VARIABLE.fullmatch(name):
-            raise settings.error(("env_names", str(number)), f"{name!r} cannot be the name of a variable")
+            raise settings.error(("env_names", str(number)), f"{name!r} is not a valid name of a variable")
     return specs
 
 
 def within(limits: Limits, machine: Machine | None = None) -> Limits:
-    """Return `limits` with no more for a caller to ask for than the machine has."""
+    """Lower `limits` of requests to the resources of the machine, and return them."""
     machine = machine or Machine.this()
     limits.max_cpu_limit = min(limits.max_cpu_limit, machine.cpus)
     least = Limits.max_mem_limit_mb.min
@@ -70,9 +67,9 @@ def within(limits: Limits, machine: Machine | None = None) -> Limits:
 
 
 def find_kernelspecs(settings: Settings) -> Kernelspecs:
-    """Return the kernelspecs of `kernelspec_dirs`, ours, and those of `images`.
+    """Return the kernelspecs of `kernelspec_dirs`, the built-in ones, and those of `images`.
 
-    Raises `ConfigError` for a directory that is not there, and for an own image that would hide a kernelspec.
+    Raises `ConfigError` for an absent directory, and for a custom image that would hide a kernelspec.
     """
     base = settings.base("kernelspec_dirs")
     directories = [base / name for name in settings.value("kernelspec_dirs")]
@@ -91,7 +88,7 @@ def find_kernelspecs(settings: Settings) -> Kernelspecs:
 
 
 def find_origin_policy(settings: Settings) -> OriginPolicy:
-    """Return the address and the manners of the HTTP side. Raises `ConfigError`."""
+    """Return base path, trust in proxies and allowed origins. Raises `ConfigError`."""
     names = ("base_url", "trust_proxy", "allow_origin", "allow_credentials")
     try:
         return OriginPolicy(**{name: settings.value(name) for name in names})
@@ -103,10 +100,10 @@ def find_origin_policy(settings: Settings) -> OriginPolicy:
 def _check_listen(settings: Settings) -> None:
     listen, key = settings.value("listen"), settings.value("api_key")
     if not re.fullmatch(r"[!-~]*", key):
-        problem = "expected printable ASCII characters without spaces: no client could send this key in a header"
+        problem = "expected printable ASCII characters without spaces: clients send this key in a header"
         raise settings.error(("api_key",), problem)
     if not key and not is_loopback(parse_listen(listen)[0]):
-        problem = f"{listen} can be reached by others; set api_key, or listen on 127.0.0.1"
+        problem = f"other machines can reach {listen}; set api_key, or listen on 127.0.0.1"
         raise settings.error(("listen",), problem)
 
 
@@ -138,31 +135,31 @@ def _check_pool(settings: Settings, specs: Kernelspecs) -> None:
         standard = specs.for_image(image)
         if targets[image] and standard and not standard.pool:
             file = standard.resource_dir / "kernel.json"
-            raise settings.error(path, f"the kernelspecs of this image keep none warm: see metadata of {file}")
+            raise settings.error(path, f"no kernelspec of this image allows warm kernels: see the metadata in {file}")
     total, limit = sum(targets.values()), settings.value("limits", "max_sandboxes")
     if given and enabled and total > limit:
         raise settings.error(("pool", "images"), f"{total} warm kernels are more than limits.max_sandboxes, {limit}")
 
 
 def _check_machine(settings: Settings, specs: Kernelspecs, machine: Machine) -> None:
-    """No sandbox could be started with other numbers of CPUs than these; more memory would be no limit at all."""
+    """Check limits of sandboxes: an engine refuses more CPUs than there are, and more memory would be no limit."""
     reserve = settings.value("limits", "host_reserve_mb")
     if reserve >= machine.memory_mb:
-        problem = f"{reserve} leaves nothing to sandboxes: this machine has {machine.memory_mb} MiB of memory"
+        problem = f"{reserve} leaves no memory for sandboxes: this machine has {machine.memory_mb} MiB of memory"
         raise settings.error(("limits", "host_reserve_mb"), problem)
     memory = f"{machine.memory_mb - reserve} MiB of memory beside limits.host_reserve_mb, {reserve}"
     ranges = {
         "cpu_limit": (LEAST_CPUS, machine.cpus, f"{machine.cpus} CPUs"),
         "mem_limit_mb": (0, machine.memory_mb - reserve, memory),
     }
-    for name, (least, most, words) in ranges.items():
+    for name, (least, most, available) in ranges.items():
         asked = [(settings.value("defaults", name), partial(settings.error, ("defaults", name)))]
         asked += [(getattr(spec.limits, name) or most, partial(_kernelspec_error, spec, name)) for spec in specs]
         for value, error in asked:
             if value > most:
-                raise error(f"{value} is more than this machine has: {words}")
+                raise error(f"{value} is more than this machine has: {available}")
             if value < least:
-                raise error(f"{value} is less than a sandbox can have: {least}")
+                raise error(f"{value} is below the smallest possible value, {least}")
 
 
 def _kernelspec_error(spec: Kernelspec, limit: str, problem: str) -> ConfigError:
@@ -170,7 +167,7 @@ def _kernelspec_error(spec: Kernelspec, limit: str, problem: str) -> ConfigError
 
 
 def _unusable(settings: Settings, path: KeyPath, image: str, specs: Kernelspecs) -> str:
-    """Say why no kernel can be had in an image: it is not allowed, or nothing runs in it."""
+    """Return why no kernel can run in an image: it is not allowed, or has no kernelspec."""
     origin = "" if settings.given(*path[:2]) else " (the default)"
     if image in specs.known_images:
         allowed = ", ".join(settings.value("allowed_images"))
@@ -182,6 +179,6 @@ def _no_kernelspec(image: str, known: list[str]) -> str:
     return f"no kernelspec runs in the image {image!r}{_choice(image, known, 'images with one')}"
 
 
-def _choice(name: str, known: list[str], words: str) -> str:
+def _choice(name: str, known: list[str], label: str) -> str:
     match = nearest(name, known)
-    return f"; did you mean {match}?" if match else f"; {words}: {', '.join(known) or 'none'}"
+    return f"; did you mean {match}?" if match else f"; {label}: {', '.join(known) or 'none'}"

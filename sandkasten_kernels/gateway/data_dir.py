@@ -1,4 +1,4 @@
-"""The gateway's own directory: its instance, its token, its lock, what it needs at run time."""
+"""DataDir: the directory of one gateway with its instance id, its token, its lock and its run-time files."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ["DataDir", "default_data_dir", "new_token", "token_of"]
 
 
 class DataDir:
-    """A data directory in use by one gateway at a time.
+    """A data directory, locked for one gateway at a time.
 
-    Raises `ConfigError` when it cannot be made or written, or is another running gateway's.
+    Raises `ConfigError` when it cannot be created or written, or when another running gateway uses it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -35,16 +35,16 @@ class DataDir:
         except BlockingIOError:
             os.close(self._lock)
             raise ConfigError(
-                f"data_dir: {self.path} is another running gateway's; stop it, or choose another --data-dir"
+                f"data_dir: another running gateway uses {self.path}; stop it, or choose another --data-dir"
             ) from None
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, b"%d\n" % os.getpid(), 0)
 
     @staticmethod
     def holder(path: Path) -> int | None:
-        """Return the process of the gateway that uses the directory ``path``; None when none does.
+        """Return the process id of the gateway that uses the directory ``path``; None when none does.
 
-        Raises `ConfigError` when that cannot be seen.
+        Raises `ConfigError` when the lock cannot be read.
         """
         try:
             lock = os.open(path / "lock", os.O_RDWR | os.O_CLOEXEC)
@@ -57,7 +57,9 @@ class DataDir:
         except BlockingIOError:
             pid = os.pread(lock, 32, 0).strip()
             if not pid.isdigit():
-                raise ConfigError(f"data_dir: {path}: which process runs its gateway is not known: stop it") from None
+                raise ConfigError(
+                    f"data_dir: {path}: the process id of its gateway is unknown: stop it by hand"
+                ) from None
             return int(pid)
         else:
             return None
@@ -65,38 +67,38 @@ class DataDir:
             os.close(lock)
 
     def instance(self) -> str:
-        """Return the id of this installation, made once; its sandboxes carry it."""
+        """Return the id of this installation, generated once; its sandboxes have it as a label."""
         return _kept(self.path, "instance", uuid.uuid4().hex)
 
     def token(self) -> str:
-        """Return the token that was generated for this installation, made once; readable by its owner alone."""
+        """Return the token of this installation, generated once; only its owner can read the file."""
         return token_of(self.path)
 
     def announce(self, url: str, token: str) -> None:
-        """Tell the clients of this user where the gateway serves; `withdraw` takes it back."""
+        """Write the runtime file, in which clients of this user find the gateway; `withdraw` removes it."""
         write_running(self.path, Running(url, token, os.getpid()))
 
     def withdraw(self) -> None:
-        """Remove what `announce` has told."""
+        """Remove the runtime file."""
         remove_running(self.path)
 
     def close(self) -> None:
-        """Let another gateway use the directory."""
+        """Unlock the directory."""
         os.close(self._lock)
 
 
 def token_of(data_dir: Path) -> str:
-    """Return the token that was generated in a data directory, made once. Raises `ConfigError`."""
+    """Return the token of a data directory, generated once. Raises `ConfigError`."""
     return _kept(data_dir, "token", secrets.token_hex(24))
 
 
 def new_token(data_dir: Path) -> str:
-    """Return a new token, which stands in the place of the one there was. Raises `ConfigError`."""
+    """Replace the token of a data directory, and return the new one. Raises `ConfigError`."""
     return _kept(data_dir, "token", secrets.token_hex(24), anew=True)
 
 
 def _kept(directory: Path, name: str, new: str, *, anew: bool = False) -> str:
-    """Return what the file ``name`` holds; made whole or not at all, with mode 0600."""
+    """Return the content of the file ``name``, created with ``new`` if absent, as a whole, with mode 0600."""
     file = directory / name
     try:
         if anew or not file.exists():
@@ -111,5 +113,5 @@ def _kept(directory: Path, name: str, new: str, *, anew: bool = False) -> str:
     except OSError as error:
         raise ConfigError(f"data_dir: {file}: {error.strerror}") from error
     if not value:
-        raise ConfigError(f"data_dir: {file} is empty; remove it, and a new one is made")
+        raise ConfigError(f"data_dir: {file} is empty; remove it, and the gateway creates a new one")
     return value

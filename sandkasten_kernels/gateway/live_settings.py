@@ -1,4 +1,4 @@
-"""What of the settings changes while the gateway serves, and how."""
+"""LiveSettings: gives the parts of a running gateway the settings that change at once."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ _POLICY = {
 
 
 def session_policy(settings: Settings) -> SessionPolicy:
-    """Return what the settings say of sessions."""
+    """Return the settings of sessions."""
     values: dict[str, Any] = {name: settings.value(*key.split(".")) for name, key in _POLICY.items()}
     return SessionPolicy(**{**values, "env_names": frozenset(values["env_names"])})
 
 
 class LiveSettings:
-    """Gives the parts of a running gateway other settings.
+    """Applies saved settings to the parts of a running gateway.
 
     Parameters
     ----------
-    defaults, limits: the objects that the launcher and the handlers have; they are changed in place.
+    defaults, limits: the objects that launcher and handlers share; `apply` changes them in place.
     """
 
     def __init__(
@@ -74,26 +74,26 @@ class LiveSettings:
         self._on_stop = on_stop
 
     def apply(self, settings: Settings) -> None:
-        """Make everything so that can be changed at once; what is so already is left alone."""
+        """Apply every setting with the tag ``applies``; unchanged ones have no effect."""
         self._set_log_level(settings.value("log_level"))
         if (on_stop := settings.value("on_stop")) != self._on_stop:
             self._set_on_stop(on_stop)
             self._on_stop = on_stop
         self._sessions.policy = session_policy(settings)
-        reserve = self._limits.host_reserve_mb  # of the engine, which keeps it until a restart
-        wanted = within(Limits(**{**_values(settings, "limits", Limits), "host_reserve_mb": reserve}))
+        reserve = self._limits.host_reserve_mb  # the engine keeps its value until a restart
+        limits = within(Limits(**{**_values(settings, "limits", Limits), "host_reserve_mb": reserve}))
         for name in Limits.class_own_traits(config=True):
-            setattr(self._limits, name, getattr(wanted, name))
-        self._executions.max_concurrent = wanted.max_concurrent_execs
+            setattr(self._limits, name, getattr(limits, name))
+        self._executions.max_concurrent = limits.max_concurrent_execs
         self._executions.max_timeout_ms = settings.value("defaults", "max_exec_timeout_ms")
-        self._workspaces.min_free_mb = wanted.min_free_disk_mb
-        self._watch.limit_mb = wanted.workspace_mb
+        self._workspaces.min_free_mb = limits.min_free_disk_mb
+        self._watch.limit_mb = limits.workspace_mb
         other = {name: value for name in _SANDBOX if (value := settings.value("defaults", name)) != self._of(name)}
         for name, value in other.items():
             setattr(self._defaults, name, value)
         for name in _POOL:
             setattr(self._pool, name, settings.value("pool", name))
-        self._pool.resize(wanted.max_sandboxes)
+        self._pool.resize(limits.max_sandboxes)
         if other:
             self._pool.renew()
 

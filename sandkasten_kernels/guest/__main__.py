@@ -1,4 +1,4 @@
-"""PID 1 of a sandbox: ``python -m sandkasten_guest [SOCKETS_DIRECTORY DOOR]``."""
+"""The program of the guest: ``python -m sandkasten_guest [SOCKETS_DIRECTORY DOOR]``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PR_SET_DUMPABLE = 4
 
 
 def furnish(home: str, skeleton: str = "/etc/skel") -> None:
-    """Copy the image's skeleton into the home directory, which is an empty tmpfs in every new sandbox."""
+    """Copy ``skeleton`` into the home directory, which is an empty tmpfs in a new sandbox."""
     for folder, _, names in os.walk(skeleton):
         target = os.path.join(home, os.path.relpath(folder, skeleton))
         os.makedirs(target, exist_ok=True)
@@ -27,8 +27,9 @@ def furnish(home: str, skeleton: str = "/etc/skel") -> None:
 
 
 def main() -> None:
-    """Run the guest until it is told to end."""
+    """Run the guest until SIGTERM."""
     directory, door = sys.argv[1:3] if len(sys.argv) > 2 else ("/run/sandkasten", "/run/gateway/hello.sock")
+    # Code of the same uid could read and write the memory of a dumpable process, with its key.
     ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     if os.getpid() == 1:
         furnish(os.environ["HOME"])

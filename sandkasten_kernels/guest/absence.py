@@ -1,4 +1,4 @@
-"""The time in which no gateway is there: whether it is so, what the next one has to know, and who stands in for it."""
+"""GatewayAbsence: the time without a gateway. It keeps a note for the next gateway, and the placeholder."""
 
 from __future__ import annotations
 
@@ -11,39 +11,43 @@ MAX_PIECE_BYTES = 512 * 1024
 
 
 class GatewayAbsence:
-    """Begins when the gateway has gone, and ends when one has taken all that waited for it.
+    """Begins when the gateway disconnects, and ends when a gateway has read the whole backlog.
 
-    ``note`` is what the gateway wants the next one to know; its ``identity`` is that of the gateway's own sockets.
+    Attributes
+    ----------
+    away: whether no gateway is connected, or the connected one has not read the backlog yet.
+    note: an object that one gateway leaves for the next; its ``identity`` is the identity of the gateway's sockets.
     """
 
     def __init__(self, sockets: Sockets) -> None:
         self.away = False
         self.note: dict[str, Any] = {}
         self._sockets = sockets
-        self._stand_in: Placeholder | None = None
+        self._placeholder: Placeholder | None = None
 
     def begin(self, kernel: str) -> None:
-        """The gateway has gone; ``kernel`` is the first word of the files of the one that runs, empty for none."""
+        """Begin the absence. ``kernel``: the prefix of the running kernel's files, empty for none."""
         self.away = True
         identity = self.note.get("identity")
         if kernel and isinstance(identity, str):
-            if not self._stand_in:
-                self._stand_in = self._sockets.stand_in(kernel)
-            self._stand_in.take(identity.encode())
+            if not self._placeholder:
+                self._placeholder = self._sockets.stand_in(kernel)
+            self._placeholder.take(identity.encode())
 
     def piece(self, content: dict[str, Any]) -> tuple[bytes, bool]:
-        """Return what waits for the gateway, at most `MAX_PIECE_BYTES`, and whether there is more.
+        """Return the next piece of the backlog, at most `MAX_PIECE_BYTES`, and whether there is more.
 
-        ``content`` has the ``marker`` up to which it wants to have it; ``end`` where it wants no more.
+        ``content``: of the request. The backlog ends at the message with its ``marker``. With ``end`` the gateway wants
+        no more. After the last piece the absence ends.
         """
-        if self._stand_in and not content.get("end"):
-            data, done = self._stand_in.piece(str(content.get("marker", "")).encode(), MAX_PIECE_BYTES)
+        if self._placeholder and not content.get("end"):
+            data, done = self._placeholder.piece(str(content.get("marker", "")).encode(), MAX_PIECE_BYTES)
             if not done:
                 return data, True
         else:
             data = b""
-        if self._stand_in:
-            self._stand_in.close()
-            self._stand_in = None
+        if self._placeholder:
+            self._placeholder.close()
+            self._placeholder = None
         self.away = False
         return data, False

@@ -1,7 +1,7 @@
-"""One process of bash's, from its start to its end: its terminal, what is typed there, and what it says.
+"""Bash: one bash process with its terminal.
 
-``bash -i`` has a private pty as its controlling terminal and nothing else. What is said between it and us is told in
-`driver`.
+``bash -i`` has a private pty as its controlling terminal, and nothing else. `driver` describes the protocol between it
+and the guest.
 """
 
 from __future__ import annotations
@@ -21,21 +21,26 @@ ARGV = ("bash", "--noprofile", "--norc", "--noediting", "-i", "+H", "-O", "execf
 
 
 class Bash:
-    """Starts bash, and runs a command at its prompt. Owns its descriptors; `close` gives them back.
-
-    ``status`` is what ``$?`` is when the next command begins.
+    """Starts bash, and runs a command at its prompt. Owns its descriptors until `close`.
 
     Parameters
     ----------
-    cwd, env: where and with which variables it starts; at the root when it cannot be there. Raises `OSError`.
-    on_report: called when a command begins, with None, and when bash stands at its prompt, with ``$?``.
+    cwd: the directory in which bash starts; ``/`` when bash cannot enter it.
+    env: its environment variables.
+    on_report: called with None when a command begins, and with ``$?`` when bash is at its prompt.
+
+    Attributes
+    ----------
+    status: the value of ``$?`` when the next command begins.
+
+    Raises `OSError` when bash cannot be started.
     """
 
     def __init__(self, cwd: str, env: dict[str, str], on_report: Callable[[int | None], None]) -> None:
         self._on_report = on_report
         self._reports = driver.Reports()
         self._number = 0
-        self._said = b""
+        self._notices = b""
         self.status = 0
         self._master, slave = os.openpty()
         self._stdout, own = os.pipe2(os.O_CLOEXEC)
@@ -70,10 +75,10 @@ class Bash:
         self._type()
 
     def run(self, command: Command) -> None:
-        """Give a command to bash, which stands at its prompt; `OSError` when its pipes are not there."""
+        """Pass a command to bash, which must be at its prompt. Raises `OSError` when its pipes are missing."""
         pipes = driver.open_pipes(self.pid)
         _available(self._stdout)
-        self._said = b""  # what bash says from here on belongs to this command, also before its first report is read
+        self._notices = b""  # notices of bash from here on belong to this command, also those ahead of its first report
         self._number += 1
         script = driver.script(
             self._reports.nonce,
@@ -86,7 +91,7 @@ class Bash:
         )
         command.connect(pipes, script)
         try:
-            termios.tcsetattr(self._master, termios.TCSANOW, self._raw)  # a command may have changed it
+            termios.tcsetattr(self._master, termios.TCSANOW, self._raw)  # a command may have changed the mode
         except termios.error:
             return  # bash has just ended
         self._input += driver.LINE
@@ -97,26 +102,26 @@ class Bash:
         return [self._master, self._stdout]
 
     def writable(self) -> list[int]:
-        """Return the terminal while something waits to be typed."""
+        """Return the terminal while input waits to be written to it."""
         return [self._master] if self._input else []
 
     def ready(self, fd: int) -> None:
-        """Do what a descriptor that is ready allows."""
+        """Read from or write to a descriptor that is ready."""
         if fd == self._master:
             self._listen()
             self._type()
         else:
-            self._said = (self._said + _available(fd))[-driver.MAX_WORDS :]
+            self._notices = (self._notices + _available(fd))[-driver.MAX_NOTICE_BYTES :]
 
-    def last_words(self) -> tuple[bytes, bytes]:
-        """Return what bash, which has ended, had to say since its last command began, on stdout and on its terminal."""
+    def exit_output(self) -> tuple[bytes, bytes]:
+        """Return the output of bash, which has ended, since its last command began: on stdout, and on its terminal."""
         for _ in range(DRAIN_READS):
             if not self._listen():
                 break
-        return self._said + _available(self._stdout), self._reports.words
+        return self._notices + _available(self._stdout), self._reports.notices
 
     def close(self) -> None:
-        """Give the descriptors back."""
+        """Close the descriptors."""
         for fd in (self._master, self._stdout):
             os.close(fd)
 
@@ -128,7 +133,7 @@ class Bash:
             pass
 
     def _listen(self) -> bool:
-        """Take what is said on the pty, reports and bash's own words; False when nothing is."""
+        """Read the pty: reports and notices of bash. Return False when there was nothing to read."""
         data = _available(self._master)
         for report in self._reports.feed(data):
             if report.number == self._number:
@@ -137,7 +142,7 @@ class Bash:
 
 
 def _available(fd: int) -> bytes:
-    """Return what can be read at once, at most `CHUNK` bytes; nothing where the other side is gone."""
+    """Read without waiting, at most `CHUNK` bytes; return b"" for no data and for a closed other end."""
     try:
         return os.read(fd, CHUNK)
     except OSError:

@@ -1,8 +1,9 @@
-"""The guest as a Jupyter kernel whose language is bash: requests in order, output as ``stream``, exit codes in replies.
+"""BashKernel: the guest as a Jupyter kernel for bash. Output is ``stream`` on iopub; the reply has the exit code.
 
-An ``execute_request`` may carry options for this one command in ``sandkasten`` beside its code: ``timeout`` (seconds),
-``stdin`` (text), ``cwd`` (a directory) and ``env`` (variables); the shell's own directory and variables are as before
-after it. Its reply has, besides what Jupyter knows, ``exit_code cwd timed_out restarted error``.
+An ``execute_request`` may have options for its command in the object ``sandkasten`` beside ``code``: ``timeout``
+(seconds), ``stdin`` (string), ``cwd`` (directory) and ``env`` (object of strings). ``cwd`` and ``env`` do not change
+the shell's own directory and variables. Besides Jupyter's fields, the reply has ``exit_code cwd timed_out restarted
+error``.
 
 Source: https://jupyter-client.readthedocs.io/en/stable/messaging.html
 """
@@ -35,12 +36,12 @@ INFO: Content = {
 
 
 class BashKernel:
-    """Answers what arrives on the shell channel, one request after the other.
+    """Answers the requests of the shell channel one after the other.
 
     Parameters
     ----------
-    publish: sends an iopub message: type, content, parent header.
-    reply: answers a request with a content.
+    publish: sends a message on iopub, given its type, content and parent header.
+    reply: answers a request, given the content.
     """
 
     def __init__(
@@ -57,15 +58,25 @@ class BashKernel:
         self._running = ""
 
     def receive(self, request: Request) -> None:
-        """Take a request; it is answered when those before it are."""
+        """Queue a request. It is answered after those before it; at once with an error when `MAX_WAITING` wait."""
         if len(self._waiting) >= MAX_WAITING:
-            self._reply(request, {"status": "error", "ename": "QueueFull", "evalue": "too many requests wait"})
+            self._reply(
+                request,
+                {
+                    "status": "error",
+                    "ename": "QueueFull",
+                    "evalue": f"{MAX_WAITING} requests are waiting already: wait for their replies",
+                },
+            )
             return
         self._waiting.append(request)
         self._next()
 
     def stop(self, msg_id: str) -> None:
-        """End the command of one request as if its time were over; one that still waits is not begun."""
+        """Stop the command of one request as after its timeout.
+
+        A request that still waits is answered without running.
+        """
         if self._running == msg_id:
             self.shell.stop()
         for request in [request for request in self._waiting if _msg_id(request) == msg_id]:
@@ -73,7 +84,7 @@ class BashKernel:
             self._done(request, {"status": "aborted", "exit_code": -1, "cwd": "", "timed_out": True})
 
     def restart(self) -> None:
-        """Drop what waits and end bash; a new one starts with the next command."""
+        """Drop the requests that wait, and kill bash; the next command starts a new one."""
         self._waiting.clear()
         self._running = ""
         self._count = 0
@@ -119,7 +130,7 @@ class BashKernel:
             options = _options(given)
             self.shell.env.update(given.get("keep_env") or {})
             if "\0" in text:
-                raise ValueError("a command cannot have a NUL character")
+                raise ValueError("code: must be a string without NUL characters")
         except (TypeError, ValueError) as error:
             self._done(request, {"status": "error", "ename": "ValueError", "evalue": str(error), "traceback": []})
             return
@@ -133,8 +144,8 @@ class BashKernel:
             if outcome.error:
                 reply.update(status="error", ename="ShellFailed", evalue=outcome.error, traceback=[])
             elif outcome.exit_code:
-                words = "timed out" if outcome.timed_out else _in_words(outcome.exit_code)
-                reply.update(status="error", ename="ExitCode", evalue=words, traceback=[])
+                message = "timed out" if outcome.timed_out else _describe(outcome.exit_code)
+                reply.update(status="error", ename="ExitCode", evalue=message, traceback=[])
             self._done(request, {**reply, **outcome._asdict()})
             self._next()
 
@@ -150,24 +161,26 @@ def _msg_id(request: Request) -> str:
     return str(json.loads(request.header).get("msg_id", ""))
 
 
-def _in_words(exit_code: int) -> str:
-    """Return an exit code as a sentence's end, with the signal that bash means by it."""
-    words = f"exit code {exit_code}"
+def _describe(exit_code: int) -> str:
+    """Return an exit code in words, with the signal that bash reports by it."""
+    text = f"exit code {exit_code}"
     name = signal.strsignal(exit_code - 128) if 128 < exit_code < 128 + signal.NSIG else None
-    return f"{words} ({name})" if name else words
+    return f"{text} ({name})" if name else text
 
 
 def _options(given: Content) -> dict[str, Any]:
-    """Return what `Command` takes besides text and callbacks; raises `ValueError` in words."""
+    """Return the optional arguments of `Command`. Raises `ValueError` with a message for the user."""
     timeout, cwd, env = given.get("timeout"), given.get("cwd"), given.get("env") or {}
     if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):
-        raise ValueError("timeout must be a number of seconds above 0")
+        raise ValueError("timeout: must be a number of seconds above 0")
     if cwd is not None and not (isinstance(cwd, str) and cwd and "\0" not in cwd):
-        raise ValueError("cwd must be the name of a directory")
+        raise ValueError("cwd: must be the path of a directory")
     for name, value in env.items() if isinstance(env, dict) else [("", None)]:
         if not (name.isascii() and name.isidentifier() and isinstance(value, str) and "\0" not in value):
-            raise ValueError(f"env must have names of letters, digits and _ with texts as values, not {name!r}")
+            raise ValueError(
+                f"env: must be an object of strings without NUL, with names of letters, digits and _; got {name!r}"
+            )
         if name in READONLY:
-            raise ValueError(f"env cannot set {name}, which bash does not let anybody change")
+            raise ValueError(f"env: cannot set {name}, which is read-only in bash")
     stdin = str(given.get("stdin") or "").encode("utf-8", "surrogatepass")
     return {"stdin": stdin, "timeout": timeout, "cwd": cwd, "env": env}

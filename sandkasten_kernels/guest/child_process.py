@@ -1,4 +1,4 @@
-"""Starts, watches, signals and ends the kernel's process; knows nothing of sockets that carry messages."""
+"""ChildProcess: starts, signals and ends the process of a kernel. It reads no messages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
 class Death(NamedTuple):
-    """How a kernel ended: an exit code, or a signal's number; ``out_of_memory`` when the limit was the cause."""
+    """How a kernel ended: with an exit code or by a signal. ``out_of_memory``: the memory limit was the cause.
+
+    ``stderr``: the last `STDERR_KEPT` bytes of its output.
+    """
 
     pid: int
     exit_code: int | None
@@ -24,12 +27,12 @@ class Death(NamedTuple):
     stderr: str
 
     def content(self) -> dict[str, Any]:
-        """Return the death as a message's content."""
+        """Return the content of a message about it."""
         return {**self._asdict(), "memory_limit": memory_limit()}
 
 
 class StartFailed(Exception):
-    """The kernel's program cannot be run; the message says why."""
+    """The kernel's program cannot be started; the message says why."""
 
 
 class ChildProcess:
@@ -37,8 +40,8 @@ class ChildProcess:
 
     Parameters
     ----------
-    directory: where its sockets and its connection file are made.
-    generation: counts the kernels of this sandbox; with it the names of their files begin.
+    directory: where its sockets and its connection file are created.
+    generation: the number of the kernel in this sandbox; the names of its files begin with it.
     """
 
     def __init__(self, directory: str, generation: int) -> None:
@@ -52,7 +55,7 @@ class ChildProcess:
         self._oom_kills = 0
 
     def spawn(self, argv: list[str], env: dict[str, str], cwd: str, key: str) -> None:
-        """Start the program; ``{connection_file}`` in ``argv`` is replaced. Raises `StartFailed`."""
+        """Start the program; replace ``{connection_file}`` in ``argv``. Raises `StartFailed`, and `OSError`."""
         connection_file = f"{self._prefix}.json"
         ports = {f"{name}_port": number for number, name in enumerate(CHANNELS, 1)}
         connection = {
@@ -88,7 +91,7 @@ class ChildProcess:
         raise_oom_score(self.pid)
 
     def sockets(self) -> dict[str, str] | None:
-        """Return the names of the kernel's sockets by channel, opened for the gateway; None while one is missing."""
+        """Return the names of the kernel's sockets by channel, accessible to the gateway; None while one is missing."""
         names = {channel: f"{self._prefix}-{number}" for number, channel in enumerate(CHANNELS, 1)}
         try:
             for path in names.values():
@@ -150,7 +153,7 @@ class ChildProcess:
 
 
 def raise_oom_score(pid: int) -> None:
-    """Make the kernel prefer ``pid`` to the guest when memory runs out."""
+    """Let Linux kill ``pid`` before the guest when memory runs out."""
     try:
         with open(f"/proc/{pid}/oom_score_adj", "w") as file:
             file.write(str(OOM_SCORE_ADJ))
@@ -159,7 +162,7 @@ def raise_oom_score(pid: int) -> None:
 
 
 def directory_of(pid: int) -> str:
-    """Return the working directory of a process; empty where it cannot be seen, and for no process."""
+    """Return the working directory of a process; empty when it cannot be read, and for pid 0."""
     try:
         return os.readlink(f"/proc/{pid}/cwd") if pid else ""
     except OSError:
@@ -167,12 +170,12 @@ def directory_of(pid: int) -> str:
 
 
 def oom_kills() -> int:
-    """Return how many processes of this sandbox were killed for memory so far (cgroup v1 and v2)."""
+    """Return how many processes of this sandbox the out-of-memory killer has ended (cgroup v1 and v2)."""
     return _counter(("/sys/fs/cgroup/memory/memory.oom_control", "/sys/fs/cgroup/memory.events"), "oom_kill")
 
 
 def memory_limit() -> int | None:
-    """Return the sandbox's memory limit in bytes, or None where there is none."""
+    """Return the sandbox's memory limit in bytes; None for no limit."""
     for path in ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory.max"):
         try:
             with open(path) as file:

@@ -1,4 +1,4 @@
-"""One command of the shell's: its text, the guest's ends of its pipes, and who takes its output and its outcome."""
+"""Command: one command of the shell, with its options, pipes and callbacks."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ _Decoder = getincrementaldecoder("utf-8")
 class CommandResult(NamedTuple):
     """How a command ended.
 
-    ``restarted``: bash itself ended and was started again in the same directory. ``error``: why the command could not
-    be run, and the way out; empty when it was.
+    ``exit_code``: -1 for a command that timed out or did not run. ``restarted``: bash itself ended, and the next
+    command starts a new one in the same directory. ``error``: why the command did not run, and the way out; empty if it
+    ran.
     """
 
     exit_code: int
@@ -29,14 +30,14 @@ class CommandResult(NamedTuple):
 
 
 class Command:
-    """One command, from its text to its outcome.
+    """One command, from its text to its result.
 
     Parameters
     ----------
-    on_output: called with ``stdout`` or ``stderr`` and a text.
-    on_done: called once, after the output; only a background job's may follow.
-    stdin: what the command reads; nothing else stands there.
-    timeout: seconds after which it is ended.
+    on_output: called with ``stdout`` or ``stderr``, and a string.
+    on_done: called once, after the output. Only output of background jobs may follow.
+    stdin: the whole input of the command.
+    timeout: seconds after which the command is stopped.
     cwd: a directory for this command alone.
     env: variables for this command alone.
     """
@@ -66,23 +67,23 @@ class Command:
         self.restarted = False
         self.attempts = 0
         self.outputs: dict[int, tuple[str, object]] = {}
-        self.last_words = (b"", b"")
+        self.exit_output = (b"", b"")
         self.late_bytes = 0
         self._sinks: dict[int, bytes] = {}
 
     def connect(self, pipes: Pipes, script: bytes) -> None:
-        """Take the pipes; ``script`` is what bash is to read from its own."""
+        """Take the pipes. ``script``: the text that bash reads from its own pipe."""
         self.outputs = {pipes.out: ("stdout", _Decoder("replace")), pipes.err: ("stderr", _Decoder("replace"))}
         self._sinks = {pipes.stdin: self.stdin, pipes.text: script}
         for fd in (pipes.text, pipes.stdin):
             self.write(fd)
 
     def writable(self) -> list[int]:
-        """Return the descriptors that something waits to be written to."""
+        """Return the descriptors for which data waits."""
         return list(self._sinks)
 
     def write(self, fd: int) -> None:
-        """Write what a pipe takes; after the last of it the pipe is closed, so that its reader comes to the end."""
+        """Write what fits into a pipe. After the last byte close it, so that its reader gets the end of file."""
         data = self._sinks[fd]
         try:
             data = data[os.write(fd, data[:CHUNK]) :] if data else data
@@ -94,7 +95,7 @@ class Command:
             del self._sinks[fd]
 
     def read(self, fd: int) -> bool:
-        """Pass on what one of the outputs has; False when it has nothing more for now or for good."""
+        """Read one of the outputs and pass it on; return False when there is nothing more, for now or at its end."""
         name, decoder = self.outputs[fd]
         try:
             data = os.read(fd, CHUNK)
@@ -109,18 +110,21 @@ class Command:
         return bool(data)
 
     def drain(self) -> None:
-        """Pass on what is there, and end what was not read: the command has ended, background jobs may hold on."""
+        """Pass on the remaining output, and close the inputs: the command has ended.
+
+        Background jobs may hold the outputs.
+        """
         for fd in list(self.outputs):
-            for _ in range(DRAIN_READS):  # a background job may write faster than we read
+            for _ in range(DRAIN_READS):  # a background job may write faster than this reads
                 if not self.read(fd):
                     break
-        for name, words in zip(("stdout", "stderr"), self.last_words, strict=True):
-            if words:  # an EXIT trap's: bash runs it when the command's own pipes are gone
-                self.on_output(name, words.decode("utf-8", "replace"))
+        for name, data in zip(("stdout", "stderr"), self.exit_output, strict=True):
+            if data:  # of an EXIT trap, which bash runs after it has closed the command's own pipes
+                self.on_output(name, data.decode("utf-8", "replace"))
         self._close_sinks()
 
     def close(self) -> None:
-        """Give back every descriptor."""
+        """Close every descriptor."""
         for fd in self.outputs:
             os.close(fd)
         self.outputs.clear()

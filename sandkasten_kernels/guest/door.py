@@ -1,4 +1,4 @@
-"""The guest's first words: it shows itself to the gateway and hands over the way into its directory of sockets."""
+"""The guest's hello: announces the guest to the gateway, and passes its directory of sockets to it."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ AGAIN_SECONDS = 2
 
 
 def announce(door: str, sockets: str) -> bytes:
-    """Return the guest's key, which the gateway gives in answer to the hello and to an open directory of sockets.
+    """Say hello at the door, and return the guest's key, which the gateway sends in answer.
 
-    The directory goes as an ``O_PATH`` descriptor over the connection: whoever runs the gateway, root or not, can
-    then open what is in it, and nobody else on the host can. The key is in no file and no environment.
+    The hello passes the directory as an ``O_PATH`` descriptor. With it the gateway, root or not, can open the sockets
+    in it; no other user of the host can. The key is in no file and no environment variable. Exits when the gateway
+    closes the connection before it has answered.
 
     Parameters
     ----------
-    door: path of the gateway's listening socket, mounted into the sandbox.
-    sockets: path of the directory.
+    door: path of the gateway's listening socket, which is mounted into the sandbox.
+    sockets: path of the directory of sockets.
     """
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(door)
@@ -31,22 +32,22 @@ def announce(door: str, sockets: str) -> bytes:
         while not answer.endswith(b"\n"):
             data = connection.recv(4096)
             if not data:
-                raise SystemExit("the gateway closed its door")
+                raise SystemExit("the gateway closed the connection before it sent the key")
             answer += data
     return bytes.fromhex(json.loads(answer)["key"])
 
 
 def announce_again(door: str, sockets: str, names: dict[str, str]) -> None:
-    """Show ourselves to a gateway that has our key already, with the names of our sockets.
+    """Say hello to a gateway that knows the guest's key already.
 
-    Nothing happens when no door is open.
+    ``names``: of the sockets, by channel. No-op when no gateway listens.
     """
     with socket.socket(socket.AF_UNIX) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", AGAIN_SECONDS, 0))
         try:
             connection.connect(door)
             _hello(connection, sockets, {"sockets": names})
-        except OSError:  # whoever woke us was not the gateway, or it has gone again
+        except OSError:  # the signal did not come from a gateway, or the gateway has ended again
             return
 
 

@@ -1,10 +1,10 @@
-"""What bash is told and how it answers: its texts, its pipes and its reports, without any state of the guest's.
+"""The protocol between guest and bash: scripts, pipes and reports. Stateless, except for the parser of reports.
 
-No name in a file system is shared with bash, for whatever has a name can be removed or filled by a command. At each
-prompt bash makes the pipes of the next command itself, by here-strings, and the guest opens them in ``/proc/PID/fd``.
-One of them carries the command to bash. The command runs inside ``PROMPT_COMMAND``: there bash is not ``interactive``,
-so ``[1] 123``, ``[1]+ Done`` and the ``exit`` of ``exit`` are not written into the command's output. What bash has to
-say for itself, and its reports, go to the pty.
+Guest and bash share no name in a file system: a command could remove or fill anything that has a name. At each prompt
+bash creates the pipes of the next command by here-strings, and the guest opens them in ``/proc/PID/fd``. One of them
+carries the command to bash. The command runs inside ``PROMPT_COMMAND``, where bash is not ``interactive``: so it does
+not write ``[1] 123``, ``[1]+ Done`` or the ``exit`` of ``exit`` into the command's output. Its reports and its own
+notices go to the pty.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 OUT, ERR, IN, TEXT = 250, 251, 252, 253
-#: All that is ever typed on the pty: bash reads what to do from its pipe.
+#: The one line that the guest types on the pty; bash reads the command from its pipe.
 LINE = b"\\builtin source /proc/self/fd/253\n"
 CARRIED = 64
-MAX_WORDS = 16384
+MAX_NOTICE_BYTES = 16384
 _GO = "go"
 
 
@@ -32,56 +32,57 @@ class Pipes(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What bash says of the command with a number: that it begins (``code`` None), or how it ended."""
+    """A report of bash on the command with this number: it begins (``code`` is None), or has ended with ``code``."""
 
     number: int
     code: int | None
 
 
 class Reports:
-    """Finds bash's reports in what arrives on the pty, where commands may write as well.
+    """Finds bash's reports in the data of the pty, to which commands may write as well.
 
-    ``words`` is the rest since the last command began: what bash has to say for itself.
+    ``notices``: the other data since the last command began: bash's own messages.
     """
 
     def __init__(self) -> None:
         self.nonce = os.urandom(8).hex()
-        self.words = b""
+        self.notices = b""
         self._mark = f"\x1e{self.nonce} ".encode()
 
     def feed(self, data: bytes) -> Iterator[Report]:
-        """Yield the reports that are complete with ``data``."""
-        self.words += data
+        """Yield the reports that ``data`` completes."""
+        self.notices += data
         while True:
-            before, mark, rest = self.words.partition(self._mark)
+            before, mark, rest = self.notices.partition(self._mark)
             report, end, _ = rest[:CARRIED].partition(b"\x1e")
             if not mark or (not end and len(rest) < CARRIED):
                 break
             number, _, code = report.decode("ascii", "replace").partition(" ")
             begins = code == _GO
-            self.words = (b"" if begins else before) + rest[len(report) + len(end) :]
+            self.notices = (b"" if begins else before) + rest[len(report) + len(end) :]
             if number.isdecimal() and (begins or code.isdecimal()):
                 yield Report(int(number), None if begins else int(code))
-        self.words = self.words[-MAX_WORDS:]
+        self.notices = self.notices[-MAX_NOTICE_BYTES:]
 
 
 def greeting(nonce: str) -> bytes:
-    """Return the first line for a new bash: from then on it reports, this first time as number 0."""
+    """Return the first line for a new bash, which makes it report. Its first report has number 0."""
     return f"set +o history; unset HISTFILE; PS0= PS2= PROMPT_COMMAND={_hook(nonce, 0, False)}\n".encode()
 
 
 def script(
     nonce: str, number: int, text: str, status: int, *, stdin: bool, cwd: str | None, env: Mapping[str, str]
 ) -> bytes:
-    """Return what bash reads from its pipe to run a command.
+    """Return the text that bash reads from its pipe to run a command.
 
     Parameters
     ----------
-    status: what ``$?`` is when it begins.
-    stdin: whether it reads its pipe or ``/dev/null``.
+    text: the command.
+    status: the value of ``$?`` when it begins.
+    stdin: whether it reads from its pipe; else from ``/dev/null``.
     cwd, env: directory and variables for this command alone.
     """
-    # with `command` the variables before it are gone after it, also in POSIX mode
+    # `command` keeps the assignments in front of it temporary, also in POSIX mode
     command = f"\\command eval {quoted(text)}"
     scope = "".join(f"{name}={quoted(value)} " for name, value in env.items())
     if cwd:
@@ -92,9 +93,9 @@ def script(
     if status:
         steps.append(f"\\builtin source /dev/stdin <<<'\\builtin return {status}'")
     source = f"<&{IN}-" if stdin else f"{IN}<&- </dev/null"
-    # the outer redirection keeps what `set -x` says of this line out of the command's output
+    # the outer redirection keeps the trace of this line (`set -x`) out of the command's output
     steps.append(f"{{ {scope}{command} {source} >&{OUT}- 2>&{ERR}-; }} 2>/dev/null")
-    # PS1 reports where the command itself took PROMPT_COMMAND away
+    # PS1 reports instead when the command itself has changed PROMPT_COMMAND
     variables = {"PS0": "''", "PS1": f"'\\036{nonce} {number} 130\\036'", "PS2": quoted("; ".join(steps))}
     variables["PROMPT_COMMAND"] = _hook(nonce, number, bool(cwd))
     assignments = " ".join(f"{name}={value}" for name, value in variables.items())
@@ -102,9 +103,10 @@ def script(
 
 
 def _hook(nonce: str, number: int, leave: bool) -> str:
-    """Return the quoted ``PROMPT_COMMAND`` of a command: run what ``PS2`` holds, make new pipes, report.
+    """Return the quoted ``PROMPT_COMMAND`` of a command: run the script in ``PS2``, create new pipes, report.
 
-    After an interrupt bash runs it again, with nothing in ``PS2``; pipes that were made are kept then.
+    After an interrupt bash runs it again, with ``PS2`` empty; it then keeps pipes that exist already. ``leave``: return
+    to the shell's own directory afterwards.
     """
     report = f'PS1="\\036{nonce} {number} $?\\036"'
     pipes = " ".join(f"{fd}<<<''" for fd in (OUT, ERR, IN, TEXT))
@@ -119,18 +121,18 @@ def _hook(nonce: str, number: int, leave: bool) -> str:
 
 
 def quoted(text: str) -> str:
-    """Return ``text`` as one word of bash's."""
+    """Return ``text`` quoted as one word for bash."""
     return "'" + text.replace("'", "'\\''") + "'"
 
 
 def open_pipes(pid: int) -> Pipes:
-    """Return the guest's ends of the pipes that bash has made; raises `OSError` when it has not."""
+    """Return the guest's ends of the pipes that bash has created. Raises `OSError` when one is missing."""
     fds: list[int] = []
     try:
         for number, mode in ((OUT, os.O_RDONLY), (ERR, os.O_RDONLY), (IN, os.O_RDWR), (TEXT, os.O_RDWR)):
             fds.append(os.open(f"/proc/{pid}/fd/{number}", mode | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY))
             if not stat.S_ISFIFO(os.fstat(fds[-1]).st_mode) or os.read(fds[-1], 1) != b"\n":
-                raise OSError("a descriptor of the shell's is not the pipe that it was")
+                raise OSError("a descriptor of the shell is not the pipe that it created")
     except OSError:
         for fd in fds:
             os.close(fd)

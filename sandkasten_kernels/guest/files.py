@@ -1,25 +1,25 @@
-"""Files below one directory, for requests of the gateway's: a step at a time, and never by a link that leads out.
+"""FileService: answers the gateway's requests about files below one directory. No link leads out of it.
 
 =============== ============================= =================================================
 request         content                       reply
 =============== ============================= =================================================
 ``file_stat``   ``path``                      ``kind size modified mode``
-``file_list``   ``path handle``               ``entries``, each as of stat and ``name``; ``more`` or not
+``file_list``   ``path handle``               ``entries``, each as of stat, with ``name``; whether ``more``
 ``file_more``   ``handle``                    the same
-``file_open``   ``path handle``               ``size ended``, the first data; ``ended``: that was all, nothing is open
+``file_open``   ``path handle``               ``size ended``, the first data; ``ended``: no more, nothing stays open
 ``file_read``   ``handle``                    data, empty at the end
-``file_create`` ``handle``                    a file that has no place yet
+``file_create`` ``handle``                    creates a file that has no name yet
 ``file_write``  ``handle``, data
-``file_place``  ``handle path mode``          a created file takes its place; parents are made
-``file_put``    ``path mode``, data           a whole file at once
+``file_place``  ``handle path mode``          moves a created file to its path; creates parents
+``file_put``    ``path mode``, data           writes a whole file
 ``file_close``  ``handle``
-``file_mkdir``  ``path``                      with its parents; no-op for a directory that is there
-``file_remove`` ``path``                      a file, a link or an empty directory
+``file_mkdir``  ``path``                      creates a directory with its parents; no-op if it exists
+``file_remove`` ``path``                      removes a file, a link or an empty directory
 =============== ============================= =================================================
 
-A handle is a name of the asker's, who can so close what he has had no answer about. ``mode`` may be null: that of the
-file that is replaced, or 0644. An error has ``ename`` (``FILE_NOT_FOUND``, ``IS_DIRECTORY``, ``NOT_A_DIRECTORY``,
-``NOT_A_FILE``, ``OUTSIDE``, ``NO_SPACE``, ``TOO_MANY``, ``FAILED``) and ``evalue``.
+The gateway chooses the name of a handle. So it can also close one after a request that was never answered. ``mode`` may
+be null: the mode of the file that is replaced, else 0644. An error has ``ename`` (``FILE_NOT_FOUND``, ``IS_DIRECTORY``,
+``NOT_A_DIRECTORY``, ``NOT_A_FILE``, ``OUTSIDE``, ``NO_SPACE``, ``TOO_MANY``, ``FAILED``) and ``evalue``.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ Answer = tuple[dict[str, Any], bytes]
 class FileService:
     """Answers requests about the files below ``root``.
 
-    A FIFO is opened without waiting for its other end. A file is written without a name (``O_TMPFILE``) and takes its
-    place at once: of what is given up nothing is left.
+    Opening a FIFO does not wait for its other end. A file is written without a name (``O_TMPFILE``) and then appears
+    at its path at once: an abandoned write leaves nothing behind.
     """
 
     def __init__(self, root: str) -> None:
@@ -65,7 +65,7 @@ class FileService:
         }
 
     def answer(self, request: str, content: dict[str, Any], data: bytes) -> Answer | None:
-        """Return the reply's content and data; None for a request that is not about files."""
+        """Return the content and the data of the reply; None for a request that is not about files."""
         serve = self._requests.get(request)
         if serve is None:
             return None
@@ -100,7 +100,7 @@ class FileService:
     def _more(self, content: dict[str, Any], data: bytes) -> Answer:
         listing = self._handles.find(_handle(content))
         if not isinstance(listing, Listing):
-            raise FileRefusal("NOT_A_DIRECTORY", "it is no listing")
+            raise FileRefusal("NOT_A_DIRECTORY", "the handle is a file, not a listing")
         entries, more = listing.page()
         return {"status": "ok", "entries": entries, "more": more}, b""
 

@@ -1,4 +1,4 @@
-"""What runs in the foreground of bash's terminal: signals for it, and interrupts that are not lost between programs."""
+"""Foreground: signals the programs in the foreground of bash's terminal, and repeats interrupts that reach none."""
 
 from __future__ import annotations
 
@@ -11,12 +11,17 @@ AGAIN_SECONDS = 0.02
 
 
 class Foreground:
-    """The process group in the foreground of a terminal; ``shell`` is the group of the bash that has it.
+    """The process group in the foreground of a terminal.
 
-    A loop such as ``until test -e x; do sleep .1; done`` is a row of programs. An interrupt that meets one which is
-    just ending, or which bash has just forked, stops nobody. So `interrupt` is followed by a few looks, at the time
-    `due` says: where another group has taken the foreground, or the same lives on although SIGINT would have ended it,
-    the interrupt is sent again.
+    A loop such as ``until test -e x; do sleep .1; done`` runs one program after the other. An interrupt has no effect
+    when the program is just ending, or was just forked by bash. So after `interrupt` the caller calls `look` a few
+    times, when `due` says. `look` sends the interrupt again when another group is in the foreground, or when the same
+    group still runs although SIGINT would have ended it.
+
+    Parameters
+    ----------
+    master: descriptor of the terminal.
+    shell: the process group of bash.
     """
 
     def __init__(self, master: int, shell: int) -> None:
@@ -28,24 +33,24 @@ class Foreground:
 
     @property
     def due(self) -> float | None:
-        """When `look` is to be called, on the monotonic clock; None for never."""
+        """The time at which to call `look`, on the monotonic clock; None for never."""
         return self._due if self._looks else None
 
     @property
     def group(self) -> int:
-        """The group in the foreground; bash's own where the terminal is gone."""
+        """The group in the foreground; bash's own group when the terminal is closed."""
         try:
             return os.tcgetpgrp(self._master)
         except OSError:
             return self._shell
 
     def interrupt(self) -> None:
-        """Send SIGINT, and begin to look after it."""
+        """Send SIGINT, and start to check its effect."""
         self._looks = AGAIN
         self._send()
 
     def look(self) -> None:
-        """Send SIGINT again where it met nobody."""
+        """Send SIGINT again if it had no effect."""
         if not self._looks or time.monotonic() < self._due:
             return
         self._looks -= 1
@@ -55,15 +60,15 @@ class Foreground:
         self._due = time.monotonic() + AGAIN_SECONDS
 
     def settle(self) -> None:
-        """Look no more: what was interrupted has ended."""
+        """Stop checking: the command has ended."""
         self._looks = 0
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to all of the group."""
+        """Send a signal to the group."""
         _kill(self.group, number)
 
     def kill_all(self) -> None:
-        """Kill the group, and bash with its own."""
+        """Kill the group, and bash's own group."""
         for group in (self.group, self._shell):
             _kill(group, signal.SIGKILL)
 
@@ -75,14 +80,14 @@ class Foreground:
 
 def _kill(group: int, number: signal.Signals) -> None:
     try:
-        if group:  # 0 would be the guest's own
+        if group:  # 0 means the group of the guest itself
             os.killpg(group, number)
     except OSError:  # it has just ended
         pass
 
 
 def _dies_of_interrupt(pid: int) -> bool:
-    """Whether a process lives and takes SIGINT as it comes: then it has had none since its program began."""
+    """Return whether a process runs and SIGINT would end it: it then has received none since its program started."""
     try:
         with open(f"/proc/{pid}/status", "rb") as file:
             fields = dict(line.split(b":\t", 1) for line in file)

@@ -1,32 +1,32 @@
-"""The guest's one loop: requests of the gateway's, children that end, a kernel that becomes ready.
+"""Guest: the event loop. It serves the gateway's requests, reaps child processes, and drives kernel and shell.
 
-Requests arrive on the control socket as Jupyter messages signed with the guest's key:
+Requests arrive on the control socket as Jupyter messages, signed with the guest's key:
 
 =========================== ==================================== ==========================================
 request                     content                              reply (``status``: ok or error, ``evalue``)
 =========================== ==================================== ==========================================
 ``kernel_info_request``                                          ``protocol``, ``implementation``
 ``kernel_start_request``    ``argv env cwd key deadline``        ``pid generation sockets``, once all exist
-``kernel_restart_request``  the same and ``grace``               the same; the old kernel has ``grace`` s
+``kernel_restart_request``  the same and ``grace``               the same; the old kernel gets ``grace`` s to end
 ``kernel_signal_request``   ``signum``
-``shell_restart_request``                                        when bash is gone; the next command starts one
+``shell_restart_request``                                        bash is killed; the next command starts a new one
 ``interrupt_request``       ``msg_id``                           SIGINT to the shell's foreground; with ``msg_id``
-                                                                 that one request is ended, begun or not
-``sockets_request``                                              ``sockets``: the guest's own, made again if need be
-``remember_request``        ``note``                             an object for the next process of the gateway's
+                                                                 stops that request alone, running or waiting
+``sockets_request``                                              ``sockets``: the guest's own; recreates missing ones
+``remember_request``        ``note``                             keeps an object for the next gateway process
 ``recall_request``                                               ``note``, ``state pid cwd kernel_cwd``
-``relief_request``          ``marker end``                       ``more``; data: what the kernel sent meanwhile
+``relief_request``          ``marker end``                       ``more``; data: a piece of the backlog
 =========================== ==================================== ==========================================
 
-Requests about files are those of `files`: data goes in a frame behind the content, there and back.
+`files` lists the requests about files; their data is a frame behind the content, in request and reply.
 
-The shell socket is that of a Jupyter kernel whose language is bash.
+The shell socket is the one of a Jupyter kernel for bash.
 
-News goes out on iopub: ``kernel_died`` with the content of a `Death`, unless a restart was asked for.
+On iopub the guest publishes ``kernel_died`` with the content of a `Death`, unless a restart was requested.
 
-When the last subscriber of iopub is gone, the gateway is away. Until it sends a ``relief_request`` what the guest has
-to say waits, and a `Placeholder` with the ``identity`` of the note holds its place at the kernel. SIGHUP means: say
-hello again at the door.
+When the last subscriber of iopub disconnects, the gateway is away. Until it has sent ``relief_request`` and got the
+last piece, the guest keeps its own messages, and a `Placeholder` with the note's ``identity`` receives the kernel's. On
+SIGHUP the guest says hello at the door again.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ class Guest:
 
     Parameters
     ----------
-    directory: of the sockets that are in ``sockets``.
-    door: where to say hello again.
-    wire: has the key that the gateway gave in answer to the first hello.
+    directory: the directory of ``sockets``.
+    door: path of the gateway's listening socket.
+    wire: has the key that the gateway sent in answer to the first hello.
     """
 
     def __init__(self, directory: str, door: str, sockets: Sockets, signals: Signals, wire: Wire) -> None:
@@ -68,17 +68,17 @@ class Guest:
         self._wire = wire
         self._absence = GatewayAbsence(sockets)
         self._outbox = Publisher(sockets, self._absence, wire)
-        self._kernel_life = KernelSupervisor(directory, sockets.tidy, self._outbox.reply, self._outbox.publish)
+        self._supervisor = KernelSupervisor(directory, sockets.tidy, self._outbox.reply, self._outbox.publish)
         shell = Shell("/workspace", dict(os.environ))
         self._bash = BashKernel(shell, self._outbox.publish, self._outbox.reply_on_shell)
         self._files = FileService("/workspace")
 
     def run(self) -> None:
-        """Serve for ever."""
+        """Serve until the process ends."""
         control, shell_channel = self._sockets.control, self._sockets.shell
         stdin, iopub = self._sockets.stdin, self._sockets.iopub
-        shell, life = self._bash.shell, self._kernel_life
-        wakeup = self._signals.fileno()  # zmq.select gives back numbers for what is not its own
+        shell, life = self._bash.shell, self._supervisor
+        wakeup = self._signals.fileno()  # zmq.select returns plain descriptors as int
         while True:
             flowing = self._outbox.flowing
             stderr = life.kernel.stderr_fd if life.kernel else -1
@@ -114,14 +114,14 @@ class Guest:
             life.tick()
 
     def _patience(self) -> float | None:
-        waits = (self._bash.shell.patience(), self._kernel_life.patience())
+        waits = (self._bash.shell.patience(), self._supervisor.patience())
         return min((wait for wait in waits if wait is not None), default=None)
 
     def _serve(self, frames: list[bytes]) -> None:
         request = self._wire.unpack(frames)
         if request is None:
             return
-        reply, kernel = self._outbox.reply, self._kernel_life.kernel
+        reply, kernel = self._outbox.reply, self._supervisor.kernel
         if request.msg_type == "kernel_info_request":
             reply(request, {"status": "ok", "protocol": PROTOCOL, "implementation": "sandkasten-guest"})
             self._outbox.prove(request)
@@ -131,7 +131,7 @@ class Guest:
         elif request.msg_type == "recall_request":
             reply(request, {"status": "ok", **self._recall()})
         elif request.msg_type == "relief_request":
-            self._relieve(request)
+            self._send_backlog(request)
         elif request.msg_type == "kernel_signal_request":
             if kernel:
                 kernel.signal(request.content["signum"])
@@ -145,20 +145,22 @@ class Guest:
         elif request.msg_type == "shell_restart_request":
             self._bash.restart()
             reply(request, {"status": "ok"})
-        elif self._kernel_life.take(request):
+        elif self._supervisor.take(request):
             return
         elif found := self._files.answer(request.msg_type.removesuffix("_request"), request.content, request.data):
             reply(request, *found)
         else:
-            reply(request, _error(f"{request.msg_type} is not possible while {self._kernel_life.state.name}"))
+            reply(
+                request, _error(f"{request.msg_type} is not allowed while the kernel is {self._supervisor.state.name}")
+            )
 
     def _recall(self) -> dict[str, Any]:
-        life = self._kernel_life
+        life = self._supervisor
         here = {"cwd": self._bash.shell.cwd, "kernel_cwd": directory_of(life.pid)}
         return {"note": self._absence.note, "state": life.state.name, "pid": life.pid, **here}
 
-    def _relieve(self, request: Request) -> None:
-        """Give the gateway what waited for it, a piece at a time; after the last of it we speak again."""
+    def _send_backlog(self, request: Request) -> None:
+        """Send the gateway the next piece of the backlog; after the last one, the messages of the guest itself."""
         data, more = self._absence.piece(request.content)
         self._outbox.reply(request, {"status": "ok", "more": more}, data)
         if not more:
@@ -166,20 +168,20 @@ class Guest:
 
     def _announce_again(self) -> None:
         try:
-            names = self._sockets.names(self._kernel_life.name)
+            names = self._sockets.names(self._supervisor.name)
         except (OSError, zmq.ZMQError):
             names = {}
         announce_again(self._door, self._directory, names)
 
     def _name_sockets(self, request: Request) -> None:
         try:
-            names = self._sockets.names(self._kernel_life.name)
+            names = self._sockets.names(self._supervisor.name)
             self._outbox.reply(request, {"status": "ok", "sockets": names})
         except (OSError, zmq.ZMQError) as error:
-            way_out = "remove what is in /run/sandkasten, or restart the kernel"
-            words = f"the guest's sockets cannot be made again: {error.strerror}; {way_out}"
-            self._outbox.reply(request, _error(words))
+            way_out = "remove files from /run/sandkasten, or restart the kernel"
+            message = f"the guest's sockets cannot be created again: {error.strerror}; {way_out}"
+            self._outbox.reply(request, _error(message))
 
 
-def _error(words: str) -> dict[str, Any]:
-    return {"status": "error", "evalue": words}
+def _error(message: str) -> dict[str, Any]:
+    return {"status": "error", "evalue": message}

@@ -1,4 +1,4 @@
-"""What background jobs write after their command has ended."""
+"""LateOutput: the output of background jobs after their command has ended."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ MAX_BYTES = 1 << 20
 
 
 class LateOutput:
-    """The commands that have ended and whose pipes somebody still holds; each may write `MAX_BYTES` more.
+    """The commands that have ended, but have background jobs that hold their pipes.
 
-    Of more than `MAX_COMMANDS` the oldest is no longer read.
+    The jobs of each may write `MAX_BYTES` more. Above `MAX_COMMANDS` commands, the oldest one's pipes are closed.
     """
 
     def __init__(self) -> None:
         self._commands: list[Command] = []
 
     def add(self, command: Command) -> None:
-        """Read on what comes from a command's pipes; no-op when nobody holds them."""
+        """Keep reading a command's pipes; no-op when they are closed."""
         if command.outputs:
             self._commands.append(command)
             if len(self._commands) > MAX_COMMANDS:
@@ -29,7 +29,7 @@ class LateOutput:
         return [fd for command in self._commands for fd in command.outputs]
 
     def read(self, fd: int) -> None:
-        """Pass on what one of them has."""
+        """Read one of the descriptors, and pass the output on."""
         for command in self._commands:
             if fd in command.outputs:
                 command.read(fd)

@@ -1,4 +1,4 @@
-"""What is said of a file, and of all files of a directory: a bounded page at a time."""
+"""Listing: the entries of a directory in bounded pages, and the properties of a file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MAX_BYTES, ENTRY_BYTES = 900_000, 120
 
 
 class Listing(Handle):
-    """A directory whose entries are not all listed yet; it owns the descriptor, also when it cannot be made."""
+    """A directory that is being listed. Owns the descriptor, and closes it also when its construction fails."""
 
     def __init__(self, fd: int) -> None:
         super().__init__(fd)
@@ -23,7 +23,7 @@ class Listing(Handle):
             raise
 
     def page(self) -> tuple[list[dict[str, Any]], bool]:
-        """Return the next entries, sorted among themselves, and whether there may be more."""
+        """Return the next entries, sorted within the page, and whether there may be more."""
         entries: list[dict[str, Any]] = []
         listed = 0
         for entry in self._entries:
@@ -31,14 +31,14 @@ class Listing(Handle):
                 entries.append({"name": entry.name, **about(entry.stat(follow_symlinks=False))})
             except FileNotFoundError:
                 continue
-            listed += ENTRY_BYTES + 12 * len(entry.name)  # of JSON: what is beyond the BMP takes as much
+            listed += ENTRY_BYTES + 12 * len(entry.name)  # in JSON, a character beyond the BMP takes 12 bytes
             if listed > MAX_BYTES:
                 break
         entries.sort(key=lambda entry: str(entry["name"]))
         return entries, listed > MAX_BYTES
 
     def close(self) -> None:
-        """Give the descriptors back."""
+        """Close the descriptors."""
         super().close()
         self._entries.close()
 

@@ -1,4 +1,4 @@
-"""Holds the gateway's place at the kernel while the gateway is away, so that no reply and no output is lost."""
+"""Placeholder: sockets connected to the kernel in the place of a gateway that is away."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ WAIT_MS = 50
 
 
 class Placeholder:
-    """Sockets that nobody reads until the gateway is back: what the kernel sends waits in it, and then it waits itself.
+    """Sockets that are not read until the gateway is back, so that no reply and no output is lost.
 
-    They have the gateway's own identity; when the gateway comes back with it, the kernel's replies go there again. So
-    the memory of the guest is not used for output, but for a message or two.
+    The kernel's messages wait in the kernel; when its queue is full, the kernel itself waits. So the guest's memory
+    holds only a message or two. The sockets have the gateway's own identity: when the gateway reconnects with it, the
+    kernel's replies go to the gateway again.
     """
 
     def __init__(self, context: zmq.Context[Any], directory: str, kernel: str) -> None:
@@ -30,7 +31,7 @@ class Placeholder:
         self._marked = False
 
     def take(self, identity: bytes) -> None:
-        """Take the gateway's place; again after it came back and left before it had relieved us."""
+        """Connect with the gateway's identity; once more when it returned and left before it had read the backlog."""
         for _, sock in self._dealers[: -len(CHANNELS) * (MAX_RETURNS - 1)]:
             sock.close()
         self._dealers = self._dealers[-len(CHANNELS) * (MAX_RETURNS - 1) :]
@@ -38,10 +39,11 @@ class Placeholder:
         self._marked = False
 
     def piece(self, marker: bytes, limit: int) -> tuple[bytes, bool]:
-        """Return what has waited, at most ``limit`` bytes, and whether that was the last of it.
+        """Return the next piece of the backlog, at most ``limit`` bytes, and whether it is the last one.
 
-        The gateway has what the kernel publishes after the message whose parent has ``marker``. Of each message there
-        is its channel, its frames and their number; each with its length before it.
+        The backlog ends at the message with ``marker`` in its parent: the gateway itself receives the later ones. A
+        message is packed as the number of its parts and the parts, each behind its length: the channel, then the
+        frames.
         """
         waited = False
         while len(self._rest) < limit and not self._marked:
@@ -62,7 +64,7 @@ class Placeholder:
         return data, (self._marked or not marker) and not self._rest and len(data) < limit
 
     def close(self) -> None:
-        """Leave the place; a second call does nothing."""
+        """Close the sockets; a second call does nothing."""
         for sock in (self._iopub, *(sock for _, sock in self._dealers)):
             sock.close()
 
@@ -75,7 +77,7 @@ class Placeholder:
             sock.reconnect_ivl_max = 5000
             sock.setsockopt(zmq.SUBSCRIBE, b"")
         else:
-            sock.reconnect_ivl = -1  # the gateway takes the identity back, and must keep it
+            sock.reconnect_ivl = -1  # a reconnect would take the identity away from the gateway, which has it again
             sock.identity = identity
         sock.connect(f"ipc://{self._prefix}-{number}")
         return sock

@@ -1,4 +1,4 @@
-"""Why a request about files is not done: a name for the gateway, and words for its user."""
+"""FileRefusal: the error of a request about files, with a code for the gateway and a message for the user."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _NAMES = {
 
 
 class FileRefusal(Exception):
-    """A request that is answered with an error."""
+    """An error answer; ``name`` is its code."""
 
-    def __init__(self, name: str, words: str) -> None:
-        super().__init__(words)
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
         self.name = name
 
     @classmethod
     def by_system(cls, error: OSError) -> FileRefusal:
-        """Return what an error of the system's means to the gateway."""
+        """Return the refusal for an error of the operating system."""
         number = error.errno or 0
         return cls(*_NAMES.get(number, ("FAILED", os.strerror(number))))
 

@@ -1,7 +1,8 @@
-"""One persistent bash, driven by file descriptors; knows nothing of messages.
+"""Shell: one persistent bash, driven by file descriptors. It knows no messages.
 
-stdin, stdout and stderr of each command are pipes of its own, so output is exactly what the command wrote. Working
-directory, variables, functions and background jobs persist; where bash itself ends, the next one has its directory.
+Each command has pipes of its own for stdin, stdout and stderr, so the output is exactly the bytes that it wrote. The
+working directory, variables, functions and background jobs persist. When bash itself ends, the next one starts in its
+directory.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from .child_process import directory_of, raise_oom_score
 from .command import Command, CommandResult
 from .late_output import LateOutput
 
-AT_ONCE_SECONDS = 0.001
+SMALLEST_SECONDS = 0.001
 STEP_SECONDS = 1.0
 SIGNALS = (signal.SIGTERM, signal.SIGKILL)
 READY_SECONDS = 10.0
@@ -23,10 +24,10 @@ ATTEMPTS = 2
 
 
 class Shell:
-    """Runs one `Command` at a time; the caller waits for `idle` before the next.
+    """Runs one `Command` at a time; the caller waits for `idle` before the next one.
 
-    The caller's loop asks `readable` and `writable` for descriptors, calls `ready` for each that is, `tick` at the
-    time `patience` says, and `ended` when the process with `pid` has been reaped.
+    The caller's loop waits for the descriptors of `readable` and `writable` and calls `ready` for each one. It calls
+    `tick` after the seconds of `patience`, and `ended` when it has reaped the process `pid`.
     """
 
     def __init__(self, cwd: str, env: dict[str, str]) -> None:
@@ -46,16 +47,16 @@ class Shell:
 
     @property
     def idle(self) -> bool:
-        """Whether a command can be given to `run`."""
+        """Whether `run` may be called."""
         return self._command is None and self._next is None
 
     @property
     def cwd(self) -> str:
-        """Where bash is, as far as it can be seen."""
+        """The working directory of bash; the last known one when it cannot be read."""
         return directory_of(self.pid) or self._cwd
 
     def run(self, command: Command) -> None:
-        """Run a command; starts bash when none runs."""
+        """Run a command; start bash if it does not run."""
         self._next = command
         if not self._bash:
             self._spawn()
@@ -63,21 +64,21 @@ class Shell:
             self._feed(self._bash)
 
     def interrupt(self) -> None:
-        """Send SIGINT to what runs in the foreground; nothing when bash waits for a command."""
+        """Send SIGINT to the foreground; no-op when no command runs."""
         if self._command:
             self._command.signals += 1
             if self._command.begun and self._bash:
                 self._bash.foreground.interrupt()
 
     def stop(self) -> None:
-        """End what runs in the foreground, as if its time were over; bash lives on where it can."""
+        """Stop the command as after its timeout; bash keeps running if it can."""
         for command in (self._command, self._next):
             if command:
-                command.timeout = AT_ONCE_SECONDS
+                command.timeout = SMALLEST_SECONDS
                 command.deadline = time.monotonic()
 
     def kill(self) -> None:
-        """End bash and what runs in its foreground; a command that runs is done then."""
+        """Kill bash and its foreground. A running command ends with it."""
         if self._bash:
             self._bash.foreground.kill_all()
 
@@ -88,12 +89,12 @@ class Shell:
         return fds + self._bash.readable() if self._bash else fds
 
     def writable(self) -> list[int]:
-        """Return the descriptors that something waits to be written to."""
+        """Return the descriptors for which data waits."""
         fds = self._bash.writable() if self._bash else []
         return fds + self._command.writable() if self._command else fds
 
     def ready(self, fd: int) -> None:
-        """Do what a descriptor that is ready allows."""
+        """Read from or write to a descriptor that is ready."""
         command = self._command
         if self._bash and fd in self._bash.readable():
             self._bash.ready(fd)
@@ -112,7 +113,7 @@ class Shell:
         return max(0.0, min(times) - time.monotonic()) if times else None
 
     def tick(self) -> None:
-        """Act on what is late: a command gets INT, TERM, KILL a second apart, then bash itself is killed."""
+        """Act on timeouts: send a command INT, TERM and KILL, a second apart; then kill bash itself."""
         if not self._bash:
             return
         now = time.monotonic()
@@ -137,9 +138,9 @@ class Shell:
             foreground.kill_all()
 
     def ended(self, status: int) -> None:
-        """bash has ended with a wait status: what ran in it ends, and the next command starts a new one."""
+        """Note that bash has ended with a wait status. Its command ends; the next command starts a new bash."""
         assert self._bash
-        said = self._bash.last_words()
+        output = self._bash.exit_output()
         self._bash.close()
         self._bash = None
         self._up = False
@@ -147,7 +148,7 @@ class Shell:
             code = os.waitstatus_to_exitcode(status)
             self._command.restarted = True
             if self._command.begun:
-                self._command.last_words = said
+                self._command.exit_output = output
             self._finish(code if code >= 0 else 128 - code)
         elif self._next:
             self._next.restarted = True
@@ -155,11 +156,11 @@ class Shell:
 
     @property
     def _awaited(self) -> bool:
-        """Whether bash owes us a word: that it is up, or that the command begins."""
+        """Whether a report of bash is expected: that it is at its prompt, or that the command begins."""
         return bool(self._bash and (not self._up or (self._command and not self._command.begun)))
 
     def _spawn(self) -> None:
-        """Start bash for the command that waits, and fail that in words when it cannot be started."""
+        """Start bash for the command that waits; end the command with an error when bash cannot be started."""
         assert self._next
         self._next.attempts += 1
         if self._next.attempts > ATTEMPTS:
@@ -177,11 +178,11 @@ class Shell:
         self._up_by = time.monotonic() + READY_SECONDS
 
     def _feed(self, bash: Bash) -> None:
-        """Give the command that waits to bash, which stands at its prompt."""
+        """Pass the waiting command to bash, which is at its prompt."""
         assert self._next
         try:
             bash.run(self._next)
-        except OSError:  # a ulimit or an option of the user's keeps bash from making its pipes
+        except OSError:  # a ulimit or an option that the user has set keeps bash from creating its pipes
             self._up = False
             bash.foreground.kill_all()
             return
@@ -189,7 +190,7 @@ class Shell:
         self._up_by = time.monotonic() + READY_SECONDS
 
     def _reported(self, code: int | None) -> None:
-        """Go on where bash says that a command begins (None), or that it stands at its prompt."""
+        """Handle a report of bash: a command begins (None), or bash is at its prompt."""
         bash, command = self._bash, self._command
         assert bash
         if code is None:
@@ -223,7 +224,7 @@ class Shell:
             CommandResult(-1 if command.timed_out else code, self._cwd, command.timed_out, command.restarted)
         )
 
-    def _refuse(self, words: str) -> None:
+    def _refuse(self, message: str) -> None:
         command, self._next = self._next, None
         assert command
-        command.on_done(CommandResult(-1, self._cwd, False, command.restarted, words))
+        command.on_done(CommandResult(-1, self._cwd, False, command.restarted, message))

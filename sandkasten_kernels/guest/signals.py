@@ -1,4 +1,4 @@
-"""What the system tells the guest: a child has ended, or the gateway wants to hear of it again."""
+"""Signals: SIGCHLD for a child that has ended, SIGHUP for a gateway that wants a hello, SIGTERM for the end."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 
 class Signals:
-    """From its making on a signal makes `fileno` readable. SIGTERM ends the guest at once."""
+    """Makes `fileno` readable when a signal arrives. SIGTERM ends the guest at once."""
 
     def __init__(self) -> None:
         self._wakeup, self._writer = socket.socketpair()
@@ -25,7 +25,7 @@ class Signals:
         return self._wakeup.fileno()
 
     def hung_up(self) -> bool:
-        """Take what `fileno` has, which must be readable; whether there was a SIGHUP in it."""
+        """Read the signals of `fileno`, which must be readable; return whether SIGHUP was one of them."""
         return signal.SIGHUP in self._wakeup.recv(4096)
 
     def ended_children(self) -> Iterator[tuple[int, int]]:

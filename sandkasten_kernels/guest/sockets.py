@@ -1,4 +1,4 @@
-"""The guest's own ZMQ sockets, in a directory where code of the sandbox's may do as it likes."""
+"""Sockets: the guest's own ZMQ sockets, in a directory in which code of the sandbox may change anything."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_REPAIRS = 100
 
 
 class Sockets:
-    """The four sockets of the guest's that the gateway connects to. What is connected stays so without its name."""
+    """The four sockets to which the gateway connects. A connection stays when the socket's file is removed."""
 
     def __init__(self, directory: str) -> None:
         self._directory = directory
@@ -28,11 +28,11 @@ class Sockets:
         self.iopub = self._make("iopub", zmq.XPUB)
 
     def stand_in(self, kernel: str) -> Placeholder:
-        """Return what can hold the gateway's place at ``kernel``, the first word of its files."""
+        """Return a placeholder for the gateway. ``kernel``: the prefix of the kernel's files."""
         return Placeholder(self._context, self._directory, kernel)
 
     def names(self, kernel: str) -> dict[str, str]:
-        """Return under which name each socket can be connected to; one that was removed or replaced gets another.
+        """Return the file name of each socket by channel. A socket that was removed or replaced gets a new name.
 
         ``kernel`` is as for `tidy`. Raises `OSError` or `zmq.ZMQError` when the directory does not allow it.
         """
@@ -42,13 +42,15 @@ class Sockets:
                 raise OSError(errno.EMFILE, "they were removed too often")
             self._repairs += 1
             self.tidy(kernel)
-            self._bind(channel, getattr(self, channel))  # beside the old name: unbinding it would end its connections
+            self._bind(
+                channel, getattr(self, channel)
+            )  # in addition to the old name: unbinding that would close its connections
         return {channel: name for channel, (name, _) in self._bound.items()}
 
     def tidy(self, kernel: str = "") -> None:
-        """Make room: all goes but the guest's sockets, and what belongs to ``kernel``, the first word of its files.
+        """Remove every file but the guest's sockets and those of ``kernel``, given as the prefix of its files.
 
-        No link is followed; what cannot be removed stays, and what is made next says what it lacks.
+        Follows no link. A file that cannot be removed stays: the next creation of a file then reports the problem.
         """
         own = {name for name, _ in self._bound.values()}
         try:
@@ -88,7 +90,7 @@ class Sockets:
 
 
 def _remove(path: str) -> None:
-    """Remove a file or a directory; the file system has so few inodes that it cannot be deep."""
+    """Remove a file or a directory. The recursion is bounded: the file system has few inodes."""
     try:
         os.unlink(path)
     except IsADirectoryError:

@@ -1,4 +1,4 @@
-"""The sandbox's one kernel: started, replaced by another, and told of when it dies."""
+"""KernelSupervisor: starts and restarts the sandbox's one kernel, and publishes its death."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Any
 from .child_process import ChildProcess, Death, StartFailed
 from .wire import Request
 
-#: Sockets are waited for by looking: an inotify instance could be denied by another sandbox, which shares our host uid.
+#: The sockets are polled for: another sandbox with the same host uid could use up the inotify instances.
 READY_POLL_SECONDS = 0.005
 STARTS = ("kernel_start_request", "kernel_restart_request")
 
 
 class KernelPhase(enum.Enum):
-    """Of the one kernel; changed by `KernelSupervisor._enter` alone."""
+    """The phase of the one kernel; `KernelSupervisor._enter` alone changes it."""
 
     NONE = enum.auto()
     STARTING = enum.auto()
@@ -29,14 +29,14 @@ class KernelPhase(enum.Enum):
 class KernelSupervisor:
     """Holds one `ChildProcess` at a time.
 
-    The caller calls `tick` at the time `patience` says, and `ended` for each child.
+    The caller calls `tick` after the seconds of `patience`, and `ended` for each child process.
 
     Parameters
     ----------
-    directory: where a kernel's sockets are made.
-    tidy: makes room there for a new one.
-    reply: answers a request; ``kernel_start_request`` and ``kernel_restart_request`` when the sockets exist.
-    publish: says that a kernel has died, unless a restart was asked for.
+    directory: where the kernel creates its sockets.
+    tidy: removes files there before a kernel starts.
+    reply: answers a request; ``kernel_start_request`` and ``kernel_restart_request`` once the sockets exist.
+    publish: publishes that the kernel has died, unless a restart was requested.
     """
 
     def __init__(
@@ -58,16 +58,16 @@ class KernelSupervisor:
 
     @property
     def name(self) -> str:
-        """The first word of the names of the kernel's files, empty while there is none."""
+        """The prefix of the kernel's files; empty without a kernel."""
         return self.kernel.name if self.kernel else ""
 
     @property
     def pid(self) -> int:
-        """The process id of the kernel, 0 while there is none."""
+        """The process id of the kernel; 0 without a kernel."""
         return self.kernel.pid if self.kernel else 0
 
     def take(self, request: Request) -> bool:
-        """Do what a request asks, which is answered in time; False where it is not possible, or not for a kernel."""
+        """Start the work for a request, which is answered later; return False for one that is not allowed now."""
         if request.msg_type in STARTS and self.state is KernelPhase.NONE:
             self._start(request)
         elif request.msg_type == "kernel_restart_request":
@@ -86,7 +86,7 @@ class KernelSupervisor:
         return None
 
     def tick(self) -> None:
-        """Act on a kernel that has become ready, or that is late."""
+        """Answer the request when the kernel is ready; kill a kernel that exceeds its time."""
         if self.kernel is None:
             return
         late = time.monotonic() >= self._deadline
@@ -98,10 +98,10 @@ class KernelSupervisor:
             self.kernel.signal(signal.SIGKILL)
 
     def ended(self, pid: int, status: int) -> bool:
-        """Take the wait status of a child that has ended; False when it is not the kernel."""
+        """Handle the wait status of a child that has ended; return False when it is not the kernel."""
         if not self.kernel or pid != self.kernel.pid:
             return False
-        self._mourn(self.kernel.ended(status))
+        self._handle_exit(self.kernel.ended(status))
         return True
 
     def _enter(self, state: KernelPhase, seconds: float = 0.0) -> None:
@@ -123,12 +123,12 @@ class KernelSupervisor:
         self.kernel = kernel
         self._enter(KernelPhase.STARTING, content["deadline"])
 
-    def _mourn(self, death: Death) -> None:
+    def _handle_exit(self, death: Death) -> None:
         state = self.state
         self.kernel = None
         self._enter(KernelPhase.NONE)
         if state is KernelPhase.STARTING:
-            self._answer({"status": "error", "evalue": "the kernel ended while it started", **death.content()})
+            self._answer({"status": "error", "evalue": "the kernel ended during its start", **death.content()})
         elif state is KernelPhase.STOPPING and self._asked:
             self._start(self._asked)
         else:

@@ -1,7 +1,7 @@
-"""The directories below one root, never left by a link: every path is resolved by the kernel.
+"""WorkspaceTree: opens paths below one root; no link leads out of it.
 
-That is ``RESOLVE_BENEATH`` (openat2, Linux 5.6). The guest is not dumpable and holds a key, and code beside it makes
-links while we look.
+Linux itself resolves every path, with ``RESOLVE_BENEATH`` (openat2, Linux 5.6). A check in user space would not be
+safe: code in the sandbox can replace a directory by a link between the check and its use.
 """
 
 from __future__ import annotations
@@ -15,18 +15,21 @@ from .refusal import FileRefusal
 
 OPENAT2 = 437
 RESOLVE_NO_MAGICLINKS, RESOLVE_BENEATH = 2, 8
-USUAL_MODE = 0o644
+DEFAULT_MODE = 0o644
 
 
 class WorkspaceTree:
-    """Paths below ``root``, as descriptors that the caller closes. What the system refuses is an `OSError`."""
+    """Paths below ``root``.
+
+    The caller closes the descriptors. Every method raises `OSError` for a refusal of the system.
+    """
 
     def __init__(self, root: str) -> None:
         self._root = root
         self._libc = ctypes.CDLL(None, use_errno=True)
 
     def open(self, path: str, flags: int) -> int:
-        """Return a descriptor of what is at a path, as the kernel resolves it beneath the root."""
+        """Return a descriptor for a path, which Linux resolves beneath the root."""
         how = struct.pack("=QQQ", flags | os.O_CLOEXEC, 0, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS)
         root = os.open(self._root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -39,7 +42,7 @@ class WorkspaceTree:
         return fd
 
     def make(self, path: str) -> int:
-        """Return a descriptor of a directory, made with its parents where it is missing."""
+        """Return a descriptor of a directory; create it and its parents if they are missing."""
         missing: list[str] = []
         while True:
             try:
@@ -75,13 +78,13 @@ class WorkspaceTree:
             os.close(parent)
 
     def nameless(self) -> int:
-        """Return a descriptor of a new file that has no place yet; closed without one it is gone."""
+        """Return a descriptor of a new file without a name. Closing it without `place` deletes the file."""
         return os.open(self._root, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
 
     def place(self, fd: int, path: str, mode: int | None) -> None:
-        """Give a nameless file its mode and, at once, its place; parents are made.
+        """Set the mode of a nameless file, and give it its path atomically; create missing parents.
 
-        Without a mode it is that of the file that is replaced, or `USUAL_MODE`.
+        ``mode`` None: the mode of the file that is replaced, else `DEFAULT_MODE`.
         """
         folder, name = _split(path)
         parent = self.make(folder)
@@ -99,13 +102,13 @@ class WorkspaceTree:
 
 
 def check_path(path: str) -> None:
-    """Raise `FileRefusal` for what no file can be called."""
+    """Raise `FileRefusal` for a string that cannot be a path."""
     try:
         whole = os.fsencode(path)
     except UnicodeEncodeError:
-        raise FileRefusal("FILE_NOT_FOUND", "no file can be called so") from None
+        raise FileRefusal("FILE_NOT_FOUND", "a file name cannot have NUL characters or lone surrogates") from None
     if b"\0" in whole:
-        raise FileRefusal("FILE_NOT_FOUND", "no file can be called so")
+        raise FileRefusal("FILE_NOT_FOUND", "a file name cannot have NUL characters or lone surrogates")
 
 
 def _split(path: str) -> tuple[str, str]:
@@ -116,9 +119,9 @@ def _split(path: str) -> tuple[str, str]:
 
 
 def _mode_of(parent: int, name: str) -> int:
-    """Return the mode of a file that is to be replaced, or the usual one."""
+    """Return the mode of the file at a name, or the default mode for no regular file."""
     try:
         about = os.stat(name, dir_fd=parent, follow_symlinks=False)
     except FileNotFoundError:
-        return USUAL_MODE
-    return about.st_mode & 0o777 if stat.S_ISREG(about.st_mode) else USUAL_MODE
+        return DEFAULT_MODE
+    return about.st_mode & 0o777 if stat.S_ISREG(about.st_mode) else DEFAULT_MODE

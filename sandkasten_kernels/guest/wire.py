@@ -1,6 +1,7 @@
-"""Jupyter messages over the guest's ZMQ sockets, signed with the guest's own key.
+"""Wire: builds and checks Jupyter messages, signed with the guest's own key.
 
-The key is not the kernel's, so that code in the sandbox, which can open these sockets too, cannot command the guest.
+Code in the sandbox can connect to the guest's sockets too, and knows the kernel's key. With a key of its own, the guest
+takes requests from the gateway alone.
 
 Source: https://jupyter-client.readthedocs.io/en/stable/messaging.html#wire-protocol
 """
@@ -13,7 +14,7 @@ import time
 from _operator import _compare_digest as equal_in_constant_time
 from typing import Any, NamedTuple
 
-try:  # hashlib and hmac load OpenSSL, a fifth of the guest's memory
+try:  # hashlib and hmac would load OpenSSL: a fifth of the guest's memory
     from _sha2 import sha256  # type: ignore[import-not-found]
 except ImportError:
     try:
@@ -27,7 +28,7 @@ Content = dict[str, Any]
 
 
 class Request(NamedTuple):
-    """A request whose signature was right: who asked, with which header, and what; ``data`` is not under it."""
+    """A request with a valid signature, which does not cover ``data``."""
 
     identities: list[bytes]
     header: bytes
@@ -60,7 +61,7 @@ class Wire:
         return [DELIMITER, self._sign(parts), *parts]
 
     def unpack(self, frames: list[bytes]) -> Request | None:
-        """Return the request, or None for whatever is not a message with our signature."""
+        """Return the request; None for frames that are not a message with a valid signature."""
         try:
             index = frames.index(DELIMITER)
             signature, *parts = frames[index + 1 : index + 6]

@@ -114,6 +114,15 @@ def test_the_reference_is_up_to_date() -> None:
     assert made == (DOCS / "configuration.md").read_text(), "sandkasten-kernels config docs > docs/configuration.md"
 
 
+def test_the_ten_settings_that_matter_stand_above_the_reference() -> None:
+    above, _, reference = (DOCS / "configuration.md").read_text().partition("\n## Keys of the root\n")
+    rows = re.findall(r"^\| \[`([\w.]+)`\]\(#(\w+)\)", above, re.MULTILINE)
+    assert len(rows) == 10
+    for name, anchor in rows:
+        assert f"### `{name}`\n" in f"## Keys of the root\n{reference}"
+        assert anchor == name.replace(".", "")
+
+
 def test_the_examples_of_the_reference_are_right(tmp_path: Path) -> None:
     examples = re.findall(r"```yaml\n(.*?)```", (DOCS / "configuration.md").read_text(), re.DOTALL)
     assert examples

@@ -71,10 +71,14 @@ def test_an_empty_variable_sets_nothing() -> None:
             "pool.images: expected a mapping of names to values, got 'python=3'; write it as YAML: {a: 1}",
         ),
         ("POOL_IMAGES", "{python: -1}", "pool.images.python: expected a whole number of at least 0, got -1"),
-        ("POOL_IMAGES", "{a: &x 1}", "pool.images: anchors, aliases and tags (&, *, !) have no use here; put text in"),
+        (
+            "POOL_IMAGES",
+            "{a: &x 1}",
+            "pool.images: anchors, aliases and tags (&, *, !) are not allowed; put a string",
+        ),
         ("POOL_IMAGES", "[" * 3000, "pool.images: nested too deeply"),
         ("LISTEN", "nowhere", "listen: expected HOST:PORT as in 127.0.0.1:8080, got 'nowhere'"),
-        ("DATA_DIR", "/\udcff", "data_dir: not a text in UTF-8"),
+        ("DATA_DIR", "/\udcff", "data_dir: not a string in UTF-8"),
     ],
 )
 def test_a_wrong_variable_is_one_line_that_names_it_and_the_key(name: str, text: str, line: str) -> None:

@@ -45,7 +45,7 @@ async def test_without_a_file_one_in_the_data_directory_is_made_and_read(tmp_pat
             assert settings.file.read_text() == "session_ttl_seconds: 123\n"
             assert settings.file.stat().st_mode & 0o777 == 0o600
             told = await settings.refused(text="data_dir: /elsewhere\n")
-            assert "this file lies in data_dir" in told["data_dir"]
+            assert "a file in data_dir cannot set data_dir" in told["data_dir"]
             settings.file.unlink()
             answer = await settings.put(changes={"session_ttl_seconds": 321, "on_stop": "keep"})
             assert answer["applied"] == ["session_ttl_seconds", "on_stop"]
@@ -277,7 +277,7 @@ async def test_a_file_edited_by_hand_is_seen_and_not_written_over(settings: Sett
 async def test_a_file_that_may_not_be_written_is_read_only(settings: SettingsClient) -> None:
     settings.file.chmod(0o444)
     try:
-        assert "may not be written" in (await settings.model())["read_only"]
+        assert "may not write to" in (await settings.model())["read_only"]
         assert (await settings.change("session_ttl_seconds", 5, 403))["error_code"] == "SETTINGS_READ_ONLY"
         assert settings.file.read_text() == CONFIG
     finally:

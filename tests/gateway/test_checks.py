@@ -97,7 +97,7 @@ def test_what_goes_together_is_accepted(tmp_path: Path, text: str) -> None:
         ),
         (
             "defaults: {cpu_limit: 0.001}",
-            "sandkasten.yaml:1: defaults.cpu_limit: 0.001 is less than a sandbox can have: 0.01",
+            "sandkasten.yaml:1: defaults.cpu_limit: 0.001 is below the smallest possible value, 0.01",
         ),
         (
             "defaults: {mem_limit_mb: 9000}",
@@ -106,17 +106,17 @@ def test_what_goes_together_is_accepted(tmp_path: Path, text: str) -> None:
         ),
         (
             "limits: {host_reserve_mb: 8192}",
-            "sandkasten.yaml:1: limits.host_reserve_mb: 8192 leaves nothing to sandboxes: this machine has 8192 MiB of "
-            "memory",
+            "sandkasten.yaml:1: limits.host_reserve_mb: 8192 leaves no memory for sandboxes: "
+            "this machine has 8192 MiB of memory",
         ),
         (
             "listen: 0.0.0.0:8080",
-            "sandkasten.yaml:1: listen: 0.0.0.0:8080 can be reached by others; set api_key, or listen on 127.0.0.1",
+            "sandkasten.yaml:1: listen: other machines can reach 0.0.0.0:8080; set api_key, or listen on 127.0.0.1",
         ),
         *(
             (
                 f"api_key: {key}",
-                "sandkasten.yaml:1: api_key: expected printable ASCII characters without spaces: no client could send "
+                "sandkasten.yaml:1: api_key: expected printable ASCII characters without spaces: clients send "
                 "this key in a header",
             )
             for key in ("two words", "schlüssel", '"a\\nb"')
@@ -127,7 +127,7 @@ def test_what_goes_together_is_accepted(tmp_path: Path, text: str) -> None:
             "sandkasten.yaml:2: allow_credentials: with allow_origin '' there is no origin; name one origin",
         ),
         ("engine: dokcer", "sandkasten.yaml:1: engine: there is no 'dokcer'; did you mean docker?"),
-        ("env_names: [A, B C]", "sandkasten.yaml:1: env_names.1: 'B C' cannot be the name of a variable"),
+        ("env_names: [A, B C]", "sandkasten.yaml:1: env_names.1: 'B C' is not a valid name of a variable"),
         ("kernelspec_dirs: [nowhere]", "sandkasten.yaml:1: kernelspec_dirs.0: nowhere: there is no such directory"),
         (
             "kernelspec_dirs:\n- sandkasten.yaml",
@@ -160,7 +160,7 @@ def test_a_limit_of_a_kernelspec_that_no_machine_meets_names_its_file(tmp_path: 
 def test_a_pool_of_an_image_whose_kernelspecs_are_never_warm_is_refused(tmp_path: Path) -> None:
     add_kernelspec(tmp_path / "specs", "cold", image="science", pool=False)
     assert refusal(tmp_path, "kernelspec_dirs: [specs]\npool: {images: {science: 1}}") == (
-        "sandkasten.yaml:2: pool.images.science: the kernelspecs of this image keep none warm: see metadata of "
+        "sandkasten.yaml:2: pool.images.science: no kernelspec of this image allows warm kernels: see the metadata in "
         "specs/cold/kernel.json"
     )
     assert checked(tmp_path, "kernelspec_dirs: [specs]\npool: {images: {science: 0}}")

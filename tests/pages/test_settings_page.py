@@ -185,7 +185,7 @@ async def test_what_cannot_be_changed_is_shown_and_cannot_be_typed(gateway: Gate
     gateway.config.chmod(0o444)
     try:
         async with settings_page(gateway, chromium) as page:
-            await expect(page.locator("#notices")).to_contain_text("may not be written")
+            await expect(page.locator("#notices")).to_contain_text("may not write to")
             await expect(page.get_by_label("session_ttl_seconds", exact=True)).to_be_disabled()
             await page.get_by_role("tab", name="File").click()
             await expect(page.get_by_label("The file, in YAML")).not_to_be_editable()

@@ -1,4 +1,4 @@
-"""Which kernels are warm is kept in the store; one whose claim cannot be stored is known by its guest to be owned."""
+"""The store keeps which kernels are warm. If a claim cannot be stored, the guest remembers the owner."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sessions end when their time is over: idle, too old, connected but idle; never busy, unless that is wanted."""
+"""Sessions end when they expire: idle, too old, connected but idle; busy ones only with ``cull_busy``."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_a_caller_may_choose_a_ttl_and_otherwise_only_a_shorter_life() -> None:
 
 @pytest.fixture(scope="module")
 def culling(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
-    """A gateway whose kernelspecs differ in nothing but what they say of culling."""
+    """A gateway with kernelspecs that differ only in their settings for culling."""
     folder = tmp_path_factory.mktemp("culling")
     specs = {
         "idle": {"ttl_seconds": 1},

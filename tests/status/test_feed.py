@@ -1,4 +1,4 @@
-"""What there is to see of the gateway: one picture for all who look."""
+"""The status of the gateway: one snapshot for all viewers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 
 class Source:
-    """Sessions as the test says; counts how often they were asked for."""
+    """A source of snapshots with sessions that the test sets; counts the snapshots."""
 
     def __init__(self) -> None:
         self.sessions: dict[str, str] = {"a": "idle", "b": "idle"}
@@ -167,7 +167,7 @@ def sandbox_here(pidfd: int) -> HostSandbox:
 
 
 class Thing(SimpleNamespace):
-    """Like a sandbox it is the same as itself alone."""
+    """Equal only to itself, as a sandbox is."""
 
     __hash__ = object.__hash__
     __eq__ = object.__eq__

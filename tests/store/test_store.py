@@ -1,4 +1,4 @@
-"""The store keeps what was written, brings old files up to date, and refuses what it cannot read."""
+"""The store keeps every committed write, upgrades old files, and refuses files that it cannot read."""
 
 from __future__ import annotations
 
@@ -251,7 +251,7 @@ def test_kernels_of_one_sandbox_have_ids_of_their_own_and_end_with_it(path: Path
 
 
 def test_a_warm_kernel_that_was_given_to_a_session_is_nobody_elses(path: Path) -> None:
-    """Also where the process ends before it has stored the session: then nobody may have the sandbox."""
+    """Also if the process ends before it has stored the session: then no later process gives the sandbox to anybody."""
     store = Store(path)
     store.connect("a", connection("s"))
     store.connect("lost", connection("t"))

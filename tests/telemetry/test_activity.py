@@ -1,4 +1,4 @@
-"""The last hour in numbers, with a clock that the test turns."""
+"""The figures of the last hour, with a clock that the test sets."""
 
 from __future__ import annotations
 

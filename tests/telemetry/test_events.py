@@ -1,4 +1,4 @@
-"""The events log: what happened is kept, bounded, and told as a list and as it happens."""
+"""The event log: events are stored up to a limit, and served as a list and as a stream."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ async def test_who_waits_is_woken_by_the_next_event(store: Store) -> None:
 
 @asynccontextmanager
 async def stream(gateway: GatewayProcess, path: str, **headers: str) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
-    """Give what ``/v1/events`` sends, as it comes: each event's data, which must carry its id."""
+    """Yield the data of each event that ``/v1/events`` sends; it must carry the event's id."""
     headers = {"Authorization": f"Bearer {gateway.token}", "Accept": "text/event-stream", **headers}
 
     async def events(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:

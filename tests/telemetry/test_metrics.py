@@ -1,4 +1,4 @@
-"""``GET /metrics``: what Prometheus reads is true, and its labels are few whatever callers do."""
+"""``GET /metrics``: the figures are true, and callers cannot raise the number of labels."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ async def test_no_session_is_made_when_the_disk_is_nearly_full(folder: Path) -> 
 
 
 def mounts(folder: Path) -> list[str]:
-    """Return what is mounted on this host of workspaces below a directory, and the loop devices that are used there."""
+    """Return the mounts of workspaces below a directory of this host, and the loop devices in use there."""
     lines = Path("/proc/self/mountinfo").read_text().splitlines()
     loops = subprocess.run(["losetup", "--list", "--noheadings"], capture_output=True, text=True, check=True).stdout
     return sorted(line for line in [*lines, *loops.splitlines()] if f"{folder}/" in line)

@@ -1,4 +1,4 @@
-"""Workspaces are deleted when nobody uses them, and nothing else with them."""
+"""Clients can delete unused workspaces, and nothing else goes with them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.docker
 
 @pytest.fixture
 async def api(gateway: GatewayProcess) -> AsyncIterator[Api]:
-    """The shared gateway; sessions and workspaces that a test leaves are ended and deleted."""
+    """The shared gateway; ends the sessions and deletes the workspaces that a test leaves."""
     async with Api(gateway.url, gateway.token) as client:
         yield client
         await tidy(client)
@@ -100,7 +100,7 @@ async def test_nothing_is_deleted_through_a_mount(api: Api, gateway: GatewayProc
         assert await workspaces(api) == {}
         assert (folder / "disk" / "precious").exists()
     (trash,) = (gateway.data_dir / "workspaces").glob(".trash-*")
-    shutil.rmtree(trash)  # the gateway would at its next start
+    shutil.rmtree(trash)  # the gateway does that at its next start
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Tar streams come apart as the standard library made them, and go together as it reads them."""
+"""Our reader reads tar streams of the standard library, which reads those of our writer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of a workspace that no session uses: reached, exported, imported, and safe while they are."""
+"""Files of a workspace without a session: read, exported and imported, and not deleted meanwhile."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.docker
 
 @pytest.fixture
 async def api(gateway: GatewayProcess) -> AsyncIterator[Api]:
-    """The shared gateway; sessions and workspaces that a test leaves are ended and deleted."""
+    """The shared gateway; ends the sessions and deletes the workspaces that a test leaves."""
     async with Api(gateway.url, gateway.token) as client:
         yield client
         await tidy(client)

@@ -39,7 +39,7 @@ class UnableEngine(DockerEngine):
 
 @pytest.fixture
 async def api(gateway: GatewayProcess) -> AsyncIterator[Api]:
-    """The shared gateway; sessions and workspaces that a test leaves are ended and deleted."""
+    """The shared gateway; ends the sessions and deletes the workspaces that a test leaves."""
     async with Api(gateway.url, gateway.token) as client:
         yield client
         await tidy(client)

@@ -1,4 +1,4 @@
-"""Sessions over ``/v1`` under short times and low limits, and a store that cannot be written."""
+"""Sessions over ``/v1`` with short times and low limits, and with a store that cannot be written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every rule for what a caller of ``/v1`` may ask has its words; whatever comes, nothing else is raised."""
+"""Each limit on a request to ``/v1`` has its message; any other input raises nothing but `InvalidRequest`."""
 
 from __future__ import annotations
 

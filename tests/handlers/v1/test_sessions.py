@@ -1,4 +1,4 @@
-"""Sessions over ``/v1``: made, listed and ended, one world with ``/api``."""
+"""Sessions over ``/v1``: created, listed and ended, and the same kernels as in ``/api``."""
 
 from __future__ import annotations
 
