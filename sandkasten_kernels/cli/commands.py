@@ -16,7 +16,7 @@ from .base import INTERRUPTED, Command
 __all__ = ["COMMANDS", "main"]
 
 PROGRAM = "sandkasten-kernels"
-DESCRIPTION = "A Jupyter kernel gateway whose kernels already run, each alone in a locked-down container."
+DESCRIPTION = "A Jupyter kernel gateway with kernels that already run, each alone in a locked-down container."
 EXAMPLES = """\
   sandkasten-kernels                                  # serve, with the defaults
   sandkasten-kernels serve --config=sandkasten.yaml
