@@ -16,9 +16,11 @@ from abc import ABC, ABCMeta, abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from traitlets.config import LoggingConfigurable
 
+from ..background import BackgroundTasks
 from ..errors import ImageBuildError, InvalidRequest, InvalidWorkspace, SandboxFailed
 from ..images.custom import CustomImage
 from ..images.progress import Report
@@ -162,6 +164,8 @@ class Engine(LoggingConfigurable, metaclass=_EngineMeta):  # type: ignore[metacl
     run_dir: a directory of the gateway's own (0700) for what the engine needs at run time.
     workspaces_dir: where an engine on this host keeps workspaces; set before `setup`.
     left: ids of the sandboxes that may yet be adopted, which `setup` leaves alone; set before it.
+    tasks: owner of everything that the engine runs in the background; the gateway replaces it by a group of its own
+        before `setup`, so that failures are counted in ``/metrics``. The engine ends these tasks in `cleanup`.
 
     The class is called with both, and with ``parent``, the application, which its own settings and its log come from.
     """
@@ -174,6 +178,10 @@ class Engine(LoggingConfigurable, metaclass=_EngineMeta):  # type: ignore[metacl
     """How many sandboxes of an earlier process, which nobody owns, were removed so far."""
     can_adopt = False
     """Whether sandboxes can outlive the gateway: `adopt` and `leave` work."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.tasks = BackgroundTasks(self.log)
 
     @abstractmethod
     async def setup(self, specs: list[SandboxSpec]) -> None:

@@ -89,6 +89,7 @@ def wired(
     metrics = Metrics()
     events = EventLog(store, log, metrics)
     defaults = Defaults(config=config)
+    engine.tasks = tasks.group()
     launcher = Launcher(engine, defaults, log, tasks, events, metrics)
     limits = within(Limits(config=config))
     pool = Pool(launcher, specs, limits.max_sandboxes, tasks, StoredRegister(store, log), config=config, log=log)

@@ -11,6 +11,7 @@ from typing import Any
 
 from docker.errors import APIError, NotFound
 
+from ...background import BackgroundTasks
 from ...errors import EngineError, SandboxFailed
 from ...images.names import full_name
 from ..base import LeftSandbox
@@ -26,18 +27,23 @@ HELLO_AGAIN_SECONDS = 20.0
 CALL_AGAIN_SECONDS = 2.0
 
 
-async def arrived(connection: EngineConnection, container: str, door: Door, log: logging.Logger) -> Arrival:
-    """Return the guest's arrival. Raises `SandboxFailed` as soon as the container ends without one; `EngineError`."""
+async def arrived(
+    connection: EngineConnection, container: str, door: Door, tasks: BackgroundTasks, log: logging.Logger
+) -> Arrival:
+    """Return the arrival of a new container's guest.
+
+    Raises `SandboxFailed` after `HELLO_SECONDS`, or as soon as the container ends before; `EngineError`.
+    """
     pid = (await connection.run(connection.api.inspect_container, container))["State"]["Pid"]
-    exited = asyncio.Event()
     loop = asyncio.get_running_loop()
+    exited = asyncio.Event()
     try:
         pidfd = os.pidfd_open(pid)
     except (OSError, ValueError):
         raise await _failure(connection, container, log) from None
     loop.add_reader(pidfd, exited.set)
-    hello = asyncio.create_task(door.hello())
-    death = asyncio.create_task(exited.wait())
+    hello = tasks.awaited("hello of a guest", door.hello())
+    death = tasks.awaited("end of a guest", exited.wait())
     try:
         await asyncio.wait({hello, death}, timeout=HELLO_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         if hello.done():
@@ -55,7 +61,7 @@ async def arrived(connection: EngineConnection, container: str, door: Door, log:
 
 
 async def _failure(connection: EngineConnection, container: str, log: logging.Logger) -> SandboxFailed:
-    """Return what is wrong with a container whose guest did not arrive; its last words are in the log."""
+    """Return the error for a container without an arrival of its guest; log its state and the end of its output."""
     state = (await connection.run(connection.api.inspect_container, container))["State"]
     logs: bytes = await connection.run(connection.api.logs, container, tail=20)
     log.error("sandbox did not come up: %s\n%s", state, logs.decode("utf-8", "replace"))
@@ -65,26 +71,22 @@ async def _failure(connection: EngineConnection, container: str, log: logging.Lo
 
 
 async def returned(
-    api: Any, run: Callable[..., Awaitable[Any]], instance: str, run_dir: Path, left: LeftSandbox
+    connection: EngineConnection, instance: str, run_dir: Path, left: LeftSandbox, tasks: BackgroundTasks
 ) -> HostSandbox:
-    """Return a sandbox whose guest has shown itself at its own door again.
+    """Return a sandbox of an earlier process after its guest has said hello again. Raises as `Engine.adopt`.
 
-    The door's directory is mounted into it. What arrives must come from the container's first process, as the system
-    says; other processes in it may call at the door too, and are sent away. Raises as `Engine.adopt`.
-
-    Parameters
-    ----------
-    api: docker-py's low-level client.
-    run: runs a blocking call of it, with a deadline.
+    The sandbox has had the door's directory mounted since its start. Only the container's first process is accepted,
+    by the process id that the kernel gives for the connection: any code in the sandbox can connect to the door.
     """
+    run, api = connection.run, connection.api
     found = await run(_inspect, api, left.handle)
     labels = (found or {}).get("Config", {}).get("Labels") or {}
-    if labels.get(INSTANCE_LABEL) != instance or labels.get(SANDBOX_LABEL) != left.id:
+    if found is None or labels.get(INSTANCE_LABEL) != instance or labels.get(SANDBOX_LABEL) != left.id:
         raise SandboxFailed("its sandbox was removed while the gateway was away")
     state = found["State"]
     if not state["Running"]:
         raise SandboxFailed(f"its sandbox ended while the gateway was away ({_end(state, left)})")
-    if state.get("Paused"):  # a guest that is frozen cannot answer
+    if state.get("Paused"):  # a frozen guest cannot answer
         await run(api.unpause, left.handle)
     pid = int(state["Pid"])
     try:
@@ -92,7 +94,7 @@ async def returned(
     except OSError as error:
         raise SandboxFailed(f"its sandbox cannot be reached: the way to it was removed ({error.strerror})") from error
     try:
-        arrival = await _called(lambda: run(_wake, api, left.handle), door, pid, left)
+        arrival = await _hello_again(lambda: run(_wake, api, left.handle), door, pid, left, tasks)
     finally:
         door.shut()
     try:
@@ -103,9 +105,14 @@ async def returned(
     return HostSandbox(left.id, left.spec, left.handle, left.workspace, outdated, arrival=arrival)
 
 
-async def _called(wake: Callable[[], Awaitable[Any]], door: Door, pid: int, left: LeftSandbox) -> Arrival:
-    """Return the guest when it has come; it is called again and again, because something may keep it from coming."""
-    hello = asyncio.create_task(door.hello_again(pid, left.key))
+async def _hello_again(
+    wake: Callable[[], Awaitable[Any]], door: Door, pid: int, left: LeftSandbox, tasks: BackgroundTasks
+) -> Arrival:
+    """Return the guest's arrival; wake the guest every `CALL_AGAIN_SECONDS`, because other callers may block the door.
+
+    Raises `SandboxFailed` after `HELLO_AGAIN_SECONDS`.
+    """
+    hello = tasks.awaited("hello of a guest", door.hello_again(pid, left.key))
     try:
         async with asyncio.timeout(HELLO_AGAIN_SECONDS):
             while not hello.done():
@@ -122,7 +129,7 @@ async def _called(wake: Callable[[], Awaitable[Any]], door: Door, pid: int, left
 
 
 def _give_back(hello: asyncio.Task[Arrival]) -> None:
-    """Close the descriptors of a guest that came when it was not waited for any more."""
+    """Close the descriptors of a guest that arrived after the wait for it had ended."""
     if not hello.cancelled() and not hello.exception():
         hello.result().close()
 

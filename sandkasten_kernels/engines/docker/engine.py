@@ -59,7 +59,7 @@ class DockerEngine(Engine):
         self._connection = EngineConnection()
         self._cgroups = CgroupReader()
         self._containers = Containers(self._connection, instance, self.log)
-        self._sweeper = Sweeper(self._containers, run_dir, self.log)
+        self._sweeper = Sweeper(self._containers, run_dir, self.tasks, self.log)
         self._seccomp = (asset_dir("images") / "seccomp.json").read_text()
         self._host: DockerHost | None = None
         self._rules: FirewallKeeper | None = None
@@ -69,13 +69,14 @@ class DockerEngine(Engine):
         self._creating: set[asyncio.Future[str]] = set()
 
     async def setup(self, specs: list[SandboxSpec]) -> None:
+        self._sweeper.tasks = self.tasks.group()
         await self._connection.open()
         for image in sorted({full_name(spec.image) for spec in specs}):
             await self._check_image(image)
         await self._sweep()
         if specs:
             self._host = host = await self._connection.run(self._make_host, specs)
-            self._rules = FirewallKeeper(self._connection, host, self.log)
+            self._rules = FirewallKeeper(self._connection, host, self.tasks.group(), self.log)
             await self._connection.run(host.setup)
             await self._probe(specs[0])
             self._rules.setup()
@@ -115,7 +116,7 @@ class DockerEngine(Engine):
 
     async def adopt(self, left: LeftSandbox) -> Sandbox:
         await self._connection.opened()
-        sandbox = await returned(self._connection.api, self._connection.run, self.instance, self.run_dir, left)
+        sandbox = await returned(self._connection, self.instance, self.run_dir, left, self.tasks)
         self._sweeper.known.add(left.id)
         return sandbox
 
@@ -132,7 +133,7 @@ class DockerEngine(Engine):
         created.add_done_callback(self._creating.discard)
         try:
             container = await self._connection.answer(created)
-            arrival = await arrived(self._connection, container, door, self.log)
+            arrival = await arrived(self._connection, container, door, self.tasks, self.log)
             sandbox = HostSandbox(name, spec, container, arrival=arrival)
             if self._volumes and self._private.ephemeral == "disk" and not spec.workspace:
                 await self._give_private(self._volumes, sandbox)
@@ -201,6 +202,7 @@ class DockerEngine(Engine):
         return DockerHost(
             self._connection.api,
             self.instance,
+            self.run_dir,
             reserve_mb=Limits(parent=self.parent).host_reserve_mb,
             bridge=any(spec.network_mode == "bridge" for spec in specs),
             log=self.log,
@@ -280,7 +282,7 @@ class DockerEngine(Engine):
             workspace_mb=self._private.ephemeral_mb,
         )
         if spec.network_mode == "bridge" and self._rules:
-            self._rules.lay()
+            self._rules.load()
         api = self._connection.api
         container: str = api.create_container_from_config(config, name=container_name(name))["Id"]
         api.start(container)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,12 @@ from ...images.names import STANDARD, build_command, full_name
 from ..host.firewall import bridge_name, firewall, network_name, no_firewall, resolvers, table_name
 from .spec import INSTANCE_LABEL, PYTHON
 
-__all__ = ["DockerHost"]
+__all__ = ["SCRIPT_PREFIX", "DockerHost"]
+
+SCRIPT = Path(__file__).with_name("host_helper.py")
+SCRIPT_PREFIX = "host-helper-"
+"""Files in the run directory that begin so are copies of the script, for one container each."""
+SCRIPT_INSIDE = "/run/sandkasten-host-helper"
 
 LEAST_MEMORY_MB = 256
 
@@ -32,14 +38,18 @@ class DockerHost:
     Parameters
     ----------
     api: docker-py's low-level client.
+    run_dir: a directory of the gateway's own that the engine can mount.
     reserve_mb: memory in MiB that all sandboxes together leave to the host.
     bridge: whether there are sandboxes with a network.
     """
 
-    def __init__(self, api: Any, instance: str, *, reserve_mb: int, bridge: bool, log: logging.Logger) -> None:
+    def __init__(
+        self, api: Any, instance: str, run_dir: Path, *, reserve_mb: int, bridge: bool, log: logging.Logger
+    ) -> None:
         info = api.info()
         self._api = api
         self._instance = instance
+        self._run_dir = run_dir
         self.image = _image_of_ours(api)
         self._bridge = bridge
         self._log = log
@@ -70,7 +80,7 @@ class DockerHost:
             if self._bridge:
                 self._api.create_network(**_network_config(self._instance), labels={INSTANCE_LABEL: self._instance})
         if self._bridge:
-            self.lay_rules()
+            self.load_rules()
         if self._systemd:
             self._log.warning(
                 "the engine's cgroups are systemd's: keep memory for the host with "
@@ -83,8 +93,8 @@ class DockerHost:
         except EngineError as error:
             self._log.warning("the sandboxes' memory together is not bounded: %s", error.message)
 
-    def lay_rules(self) -> bool:
-        """Put the packet rules of the network in place; return whether they were missing."""
+    def load_rules(self) -> bool:
+        """Load the packet rules of the network; return whether they were missing."""
         rules, table = firewall(self._instance, resolvers()), table_name(self._instance)
         return self._run(rules=rules, table=table).startswith("missing")
 
@@ -106,13 +116,21 @@ class DockerHost:
         return [network["Id"] for network in found]
 
     def _run(self, parent: str | None = None, **request: Any) -> str:
-        """Run `host_script` and return what it says when it has done its work. Raises `EngineError` in its words."""
-        script = Path(__file__).with_name("host_script.py").read_text()
+        """Run `host_helper` in a container, and return its output. Raises `EngineError` with its message."""
+        # a file that the container mounts: as an argument, `ps` would show all of the source
+        script = self._run_dir / f"{SCRIPT_PREFIX}{secrets.token_hex(8)}.py"
+        script.write_text(SCRIPT.read_text())
+        try:
+            return self._run_script(script, parent, request)
+        finally:
+            script.unlink()
+
+    def _run_script(self, script: Path, parent: str | None, request: dict[str, Any]) -> str:
         container = self._api.create_container_from_config(
             {
                 "Image": self.image,
                 "User": "0:0",
-                "Entrypoint": [PYTHON, "-I", "-c", script],
+                "Entrypoint": [PYTHON, "-I", SCRIPT_INSIDE],
                 "Cmd": [json.dumps(request)],
                 "Labels": {INSTANCE_LABEL: self._instance},
                 "HostConfig": {
@@ -124,6 +142,7 @@ class DockerHost:
                     "SecurityOpt": ["no-new-privileges"],
                     "ReadonlyRootfs": True,
                     "Binds": ["/:/host:ro", "/sys/fs/cgroup:/cgroup:rw"],
+                    "Mounts": [{"Type": "bind", "Source": str(script), "Target": SCRIPT_INSIDE, "ReadOnly": True}],
                 },
             }
         )["Id"]

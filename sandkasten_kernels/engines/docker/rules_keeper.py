@@ -1,11 +1,14 @@
-"""The packet rules of the sandboxes' network are laid again and again: whatever may flush them does not ask."""
+"""FirewallKeeper: loads the packet rules of the sandboxes' network again and again.
+
+Another program may flush the host's rules at any time (a restart of nftables does), and sends no event when it does.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 
+from ...background import BackgroundTasks
 from ...errors import EngineError
 from .connection import EngineConnection
 from .host import DockerHost
@@ -16,43 +19,50 @@ RULES_SECONDS = 60.0
 
 
 class FirewallKeeper:
-    """Looks after the rules from `setup` to `cleanup`, and tells when they were missing."""
+    """Loads the rules every `RULES_SECONDS` from `setup` to `cleanup`, and logs a warning when they were missing.
 
-    def __init__(self, connection: EngineConnection, host: DockerHost, log: logging.Logger) -> None:
+    Parameters
+    ----------
+    tasks: a group of the keeper's own; `cleanup` ends it.
+    """
+
+    def __init__(
+        self, connection: EngineConnection, host: DockerHost, tasks: BackgroundTasks, log: logging.Logger
+    ) -> None:
         self._connection = connection
         self._host = host
+        self._tasks = tasks
         self._log = log
-        self._stopping = asyncio.Event()
-        self._keeper: asyncio.Task[None] | None = None
+        self._loading = asyncio.Lock()
 
     def setup(self) -> None:
-        """Begin; no-op where there are no sandboxes with a network."""
+        """Start; no-op where no sandbox has a network."""
         if self._host.has_network:
-            self._keeper = asyncio.create_task(self._keep())
+            self._tasks.keep("packet rules", self._keep)
 
     async def cleanup(self) -> None:
-        """End; a second call does nothing."""
-        if self._keeper:  # not cancelled: what it has begun must not come after the rules are taken away
-            self._stopping.set()
-            await asyncio.wait({self._keeper})
-            if error := self._keeper.exception():
-                self._log.error("the packet rules were not looked after any more", exc_info=error)
-            self._keeper = None
+        """Return when no rules are being loaded and none will be; a second call does nothing."""
+        async with self._loading:  # rules that load now must not appear after the engine has removed the table
+            await self._tasks.cleanup()
 
-    def lay(self) -> None:
-        """Put the rules in place now; blocks."""
-        if self._host.lay_rules():
+    def load(self) -> None:
+        """Load the rules now; blocks. Raises `EngineError`."""
+        if self._host.load_rules():
             self._log.warning(
-                "the packet rules of the sandboxes' network were missing and are laid again: something has flushed the "
-                "host's (a restart of nftables?), and sandboxes could reach what is near"
+                "the packet rules of the sandboxes' network were missing and are loaded again: another program has "
+                "flushed the host's rules (a restart of nftables?), and meanwhile sandboxes could reach the host and "
+                "private networks"
             )
 
     async def _keep(self) -> None:
-        while not self._stopping.is_set():
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), RULES_SECONDS)
-                return
-            try:
-                await self._connection.run(self.lay)
-            except EngineError as error:
-                self._log.warning("the packet rules of the sandboxes' network are not looked after: %s", error.message)
+        while True:
+            await asyncio.sleep(RULES_SECONDS)
+            async with self._loading:
+                try:
+                    await self._connection.run(self.load)
+                except EngineError as error:
+                    self._log.warning(
+                        "the packet rules of the sandboxes' network could not be checked, next try in %g s: %s",
+                        RULES_SECONDS,
+                        error.message,
+                    )

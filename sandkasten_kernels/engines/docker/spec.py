@@ -7,11 +7,11 @@ from typing import Any
 
 from ...images.names import full_name
 from ..base import WORKSPACE, SandboxSpec
-from ..host.mounts import SCRIPT
 
 __all__ = [
     "HELPER_LABEL",
     "INSTANCE_LABEL",
+    "MOUNT_HELPER",
     "PYTHON",
     "SANDBOX_LABEL",
     "SANDBOX_UID",
@@ -30,6 +30,8 @@ NOFILE = 16384
 HOME = "/home/sandbox"
 PYTHON = "/opt/sandkasten/bin/python"
 """The Python of the guest, in every image of ours; user packages are in another one."""
+MOUNT_HELPER = "mount_helper.py"
+"""Name of the helper's script in the directory that its container mounts."""
 ROOT_INSIDE, SOCKET_INSIDE = "/workspaces", "/run/gateway/hello.sock"
 
 
@@ -136,7 +138,7 @@ def helper_config(instance: str, image: str, root: Path, door: Path) -> dict[str
     return {
         "Image": full_name(image),
         "User": "0:0",
-        "Entrypoint": [PYTHON, "-I", "-S", "-c", SCRIPT.read_text()],
+        "Entrypoint": [PYTHON, "-I", "-S", f"/run/gateway/{MOUNT_HELPER}"],
         "Cmd": [ROOT_INSIDE, SOCKET_INSIDE],
         "Labels": {INSTANCE_LABEL: instance, HELPER_LABEL: "workspaces"},
         "NetworkDisabled": True,

@@ -21,10 +21,10 @@ from docker.errors import APIError, NotFound
 from ...errors import EngineError, WorkspaceInUse
 from ..base import StoredWorkspace
 from ..host.door import accepted
-from ..host.mounts import Helper, HelperError, own_helper
+from ..host.mounts import SCRIPT, Helper, HelperError, own_helper
 from ..host.sandbox import HostSandbox
 from ..workspace_name import is_workspace_name
-from .spec import INSTANCE_LABEL, SANDBOX_UID, WORKSPACE_LABEL, helper_config
+from .spec import INSTANCE_LABEL, MOUNT_HELPER, SANDBOX_UID, WORKSPACE_LABEL, helper_config
 
 __all__ = ["Volumes", "private_name"]
 
@@ -238,6 +238,7 @@ class Volumes:
             finally:
                 os.close(anchor)
             path.chmod(0o666)
+            (door / MOUNT_HELPER).write_text(SCRIPT.read_text())
             listener.listen(1)
             try:
                 await self._run(self._start_helper, helper_config(self._instance, self._image, self._root, door))
@@ -246,6 +247,7 @@ class Volumes:
                 raise EngineError("the helper for workspaces did not come up") from error
             finally:
                 path.unlink()
+                (door / MOUNT_HELPER).unlink()  # the helper has read all of it, or never will
                 with contextlib.suppress(OSError):
                     door.rmdir()
         link.setblocking(False)

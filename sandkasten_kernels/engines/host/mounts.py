@@ -1,4 +1,4 @@
-"""Helper: the process that attaches workspaces, which the gateway's own process may or can not do (`mount_script`)."""
+"""Helper: the process that mounts workspaces (`mount_helper`): one with a single thread and the privileges for it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ...errors import EngineError
 
 __all__ = ["SCRIPT", "Helper", "HelperError", "own_helper"]
 
-SCRIPT = Path(__file__).with_name("mount_script.py")
+SCRIPT = Path(__file__).with_name("mount_helper.py")
 
 
 class HelperError(EngineError):
@@ -98,7 +98,7 @@ def own_helper(root: Path) -> Helper:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
         process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", SCRIPT.read_text(), str(root)],
+            [sys.executable, "-I", "-S", str(SCRIPT), str(root)],
             stdin=theirs.fileno(),
             stdout=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C in a terminal is for the gateway

@@ -126,7 +126,9 @@ def test_the_host_is_prepared_by_an_image_of_ours_whatever_others_there_are(engi
             return engine.api.inspect_image(image)
 
     def image(*missing: str) -> str:
-        host = DockerHost(Engine(*missing), "test", reserve_mb=64, bridge=False, log=logging.getLogger("test"))
+        host = DockerHost(
+            Engine(*missing), "test", Path("/nowhere"), reserve_mb=64, bridge=False, log=logging.getLogger("test")
+        )
         return host.image
 
     assert image() == "sandbox-runtime:base"

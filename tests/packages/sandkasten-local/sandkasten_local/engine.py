@@ -70,7 +70,8 @@ class LocalEngine(Engine):
         return await asyncio.to_thread(self._cgroups.read, ours)
 
     async def _arrival(self, door: Door, process: asyncio.subprocess.Process) -> Arrival:
-        hello, death = asyncio.create_task(door.hello()), asyncio.create_task(process.wait())
+        hello = self.tasks.awaited("hello of a guest", door.hello())
+        death = self.tasks.awaited("end of a guest", process.wait())
         try:
             await asyncio.wait({hello, death}, timeout=HELLO_SECONDS, return_when=asyncio.FIRST_COMPLETED)
             if not hello.done():

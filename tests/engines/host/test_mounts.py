@@ -7,6 +7,9 @@ import logging
 import os
 from pathlib import Path
 
+import psutil
+
+from sandkasten_kernels.engines.docker.spec import helper_config
 from sandkasten_kernels.engines.docker.volumes import Volumes
 from sandkasten_kernels.engines.host.mounts import own_helper
 
@@ -41,6 +44,21 @@ async def test_what_lies_deeper_than_a_path_can_say_is_counted_and_removed(tmp_p
         assert list(tmp_path.iterdir()) == []
     finally:
         helper.close()
+
+
+async def test_the_command_line_of_the_helper_says_what_it_is(tmp_path: Path) -> None:
+    helper = own_helper(tmp_path)
+    try:
+        assert helper._process
+        command = psutil.Process(helper._process.pid).cmdline()
+    finally:
+        helper.close()
+    assert command[-2].endswith("sandkasten_kernels/engines/host/mount_helper.py")
+    assert command[-1] == str(tmp_path)
+    assert max(map(len, command)) < 200
+    body = helper_config("instance", "base", tmp_path, tmp_path / "door")
+    assert body["Entrypoint"] == ["/opt/sandkasten/bin/python", "-I", "-S", "/run/gateway/mount_helper.py"]
+    assert body["Cmd"] == ["/workspaces", "/run/gateway/hello.sock"]
 
 
 async def test_many_workspaces_may_be_counted_at_once(tmp_path: Path) -> None:
