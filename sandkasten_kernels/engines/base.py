@@ -1,20 +1,20 @@
-"""What the gateway asks of an engine.
+"""The contract of an engine.
 
-An engine runs sandboxes: isolated places with a guest as their first process. Every method's docstring is the whole
-contract; an engine of one's own subclasses `Engine` and is an entry point of the group ``sandkasten_kernels.engines``.
+An engine runs sandboxes: isolated environments with a guest as their first process. The docstring of a method is its
+whole contract. A third-party engine subclasses `Engine`, and is an entry point of the group
+``sandkasten_kernels.engines``.
 
 A guest is ``python -m sandkasten_guest SOCKETS HELLO`` in an image of ours, or ``python -m sandkasten_kernels.guest``
-with the same arguments. SOCKETS is a directory of the sandbox's own; HELLO is the path of ``hello.sock`` in a `Door`,
-whose `hello` gives the `Arrival` that a `HostSandbox` is made of. Both paths must have less than 90 bytes.
+with the same arguments. SOCKETS is a directory that belongs to the sandbox alone. HELLO is the path of ``hello.sock``
+in a `Door`; `Door.hello` returns the `Arrival` for a `HostSandbox`. Both paths must be shorter than 90 bytes.
 """
 
 from __future__ import annotations
 
-import signal
 import socket
 from abc import ABC, ABCMeta, abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,71 +27,9 @@ from ..images.progress import Report
 from ..images.state import ImageState
 from ..protocol.zmtp import MemoryBudget
 from .finding import Finding
+from .spec import WORKSPACE, LeftSandbox, SandboxSpec, StoredWorkspace, Usage
 
-__all__ = ["WORKSPACE", "Engine", "LeftSandbox", "Sandbox", "SandboxSpec", "StoredWorkspace", "Usage", "signal_name"]
-
-
-WORKSPACE = "/workspace"
-"""Where every sandbox has its workspace; images and guests have the same path."""
-
-
-@dataclass(frozen=True)
-class SandboxSpec:
-    """What a sandbox is made of.
-
-    Attributes
-    ----------
-    image: short or full name of the image.
-    cpu_limit: number of CPUs, may be a fraction.
-    mem_limit_mb: memory in MiB; there is no swap beyond it, and every tmpfs counts.
-    pids_limit: processes and threads.
-    network_mode: ``none``; or ``bridge``, the internet without the host, private networks and other sandboxes.
-    readonly_rootfs: whether the image's files cannot be changed.
-    workspace: name of the workspace at ``/workspace``; without one there is a tmpfs that goes with the sandbox.
-    """
-
-    image: str
-    cpu_limit: float = 1.0
-    mem_limit_mb: int = 512
-    pids_limit: int = 256
-    network_mode: str = "none"
-    readonly_rootfs: bool = True
-    workspace: str = ""
-
-
-@dataclass(frozen=True)
-class StoredWorkspace:
-    """A workspace that an engine has; `created` is in seconds since 1970."""
-
-    name: str
-    created: float
-    labels: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class LeftSandbox:
-    """What is known of a sandbox that an earlier process of the gateway left, with the fields of a `Sandbox`."""
-
-    id: str
-    spec: SandboxSpec
-    handle: str
-    key: bytes
-    workspace: str = WORKSPACE
-
-
-@dataclass(frozen=True)
-class Usage:
-    """What a sandbox uses.
-
-    Attributes
-    ----------
-    memory_bytes, memory_limit: what it has, every tmpfs included, and what it may have.
-    cpu_usec: processor time since its start, of all its processors together.
-    """
-
-    memory_bytes: int
-    memory_limit: int
-    cpu_usec: int
+__all__ = ["Engine", "Sandbox"]
 
 
 @dataclass(eq=False)
@@ -156,18 +94,19 @@ class _EngineMeta(ABCMeta, type(LoggingConfigurable)):  # type: ignore[misc]
 
 
 class Engine(LoggingConfigurable, metaclass=_EngineMeta):  # type: ignore[metaclass]
-    """Runs sandboxes for one gateway, which is known by ``instance``.
+    """Runs the sandboxes of one gateway.
 
     Parameters
     ----------
-    instance: id of the gateway's data directory; sandboxes carry it, and other instances' are never touched.
-    run_dir: a directory of the gateway's own (0700) for what the engine needs at run time.
-    workspaces_dir: where an engine on this host keeps workspaces; set before `setup`.
-    left: ids of the sandboxes that may yet be adopted, which `setup` leaves alone; set before it.
+    instance: id of the gateway's data directory. Sandboxes carry it; an engine never touches those of another instance.
+    run_dir: a directory of the gateway's own (0700), for files that the engine needs at run time.
+    workspaces_dir: the directory in which an engine on this host keeps workspaces; set before `setup`.
+    left: ids of the sandboxes that may still be adopted; set before `setup`, which does not touch them.
     tasks: owner of everything that the engine runs in the background; the gateway replaces it by a group of its own
         before `setup`, so that failures are counted in ``/metrics``. The engine ends these tasks in `cleanup`.
 
-    The class is called with both, and with ``parent``, the application, which its own settings and its log come from.
+    The gateway calls the class with ``instance``, ``run_dir`` and ``parent``; the last is the application, from which
+    the engine has its own settings and its log.
     """
 
     instance: str
@@ -175,9 +114,9 @@ class Engine(LoggingConfigurable, metaclass=_EngineMeta):  # type: ignore[metacl
     workspaces_dir: Path | None = None
     left: frozenset[str] = frozenset()
     swept = 0
-    """How many sandboxes of an earlier process, which nobody owns, were removed so far."""
+    """Number of ownerless sandboxes of earlier processes that this engine has removed so far."""
     can_adopt = False
-    """Whether sandboxes can outlive the gateway: `adopt` and `leave` work."""
+    """Whether sandboxes can outlive the gateway: whether `adopt` and `leave` are implemented."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -185,10 +124,10 @@ class Engine(LoggingConfigurable, metaclass=_EngineMeta):  # type: ignore[metacl
 
     @abstractmethod
     async def setup(self, specs: list[SandboxSpec]) -> None:
-        """Return when the engine answers and has the images of ``specs``, and nothing of an earlier run is there but
-        the sandboxes that are in `left`.
+        """Return when the engine answers, has the images of ``specs``, and has removed everything of earlier runs.
 
-        Proves with one sandbox that guests can be reached. Raises `EngineError` with the way out.
+        Sandboxes in `left` stay. Starts one sandbox as a proof that guests can be reached. Raises `EngineError` with
+        the way out.
         """
 
     async def image_problem(self, image: str) -> str:
@@ -240,89 +179,84 @@ class Engine(LoggingConfigurable, metaclass=_EngineMeta):  # type: ignore[metacl
 
     @abstractmethod
     async def cleanup(self) -> None:
-        """End what still runs of this instance and give everything back; a second call does nothing."""
+        """End every sandbox of this instance and release everything; a second call does nothing."""
 
     async def adopt(self, left: LeftSandbox) -> Sandbox:
-        """Return a sandbox that an earlier process left, whose guest has said hello again; `setup` may still run.
+        """Return a sandbox of an earlier process after its guest has said hello again; `setup` may still be running.
 
-        Raises `SandboxFailed`, in words for its owner, when it has ended or cannot be reached; `EngineError` when the
-        engine does not answer.
+        Raises `SandboxFailed`, with a message for the owner, when the sandbox has ended or cannot be reached;
+        `EngineError` when the engine does not answer.
         """
         raise SandboxFailed("this engine's sandboxes end with the gateway")
 
     async def remove_left(self, left: LeftSandbox) -> None:
-        """Return when a sandbox that was not adopted is gone; no-op when it is. Raises `EngineError`."""
+        """Return when a sandbox that was not adopted is removed; no-op if it does not exist. Raises `EngineError`."""
 
     async def leave(self) -> None:
-        """Give everything back but the sandboxes, which run on for the next process; a second call does nothing."""
+        """Release everything except the sandboxes, which go on for the next process; a second call does nothing."""
         await self.cleanup()
 
     @abstractmethod
     async def start(self, spec: SandboxSpec) -> Sandbox:
         """Return a new sandbox whose guest has said hello.
 
-        Raises `SandboxFailed` when it does not come up, `EngineError` when the engine does not answer. A failed or
+        Raises `SandboxFailed` when it does not start, `EngineError` when the engine does not answer. A failed or
         cancelled start leaves nothing behind.
         """
 
     @abstractmethod
     async def destroy(self, sandbox: Sandbox) -> None:
-        """Return when the sandbox and its files are gone; no-op when they are."""
+        """Return when the sandbox and its files are removed; no-op if they do not exist."""
 
     async def resize(self, sandbox: Sandbox, cpu_limit: float | None, mem_limit_mb: int | None) -> None:
-        """Change the limits of a running sandbox; None leaves one as it is. An engine may refuse: `InvalidRequest`."""
+        """Change the limits of a running sandbox; None keeps one. Raises `InvalidRequest` if the engine refuses."""
         raise InvalidRequest("cpu_limit, mem_limit_mb: this engine cannot change the limits of a sandbox")
 
     async def how_ended(self, sandbox: Sandbox) -> str:
-        """Return in words why a sandbox has ended, which nobody asked it to; empty where the engine does not know.
+        """Return the reason, as a sentence, why a sandbox ended unexpectedly; empty if the engine does not know.
 
-        Asked once, at the moment of its end. Raises `EngineError`.
+        Called once, right after the end. Raises `EngineError`.
         """
         return ""
 
     async def stats(self, sandbox: Sandbox) -> dict[str, int]:
-        """Return what a sandbox uses: ``memory_bytes memory_limit cpu_usage_usec pids``, as far as it is known."""
+        """Return the resource usage of a sandbox, any of ``memory_bytes memory_limit cpu_usage_usec pids``."""
         return {}
 
     async def usages(self, sandboxes: Sequence[Sandbox]) -> Mapping[str, Usage]:
-        """Return what sandboxes use, by their ids, as far as it is known at once; called every second.
+        """Return the usage of sandboxes by id, of those for which it is known at once; called every second.
 
         An engine on this host reads their cgroups (`host.cgroups.CgroupReader`).
         """
         return {}
 
     async def workspaces(self) -> list[StoredWorkspace]:
-        """Return the workspaces that there are, found again from what is stored."""
+        """Return the existing workspaces, as found in storage."""
         return []
 
     async def make_workspace(self, name: str) -> None:
-        """Return when a workspace is there, which may be for long. An engine may have none: `InvalidWorkspace`."""
+        """Create a workspace; no-op if it exists. Raises `InvalidWorkspace` if the engine has no workspaces."""
         raise InvalidWorkspace("this engine has no workspaces: ask for a session without one")
 
     async def attach(self, sandbox: Sandbox, workspace: str) -> bool:
-        """Put a workspace at ``/workspace`` of a sandbox that runs; processes enter the directory anew to see it.
+        """Mount a workspace at ``/workspace`` of a running sandbox; processes see it when they enter it again.
 
-        False where that cannot be done, and the sandbox is as before: one is to be started with
-        `SandboxSpec.workspace`. Raises `EngineError`; the sandbox is then of no use.
+        Returns False, with the sandbox unchanged, if this engine cannot: the caller starts a new sandbox with
+        `SandboxSpec.workspace` instead. Raises `EngineError`; the sandbox is then unusable.
         """
         return False
 
     async def remove_workspace(self, name: str) -> None:
-        """Remove a workspace that no sandbox uses, with all its files. Raises `WorkspaceInUse`, `EngineError`."""
+        """Remove an unused workspace with all its files. Raises `WorkspaceInUse`, `EngineError`."""
         raise InvalidWorkspace("this engine has no workspaces")
 
     def stored_in(self, sandbox: Sandbox, workspace: str) -> str:
-        """Return the name by which `workspace_size` knows what is at a sandbox's ``/workspace``; empty if on no disk.
+        """Return the name to pass to `workspace_size` for a sandbox's ``/workspace``; empty if it is not on a disk.
 
-        ``workspace``: the named workspace that it has; empty when it has one of its own.
+        ``workspace``: the named workspace of the sandbox; empty for one that ends with it.
         """
         return workspace
 
     async def workspace_size(self, name: str) -> tuple[int, bool]:
-        """Return bytes on the disk, and whether all were counted. Raises `EngineError`."""
+        """Return the size in bytes on the disk, and whether every file was counted. Raises `EngineError`."""
         return 0, False
-
-
-def signal_name(number: int) -> str:
-    """Return what a signal is called: ``SIGKILL``, and of one that has no name its number."""
-    return signal.Signals(number).name if number in set(signal.Signals) else str(number)

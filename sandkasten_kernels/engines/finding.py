@@ -1,4 +1,4 @@
-"""What one check of the doctor's has found."""
+"""Finding: the result of one check of the doctor or of an engine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["Finding", "Level", "ok", "problem", "warning"]
 
 
 class Level(enum.Enum):
-    """How bad it is: a gateway does not work, or not safely, with a problem; it does with a warning."""
+    """Severity: with a problem a gateway does not work, or not safely; with a warning it does."""
 
     OK = "ok"
     WARNING = "warning"
@@ -18,7 +18,7 @@ class Level(enum.Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """`saw` is what was found about `subject`; `advice` what to do, empty only where all is well."""
+    """`saw` states the fact about `subject`; `advice` is the way out, empty only for `Level.OK`."""
 
     level: Level
     subject: str
@@ -27,15 +27,15 @@ class Finding:
 
 
 def ok(subject: str, saw: str) -> Finding:
-    """Return the finding that all is well."""
+    """Return a finding without a fault."""
     return Finding(Level.OK, subject, saw)
 
 
 def warning(subject: str, saw: str, advice: str) -> Finding:
-    """Return a finding that a gateway can live with."""
+    """Return a finding with which a gateway still works."""
     return Finding(Level.WARNING, subject, saw, advice)
 
 
 def problem(subject: str, saw: str, advice: str) -> Finding:
-    """Return a finding that has to be mended."""
+    """Return a finding that the operator must fix."""
     return Finding(Level.PROBLEM, subject, saw, advice)

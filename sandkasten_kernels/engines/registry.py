@@ -13,7 +13,7 @@ GROUP = "sandkasten_kernels.engines"
 
 
 def engine_names() -> list[str]:
-    """Return the names of the engines that are installed."""
+    """Return the names of the installed engines."""
     return sorted({point.name for point in entry_points(group=GROUP)})
 
 

@@ -1,4 +1,4 @@
-"""What a workspace may be called: asked at every door that a name can come in by."""
+"""The rule for names of workspaces, which every entry point checks: a name becomes a directory on the host."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}[a-z0-9]")
 
 
 def is_workspace_name(text: str) -> bool:
-    """Return whether a workspace may be called so: then it is also a name of a directory, and none that leads out."""
+    """Return whether a string is allowed as the name of a workspace; it then is a safe directory name too."""
     return _NAME.fullmatch(text) is not None
 
 
 def workspace_name(text: str, field: str) -> str:
-    """Return a name that came in as ``field``. Raises `InvalidWorkspace`."""
+    """Return the name if it is allowed. Raises `InvalidWorkspace`, whose message begins with ``field``."""
     if not is_workspace_name(text):
         raise InvalidWorkspace(f"{field}: {text[:80]!r} is not 2 to 64 of a-z, 0-9 and -, with no - at its ends")
     return text

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..background import BackgroundTasks
 from ..engines import Sandbox
-from ..engines.base import signal_name
+from ..engines.spec import signal_name
 from ..errors import SandkastenError
 
 __all__ = ["ExitReason", "HowEnded", "death_reason", "unknown"]

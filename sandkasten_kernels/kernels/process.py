@@ -9,7 +9,7 @@ from typing import Any
 
 from ..callbacks import Callbacks
 from ..engines import Sandbox
-from ..engines.base import WORKSPACE
+from ..engines.spec import WORKSPACE
 from ..kernelspecs.kernelspec import Kernelspec
 from ..relay.backlog import read_backlog
 from ..relay.calls import LinkError

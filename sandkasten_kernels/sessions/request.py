@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from ..engines.base import WORKSPACE
+from ..engines.spec import WORKSPACE
 from ..engines.workspace_name import workspace_name
 from ..errors import InvalidImage, InvalidRequest
 from ..kernelspecs.kernelspec import Kernelspec, Kernelspecs

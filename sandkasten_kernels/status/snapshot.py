@@ -10,7 +10,7 @@ from typing import Any
 
 from .. import __version__
 from ..engines import Engine
-from ..engines.base import Usage
+from ..engines.spec import Usage
 from ..pool.pool import Pool
 from ..protocol.messages import timestamp
 from ..sessions.lifetime import FOR_EVER

@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import AsyncGenerator, AsyncIterable
 from contextlib import aclosing
 
-from ..engines.base import WORKSPACE
+from ..engines.spec import WORKSPACE
 from ..errors import FileRefused, InvalidRequest, UnknownFile
 from ..relay.guest_link import MAX_DATA_BYTES
 from .file_info import FileInfo

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
-from ..engines.base import WORKSPACE
+from ..engines.spec import WORKSPACE
 from ..errors import (
     FileRefused,
     InvalidRequest,

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from sandkasten_kernels.engines.docker.doctor import (
     check_storage,
     check_versions,
 )
-from sandkasten_kernels.engines.docker.escapes import known_escapes
+from sandkasten_kernels.engines.docker.escapes import LISTED_UNTIL, known_escapes
 from sandkasten_kernels.engines.finding import Finding, Level
 from tests.support.gateway_process import GatewayProcess
 
@@ -181,6 +182,13 @@ def levels(findings: Any) -> dict[str, str]:
 )
 def test_a_version_has_the_escapes_that_were_mended_after_it(component: str, version: str, cves: list[str]) -> None:
     assert [escape.cves.split(",")[0] for escape in known_escapes(component, version)] == cves
+
+
+def test_the_list_of_escapes_is_younger_than_18_months() -> None:
+    age = datetime.now(tz=UTC).date() - LISTED_UNTIL
+    assert timedelta(0) <= age < timedelta(days=548), (
+        "bring engines/docker/escapes.py up to date: its docstring says how"
+    )
 
 
 def versions(runc: str, commit: str = "", **info: Any) -> list[Finding]:

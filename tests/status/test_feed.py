@@ -16,9 +16,9 @@ import pytest
 from tornado.testing import bind_unused_port
 
 from sandkasten_kernels.background import BackgroundTasks
-from sandkasten_kernels.engines.base import Usage
 from sandkasten_kernels.engines.host import cgroups as usage
 from sandkasten_kernels.engines.host.sandbox import HostSandbox
+from sandkasten_kernels.engines.spec import Usage
 from sandkasten_kernels.handlers.server import http_server
 from sandkasten_kernels.status import feed as status_feed
 from sandkasten_kernels.status.feed import StatusFeed, Update

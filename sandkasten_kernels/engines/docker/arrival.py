@@ -14,9 +14,9 @@ from docker.errors import APIError, NotFound
 from ...background import BackgroundTasks
 from ...errors import EngineError, SandboxFailed
 from ...images.names import full_name
-from ..base import LeftSandbox
 from ..host.door import Arrival, Door
 from ..host.sandbox import HostSandbox
+from ..spec import LeftSandbox
 from .connection import EngineConnection, words
 from .spec import INSTANCE_LABEL, SANDBOX_LABEL
 

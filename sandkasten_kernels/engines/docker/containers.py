@@ -11,7 +11,7 @@ from typing import Any
 from docker.errors import APIError, NotFound
 
 from ...errors import InvalidRequest
-from ..base import signal_name
+from ..spec import signal_name
 from .connection import CALL_SECONDS, EngineConnection, words
 from .spec import INSTANCE_LABEL
 

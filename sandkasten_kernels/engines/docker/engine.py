@@ -18,12 +18,13 @@ from ...images.progress import Report
 from ...images.state import ImageState
 from ...paths import asset_dir
 from ...protocol.sockets import SocketError
-from ..base import Engine, LeftSandbox, Sandbox, SandboxSpec, StoredWorkspace, Usage
+from ..base import Engine, Sandbox
 from ..finding import Finding
 from ..host.cgroups import CgroupReader
 from ..host.door import Door
 from ..host.firewall import network_name
 from ..host.sandbox import HostSandbox
+from ..spec import LeftSandbox, SandboxSpec, StoredWorkspace, Usage
 from .arrival import arrived, returned
 from .builder.images import build_images
 from .builder.state import image_states

@@ -1,28 +1,39 @@
-"""Versions of the engine's parts with a known way out of a container."""
+"""Versions of the engine's components with a known container escape.
+
+The list ages. To bring it up to date, read the security advisories since `LISTED_UNTIL` of
+https://github.com/opencontainers/runc, https://github.com/containerd/containerd, https://github.com/moby/moby and
+https://docs.docker.com/security/security-announcements/; add an `Escape` for each by which code in a container reaches
+the host; then set `LISTED_UNTIL` to the day of your reading. A test fails when that day is more than 18 months ago.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import date
 
 from packaging.version import Version
 
-__all__ = ["Escape", "is_packaged", "known_escapes", "upstream_version"]
+__all__ = ["LISTED_UNTIL", "Escape", "is_packaged", "known_escapes", "upstream_version"]
 
 _UPSTREAM = re.compile(r"v?(\d+(?:\.\d+)*(?:-(?:rc|beta|alpha)\.?\d+)?)")
 _PACKAGED = re.compile(r"ds\d|dfsg|deb\d|ubuntu|[-+]\d+\.(?:el|fc|amzn)|\.(?:el|fc)\d|~bpo|git\d")
 
 
+LISTED_UNTIL = date(2025, 11, 5)
+"""Advisories up to this day are in the list; the newest are those of runc."""
+
+
 @dataclass(frozen=True)
 class Escape:
-    """A flaw of one part of the engine.
+    """A vulnerability of one component of the engine.
 
     Attributes
     ----------
-    component: the part, as the engine names it.
-    fixed: the first good version of each series that got one, in order; all after the last are good.
-    since: the first version that has it; empty: all before the fix.
+    component: the component, as the engine names it.
+    fixed: the first fixed version of each release series, in order; every later version is fixed too.
+    since: the first affected version; empty if all before the fix are affected.
     """
 
     component: str
@@ -32,7 +43,7 @@ class Escape:
     since: str = ""
 
     def affects(self, version: Version) -> bool:
-        """Return whether `version`, as its authors published it, has the flaw."""
+        """Return whether the published version is affected."""
         if self.since and version < Version(self.since):
             return False
         fixes = [Version(text) for text in self.fixed]
@@ -63,22 +74,22 @@ ESCAPES = (
         "19.3",
     ),
 )
-"""Those that a newer version mends. AuthZ is the engine's with authorization plugins in use."""
+"""Escapes that an update fixes. AuthZ stands for the engine itself when authorization plugins are in use."""
 
 
 def upstream_version(text: str) -> Version | None:
-    """Return what stands before a distribution's suffix: 1.1.5 of `1.1.5+ds1-1+deb12u1`; None for no version."""
+    """Return the version without a distribution's suffix (1.1.5 of `1.1.5+ds1-1+deb12u1`); None if it is not one."""
     match = _UPSTREAM.match(text)
     return Version(match[1]) if match else None
 
 
 def is_packaged(text: str) -> bool:
-    """Return whether a version is a distribution's, which may have a fix that its number does not show."""
+    """Return whether a version is a distribution's, which may contain fixes that the number does not show."""
     return _PACKAGED.search(text) is not None
 
 
 def known_escapes(component: str, version: str, escapes: Iterable[Escape] = ESCAPES) -> list[Escape]:
-    """Return the flaws that the published `version` of `component` has."""
+    """Return the escapes that affect the published `version` of `component`; none for an unknown version."""
     number = upstream_version(version)
     if number is None:
         return []

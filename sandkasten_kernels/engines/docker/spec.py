@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ...images.names import full_name
-from ..base import WORKSPACE, SandboxSpec
+from ..spec import WORKSPACE, SandboxSpec
 
 __all__ = [
     "HELPER_LABEL",

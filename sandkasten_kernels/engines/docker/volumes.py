@@ -19,10 +19,10 @@ from typing import Any
 from docker.errors import APIError, NotFound
 
 from ...errors import EngineError, WorkspaceInUse
-from ..base import StoredWorkspace
 from ..host.door import accepted
 from ..host.mounts import SCRIPT, Helper, HelperError, own_helper
 from ..host.sandbox import HostSandbox
+from ..spec import StoredWorkspace
 from ..workspace_name import is_workspace_name
 from .spec import INSTANCE_LABEL, MOUNT_HELPER, SANDBOX_UID, WORKSPACE_LABEL, helper_config
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
-from ..base import Usage
+from ..spec import Usage
 from .sandbox import HostSandbox
 
 __all__ = ["CgroupReader"]

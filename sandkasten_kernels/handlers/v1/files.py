@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from ...engines.base import WORKSPACE
+from ...engines.spec import WORKSPACE
 from ...errors import InvalidRequest, SandboxFailed
 from ...protocol.messages import timestamp
 from ...workspaces.archives import unpack

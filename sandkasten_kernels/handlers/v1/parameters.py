@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ...engines.base import WORKSPACE
+from ...engines.spec import WORKSPACE
 from ...engines.workspace_name import workspace_name
 from ...errors import InvalidRequest
 from ...execution.runner import Job
