@@ -1,4 +1,4 @@
-"""What the doctor looks at on this machine: permissions, kernel, disk, memory, descriptors, the port."""
+"""The doctor's checks of this machine: permissions, kernel, disk, memory, descriptors, the port."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ DESCRIPTORS_EACH = 10
 DESCRIPTORS_OWN = 200
 DATA_ROOM_MB = 256
 _SYSCALLS = {"open_tree": 428, "move_mount": 429, "mount_setattr": 442}
-"""Calls with the same number on every processor."""
+"""System calls with the same number on every architecture."""
 _CAP_SYS_ADMIN = 21
 
 
@@ -41,7 +41,7 @@ def nearest_directory(path: Path) -> Path:
 
 
 def check_data_dir(path: Path) -> Finding:
-    """Return whether the data directory can be made or written and is closed to others; nothing is left in it."""
+    """Return whether the data directory can be created or written, and is private; nothing is left in it."""
     place = nearest_directory(path)
     advice = "name a directory of this user's with --data-dir"
     try:
@@ -73,7 +73,7 @@ def in_use(data_dir: Path) -> bool:
 
 
 def check_mounts() -> Finding:
-    """Return whether a directory can be mounted into a running sandbox: asked with calls that cannot succeed."""
+    """Return whether a directory can be mounted into a running sandbox, tested with calls that cannot succeed."""
     libc = ctypes.CDLL(None, use_errno=True)
     nothing = ctypes.c_char_p(b"")
     arguments = {
@@ -107,16 +107,16 @@ def _effective_capabilities() -> int:
 
 
 def check_pidfd() -> Finding:
-    """Return whether the death of a sandbox can be waited for."""
+    """Return whether the kernel has pidfds, which report the end of a sandbox."""
     try:
         os.close(os.pidfd_open(os.getpid()))
     except OSError as error:
         return problem("pidfd", f"pidfd_open: {error.strerror}", "use Linux 5.3 or newer, without a filter on it")
-    return ok("pidfd", f"Linux {os.uname().release} tells of every death at once")
+    return ok("pidfd", f"Linux {os.uname().release} reports the end of every sandbox at once")
 
 
 def check_disk(path: Path) -> Finding:
-    """Return how much room there is for the data directory."""
+    """Return the free disk space for the data directory."""
     place = nearest_directory(path)
     free = shutil.disk_usage(place).free >> 20
     saw = f"{place} has {free / 1024:.1f} GiB free"
@@ -126,7 +126,7 @@ def check_disk(path: Path) -> Finding:
 
 
 def check_descriptors(max_sandboxes: int) -> Finding:
-    """Return whether the process may open as many files as `max_sandboxes` take."""
+    """Return whether the limit of open files is high enough for `max_sandboxes`."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = max_sandboxes * DESCRIPTORS_EACH + DESCRIPTORS_OWN
     saw = f"{hard} open files are allowed, {max_sandboxes} sandboxes take about {needed}"
@@ -136,7 +136,7 @@ def check_descriptors(max_sandboxes: int) -> Finding:
 
 
 def check_memory(total_mb: int, warm_mb: int, each_mb: int, max_sandboxes: int) -> Finding:
-    """Return how what sandboxes may take compares with what they have together (MiB): the warm ones, and all."""
+    """Compare the memory limits (MiB) of the warm sandboxes, and of all, with the memory for all sandboxes."""
     full = max_sandboxes * each_mb
     saw = f"{total_mb} MiB for sandboxes; the warm ones may take {warm_mb}, {max_sandboxes} of {each_mb} take {full}"
     if warm_mb > total_mb:
@@ -144,14 +144,14 @@ def check_memory(total_mb: int, warm_mb: int, each_mb: int, max_sandboxes: int) 
     if full > total_mb:
         return warning(
             "memory",
-            f"{saw}: not all can fill theirs at once",
-            f"to promise each its own, set limits.max_sandboxes to {max(1, total_mb // each_mb)} or less",
+            f"{saw}: not all can use their limit at once",
+            f"to guarantee each its limit, set limits.max_sandboxes to {max(1, total_mb // each_mb)} or less",
         )
     return ok("memory", saw)
 
 
 def check_port(host: str, port: int, *, running: bool) -> Finding:
-    """Return whether the gateway could listen; `running`: whether one runs with this data directory already."""
+    """Return whether the gateway can listen. `running`: whether a gateway runs with this data directory."""
     shown = f"{host or '*'}:{port}"
     try:
         found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)

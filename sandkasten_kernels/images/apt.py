@@ -1,7 +1,7 @@
-"""The host's apt configuration, as far as it means something inside an image build.
+"""The host's apt configuration, as far as it applies inside an image build.
 
-The archive's sources count where the image is of the host's own release; an image of another release keeps its own.
-Proxies and time limits count everywhere; the certificate bundle is pip's.
+The sources of the archive apply if the image has the host's release; an image of another release keeps its own.
+Proxies and timeouts always apply; the certificate bundle is that of pip.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _OPTION = re.compile(r'(Acquire::(?:https?::(?:Proxy|Timeout)(?:::[A-Za-z0-9.-]+
 
 @dataclass(frozen=True)
 class AptConfig:
-    """What apt gets to know inside a build.
+    """The configuration of apt inside a build.
 
     Attributes
     ----------
-    release: the host's, as `debian-bookworm`, for which `sources` hold; empty where it is none of apt's.
+    release: the host's release, such as `debian-bookworm`, to which `sources` belong; empty without apt.
     left_out: sources that a build cannot reach, as `uri release`.
     """
 
@@ -42,7 +42,7 @@ class AptConfig:
     left_out: tuple[str, ...] = ()
 
     def files(self) -> dict[str, bytes]:
-        """Return the files for `/build/apt`: `apt.conf`, and where there are any, sources, keyrings and `ca.pem`."""
+        """Return the files for `/build/apt`: `apt.conf`, and sources, keyrings and `ca.pem` if there are any."""
         lines = [f'{name} "{value}";' for name, value in sorted(self.options.items())]
         files = dict(self.keyrings)
         if self.ca_bundle is not None:
@@ -55,7 +55,7 @@ class AptConfig:
 
 
 def parse_apt_options(dump: str) -> dict[str, str]:
-    """Return the proxies and time limits in the output of `apt-config dump`; everything else is the host's own."""
+    """Return the proxies and timeouts in the output of `apt-config dump`; other options apply to the host alone."""
     found = (_OPTION.fullmatch(line.strip()) for line in dump.splitlines())
     return {match[1]: match[2] for match in found if match and match[2]}
 
@@ -66,7 +66,7 @@ def host_apt_config(
     targets: Callable[[], str] = index_targets,
     dump: Callable[[], str] | None = None,
 ) -> AptConfig:
-    """Return this host's configuration for a build; where it has no apt, certificates alone."""
+    """Return this host's configuration for a build; the certificates alone if the host has no apt."""
     options = parse_apt_options((dump or _apt_config_dump)())
     try:
         distribution, name = release()
@@ -80,7 +80,7 @@ def host_apt_config(
 
 
 def _with_keyrings(sources: Sequence[Source]) -> tuple[tuple[Source, ...], dict[str, bytes]]:
-    """Return `sources` with their keyrings where the build has them, and those keyrings' contents."""
+    """Return `sources` with the paths of their keyrings inside the build, and the contents of these keyrings."""
     moved: list[Source] = []
     names: dict[Path, str] = {}
     for source in sources:

@@ -1,4 +1,4 @@
-"""A base image made from the distribution's own packages, for where no container registry can be reached."""
+"""A base image from the packages of the distribution, for hosts that reach no container registry."""
 
 from __future__ import annotations
 
@@ -100,16 +100,16 @@ class Source:
     signed_by: str
 
     def line(self) -> str:
-        """Return it as a line of `sources.list`."""
+        """Return the source as a line of `sources.list`."""
         option = f"[signed-by={self.signed_by}] " if self.signed_by.startswith("/") else ""
         return f"deb {option}{self.uri} {self.release} {self.component}"
 
 
 def archive_sources(targets: str, release: str, components: Sequence[str]) -> list[Source]:
-    """Return this host's own sources of `release`, its updates and security, without third parties'.
+    """Return this host's sources of `release`, with updates and security, without those of third parties.
 
-    `targets` is what `index_targets` returns. An archive is known by its updates: a PPA has none. Empty where
-    the host has no sources of this kind; the tool then knows a default.
+    `targets` is the result of `index_targets`. Archives are recognised by their updates: a PPA has none. Empty if the
+    host has no such sources; the bootstrapping tool then uses its default.
     """
     updates = {f"{release}-updates", f"{release}-security"}
     found = [Source(*line.split("|")) for line in targets.splitlines() if line.count("|") == 3]
@@ -142,7 +142,7 @@ def _check_room() -> None:
 
 
 def _tool(report: Report) -> str:
-    """Return the bootstrapping tool to use, installing one where we may."""
+    """Return the name of the bootstrapping tool; install one if this process may. Raises `ImageBuildError`."""
     if shutil.which("mmdebstrap"):
         return "mmdebstrap"
     root = os.geteuid() == 0
@@ -164,7 +164,7 @@ def _silent(_line: str) -> None:
 
 
 def _run(command: Sequence[str], report: Report, work: Path | None = None) -> None:
-    """Run `command` in `work`, reporting its lines. Interrupted, it is ended before the exception goes on."""
+    """Run `command` in `work` and report its lines; an interrupt ends the command first. Raises `ImageBuildError`."""
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
     if work is not None:
         environment["TMPDIR"] = str(work)

@@ -12,11 +12,11 @@ DIGEST_LABEL = "sandkasten.digest"
 
 
 def full_name(image: str, repository: str = REPOSITORY) -> str:
-    """Return an image's reference: a short name is a tag of `sandbox-runtime`, all else stays as it is."""
+    """Return the reference of an image: a short name is a tag of `repository`, every other name stays as it is."""
     return image if ":" in image or "/" in image else f"{repository}:{image}"
 
 
 def build_command(reference: str, option: str = "--config=FILE") -> str:
-    """Return the command that builds the image `reference`; `option` names the configuration that one's own are in."""
+    """Return the command that builds the image `reference`; `option` names the configuration, for a custom image."""
     name = reference.removeprefix(f"{REPOSITORY}:")
     return "sandkasten-kernels images build" + ("" if name in STANDARD else f" {name} {option}")

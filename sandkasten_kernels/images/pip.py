@@ -1,7 +1,7 @@
-"""The host's pip configuration, as far as it means something inside an image build.
+"""The host's pip and proxy configuration, as far as it applies inside an image build.
 
-Options that point to files of the host are left out: the build does not see them. The certificate bundle is
-the exception, its content is carried along.
+Options that name files of the host are left out, because the build does not see these files. The certificate bundle is
+the exception: its content is copied into the build.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SYSTEM_BUNDLES = (
 
 @dataclass(frozen=True)
 class PipConfig:
-    """What pip gets to know inside a build; `left_out` names what it does not, as `option value`."""
+    """The configuration of pip inside a build; `left_out` lists options that do not apply there, as `option value`."""
 
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     ca_bundle: bytes | None = None
@@ -52,9 +52,9 @@ class PipConfig:
 
 
 def parse_config_list(text: str) -> dict[str, str]:
-    """Return the options in the output of `pip config list`, the stronger section winning.
+    """Return the options in the output of `pip config list`; later sections override earlier ones.
 
-    The order is pip's own for `pip install`: `[global]`, then `[install]`, then the environment.
+    The order is that of `pip install`: `[global]`, then `[install]`, then the environment.
     """
     found: dict[str, dict[str, str]] = {section: {} for section in _SECTIONS}
     for line in text.splitlines():
@@ -71,7 +71,7 @@ def parse_config_list(text: str) -> dict[str, str]:
 def translate(
     options: Mapping[str, str], environ: Mapping[str, str], bundles: Iterable[str] = _SYSTEM_BUNDLES
 ) -> PipConfig:
-    """Return the part of `options` that holds inside a build, with the certificates this host trusts.
+    """Return the part of `options` that applies inside a build, with the certificates that this host trusts.
 
     The bundle is pip's own `cert`, else `SSL_CERT_FILE` or `REQUESTS_CA_BUNDLE`, else the first of `bundles`.
     """
@@ -95,7 +95,7 @@ def translate(
 def host_pip_config(
     environ: Mapping[str, str] | None = None, list_config: Callable[[], str | None] | None = None
 ) -> PipConfig:
-    """Return this host's configuration for a build. Where Python has no pip: the `PIP_*` variables."""
+    """Return this host's configuration for a build; the `PIP_*` variables alone if Python has no pip."""
     environ = os.environ if environ is None else environ
     text = (list_config or _pip_config_list)()
     if text is None:

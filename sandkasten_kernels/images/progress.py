@@ -1,4 +1,4 @@
-"""What a person reads while an image is built, and why it could not be."""
+"""BuildProgress: the lines that a user reads during a build, and the error of a failed one."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ..errors import ImageBuildError
 __all__ = ["BuildProgress", "Report", "shortened"]
 
 Report = Callable[[str], None]
-"""Gets the lines of progress, one by one."""
+"""Called with each line of progress."""
 
 _STEP = re.compile(r"Step (\d+/\d+) : (.*)")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-_TOLD = ("Collecting ", "Installing collected", "Successfully installed", "Setting up ")
+_REPORTED = ("Collecting ", "Installing collected", "Successfully installed", "Setting up ")
 _ADVICE = (
     (r"No space left", "the engine's disk is full: make room (`docker system df` shows what can go) and repeat"),
     (r"no matching manifest|exec format error", "the base image is of another processor: name one of this machine's"),
@@ -49,11 +49,11 @@ _ADVICE = (
 
 
 class BuildProgress:
-    """Turns the builder's events into lines of progress, and its failure into an `ImageBuildError`.
+    """Turns events of the builder into lines of progress, and its failure into an `ImageBuildError`.
 
     Parameters
     ----------
-    name: the image's short name, which begins each line.
+    name: short name of the image, with which each line begins.
     reference: its full name, for the error.
     """
 
@@ -67,18 +67,18 @@ class BuildProgress:
 
     @property
     def seconds(self) -> float:
-        """How long the build has taken so far."""
+        """Seconds since the start of the build."""
         return time.monotonic() - self._started
 
     def feed(self, event: Mapping[str, Any]) -> None:
-        """Take one event of the builder. Raises `ImageBuildError` for one that says it failed."""
+        """Handle one event of the builder. Raises `ImageBuildError` for a failure."""
         if "error" in event:
             raise self.failure(str(event["error"]))
         for line in event.get("stream", "").splitlines():
             self.line(line)
 
     def line(self, text: str) -> None:
-        """Take one line of output; `Step 1/4 : what` begins a step."""
+        """Handle one line of output; `Step 1/4 : ...` begins a step."""
         text = _COLOUR.sub("", text)
         if step := _STEP.match(text):
             self._step = f"{step[1]} {step[2].strip()}"
@@ -86,11 +86,11 @@ class BuildProgress:
             self._report(f"  {self._name} {self.seconds:5.1f} s  {shortened(self._step)}")
         elif text.strip():
             self._tail.append(shortened(text.rstrip(), 500))
-            if text.startswith(_TOLD):
+            if text.startswith(_REPORTED):
                 self._report(f"  {self._name}           {shortened(text)}")
 
     def failure(self, error: str) -> ImageBuildError:
-        """Return the error with the step, its last lines and the way out."""
+        """Return the error, with the step, its last lines and the way out."""
         output = "\n".join((*self._tail, error))
         known = (words for pattern, words in _ADVICE if re.search(pattern, output, re.IGNORECASE))
         advice = next(known, "mend what it says and repeat `sandkasten-kernels images build`")

@@ -9,7 +9,7 @@ __all__ = ["ImageState", "ImageStatus"]
 
 
 class ImageStatus(enum.Enum):
-    """How an image stands to what would be built."""
+    """An image compared with the one that a build would make now."""
 
     CURRENT = "up to date"
     OUTDATED = "not up to date"
@@ -19,7 +19,7 @@ class ImageStatus(enum.Enum):
 
 @dataclass(frozen=True)
 class ImageState:
-    """One image: `size` in bytes and `created` (RFC 3339) are 0 and empty where it is missing."""
+    """One image; `size` (bytes) is 0 and `created` (RFC 3339) is empty if it is missing."""
 
     name: str
     reference: str

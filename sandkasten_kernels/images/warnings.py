@@ -1,4 +1,4 @@
-"""What settings say of images that are not built: told when they are saved, not found out at the next start."""
+"""Warnings for settings that name images which are not built: given on saving, not at the next start."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ __all__ = ["ImageProblem", "image_warnings"]
 ASK_SECONDS = 3.0
 
 ImageProblem: TypeAlias = Callable[[str], Awaitable[str]]
-"""Says of an image why no sandbox can be made of it; empty where one can. Raises `EngineError`."""
+"""Returns why no sandbox can be made from an image; empty if one can. Raises `EngineError`."""
 
 
 async def image_warnings(settings: Settings, problem_of: ImageProblem, option: str) -> list[dict[str, str]]:
     """Return ``name message`` for each image of `images` and `pool.images` that cannot be used before it is built.
 
     ``name`` is the setting; the message has the command, in which ``option`` names the configuration. An engine that
-    does not answer soon is a warning, never an error: what is wanted may be saved all the same.
+    does not answer within `ASK_SECONDS` is a warning, never an error: the settings are saved in any case.
     """
     pool = settings.value("pool", "images") if settings.value("pool", "enabled") else {}
     wanted = {image: "pool.images" for image, count in pool.items() if count}

@@ -1,4 +1,4 @@
-"""The kernelspecs that custom images bring."""
+"""Kernelspecs for custom images."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def _error(path: KeyPath, problem: str) -> ConfigError:
 def custom_kernelspecs(
     own: Mapping[str, CustomImage], found: Kernelspecs, make_error: MakeError = _error
 ) -> list[Kernelspec]:
-    """Return a kernelspec for each image of one's own that has none among `found`.
+    """Return a kernelspec for each custom image without one among `found`.
 
-    It has the image's name and is otherwise the first kernelspec of the image it stands on. Raises `ConfigError`
-    where that name is another image's kernelspec, and where there is no kernelspec to make it from.
+    It has the name of the image, and is otherwise a copy of the first kernelspec of the parent image. Raises
+    `ConfigError` if another image's kernelspec has that name, or the parent has no kernelspec.
     """
     made: dict[str, Kernelspec] = {}
     taken = {spec.name: spec.image for spec in found}

@@ -1,4 +1,4 @@
-"""The catalogue of kernelspecs that the gateway offers, read once at start."""
+"""The catalogue of kernelspecs, which the gateway reads once at start."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Kernelspec:
     interrupt_seconds: int = 10
 
     def model(self) -> dict[str, Any]:
-        """Return the kernelspec as jupyter_server shows it; `resources` has the URL of each file."""
+        """Return the kernelspec in the form of jupyter_server; `resources` has the URL path of each file."""
         prefix = f"/kernelspecs/{self.name}"
         urls = {
             Path(file).stem if file.startswith("logo-") else file: f"{prefix}/{quote(file)}" for file in self.resources
@@ -103,7 +103,7 @@ class Kernelspecs:
 
     @property
     def default(self) -> Kernelspec:
-        """The kernelspec of the default image; `UnknownKernelspec` when nobody has checked that there is one."""
+        """The kernelspec of the default image. Raises `UnknownKernelspec` without one, which `check_settings` prevents."""
         if (default := self.for_image(self._default_image)) is None:
             raise UnknownKernelspec(f"No kernelspec runs in the image {_shown(self._default_image)}.")
         return default
@@ -112,13 +112,13 @@ class Kernelspecs:
         return iter(self._specs.values())
 
     def images(self) -> list[str]:
-        """Return the images that have a kernelspec, in order and each once."""
+        """Return the images that have a kernelspec, sorted, each once."""
         return sorted({spec.image for spec in self._specs.values()})
 
     def get(self, name: str | None = None) -> Kernelspec:
         """Return the kernelspec `name`; None and "" mean the default one, `python` means `python3`.
 
-        Raises `UnknownKernelspec`, whose message has the known names.
+        Raises `UnknownKernelspec`; its message has the known names.
         """
         if not name:
             return self.default
@@ -128,22 +128,22 @@ class Kernelspecs:
         raise UnknownKernelspec(f"No kernelspec named {_shown(name)}. Known: {', '.join(self._specs)}.")
 
     def for_image(self, image: str) -> Kernelspec | None:
-        """Return the kernelspec that stands for `image`, None if there is none.
+        """Return the kernelspec for `image`, None without one.
 
-        It is the first by name of those that the pool may keep warm, or the first by name.
+        It is the first by name of those that the pool may keep warm, else the first by name.
         """
         running = [spec for spec in self._specs.values() if spec.image == image]
         return next((spec for spec in running if spec.pool), running[0] if running else None)
 
     def models(self) -> dict[str, Any]:
-        """Return what `GET /api/kernelspecs` answers."""
+        """Return the body of `GET /api/kernelspecs`."""
         return {
             "default": self.default.name,
             "kernelspecs": {name: spec.model() for name, spec in self._specs.items()},
         }
 
     def resource(self, name: str, file: str) -> Path:
-        """Return the path of a logo, `kernel.js` or `kernel.css`; nothing else has a name here.
+        """Return the path of a logo, of `kernel.js` or of `kernel.css`; no other file is served.
 
         Raises `UnknownKernelspec` for an unknown kernelspec or file.
         """
@@ -163,9 +163,9 @@ def _kernel_dirs(directory: Path) -> Iterable[Path]:
 
 
 def _read(resource_dir: Path) -> Kernelspec | None:
-    """Read one kernelspec directory, None for one that says nothing of sandboxes.
+    """Read one kernelspec directory; None if its metadata has no `sandkasten`.
 
-    The directory's name in lower case is the kernelspec's, as Jupyter has it.
+    The name of the kernelspec is that of the directory in lower case, as in Jupyter.
     """
     file = resource_dir / "kernel.json"
     name = resource_dir.name.lower()
@@ -196,7 +196,7 @@ def _read(resource_dir: Path) -> Kernelspec | None:
 
 
 def _resources(resource_dir: Path) -> dict[str, Path]:
-    """Return the files for a browser that lie in the directory itself, links followed."""
+    """Return the files for browsers in the directory itself, by name; a link must stay in the directory."""
     home = resource_dir.resolve()
     return {
         entry.name: entry.resolve()

@@ -1,4 +1,4 @@
-"""What a kernelspec says of its sandboxes: the schema of ``metadata.sandkasten`` in its ``kernel.json``."""
+"""The schema of ``metadata.sandkasten`` in a ``kernel.json``: the sandboxes of a kernelspec."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAME = "sandkasten"
 
 
 class SandboxLimits(NamedTuple):
-    """What a sandbox of a kernelspec may use; None as far as `defaults` says it."""
+    """Limits of the sandboxes of a kernelspec; None for the value in `defaults`."""
 
     cpu_limit: float | None = None
     mem_limit_mb: int | None = None
@@ -29,7 +29,7 @@ DEFAULT_LIMITS = SandboxLimits()
 
 
 class Culling(NamedTuple):
-    """When sessions end by themselves; None as far as somebody else says it. Times are in seconds, 0 is never."""
+    """When sessions end by themselves; None for the value of the settings. Times are in seconds, 0 is never."""
 
     ttl_seconds: int | None = None
     max_lifetime_seconds: int | None = None
@@ -85,7 +85,7 @@ class LimitsMetadata(HasTraits):
 
 
 class CullingMetadata(HasTraits):
-    """The keys of ``metadata.sandkasten.culling``; what is left out is as the gateway's settings say."""
+    """The keys of ``metadata.sandkasten.culling``; a missing key has the value of the gateway's settings."""
 
     ttl_seconds = Int(0, min=0, help="A session ends so long after its last use; 0: never.").tag(config=True)
     max_lifetime_seconds = Int(0, min=0, help="It ends so long after its creation; 0: never.").tag(config=True)

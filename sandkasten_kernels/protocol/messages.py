@@ -1,4 +1,4 @@
-"""Jupyter messages as their frames: signing, building and taking apart.
+"""Jupyter messages as ZMQ frames: sign, build and parse them.
 
 Source: https://jupyter-client.readthedocs.io/en/stable/messaging.html#wire-protocol
 """
@@ -40,7 +40,7 @@ Parts = Sequence[bytes]
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer to a request of the gateway's own."""
+    """The reply to a request that the gateway itself has sent."""
 
     msg_type: str
     content: dict[str, Any]
@@ -48,20 +48,20 @@ class Reply:
 
 
 class Signer:
-    """Signs messages with one connection's key (HMAC-SHA256)."""
+    """Signs and verifies messages with the key of one connection (HMAC-SHA256)."""
 
     def __init__(self, key: bytes) -> None:
         self._hmac = hmac.new(key, digestmod=hashlib.sha256)
 
     def frames(self, parts: Parts) -> list[bytes]:
-        """Return the ZMQ frames of a message: delimiter, signature and the parts themselves."""
+        """Return the ZMQ frames of a message: delimiter, signature, then the parts."""
         digest = self._hmac.copy()
         for part in parts[:4]:
             digest.update(part)
         return [DELIMITER, digest.hexdigest().encode(), *parts]
 
     def signed(self, frames: Sequence[bytes]) -> Parts | None:
-        """Return the parts of a message that has our signature; None for any other. Further frames are not signed."""
+        """Return the parts of a message with a valid signature, else None. Buffers after the parts are not signed."""
         parts = parts_of(frames)
         if parts is None:
             return None
@@ -70,14 +70,14 @@ class Signer:
 
 
 def timestamp(moment: datetime | None = None) -> str:
-    """Return a moment (default: now) as ``2026-01-31T12:00:00.000000Z``, the one form that every client parses."""
+    """Return a time (default: now) as ``2026-01-31T12:00:00.000000Z``, the one form that every client parses."""
     return (moment or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def build(
     msg_type: str, content: Mapping[str, Any], session: str, parent_header: bytes = EMPTY
 ) -> tuple[str, list[bytes]]:
-    """Return the id and the parts of a new message of ours."""
+    """Return the id and the parts of a new message from the gateway."""
     msg_id = uuid.uuid4().hex
     header = {
         "msg_id": msg_id,
@@ -91,7 +91,7 @@ def build(
 
 
 def parts_of(frames: Sequence[bytes]) -> list[bytes] | None:
-    """Return the parts of a message off a SUB socket (behind its topic) or a DEALER socket; None if it is none."""
+    """Return the parts of a message from a SUB socket (after its topic) or a DEALER socket; None if malformed."""
     for index in range(min(3, len(frames))):
         if frames[index] == DELIMITER:
             parts = list(frames[index + 2 :])
@@ -100,7 +100,7 @@ def parts_of(frames: Sequence[bytes]) -> list[bytes] | None:
 
 
 def json_object(data: bytes, limit: int = MAX_HEADER_BYTES) -> dict[str, Any]:
-    """Return a frame's JSON object, and an empty one for anything else, larger than ``limit`` bytes for instance.
+    """Return the JSON object in a frame; an empty one for anything else, also above ``limit`` bytes.
 
     A sandbox may send what it likes, and JSON of some MiB can become objects of some GiB.
     """
@@ -114,7 +114,7 @@ def json_object(data: bytes, limit: int = MAX_HEADER_BYTES) -> dict[str, Any]:
 
 
 def message_type(parts: Parts) -> str | None:
-    """Return the type of a message from a sandbox, or None for one that no client should get.
+    """Return the type of a message from a sandbox, or None for a message that must not reach clients.
 
     The header must be an object that names its type; the other three are only looked at from the outside, because they
     may be large: what does not begin and end as an object does is none.
@@ -128,7 +128,7 @@ def message_type(parts: Parts) -> str | None:
 
 
 def told_state(parts: Parts) -> str:
-    """Return what a kernel's ``status`` says that it is, ``busy`` or ``idle``; empty for all else.
+    """Return the execution state in a ``status`` message, ``busy`` or ``idle``; empty for every other message.
 
     A kernel's own ``starting`` may come late, and would undo what the opening of its link has proven.
     """

@@ -20,7 +20,7 @@ UNSENT_BYTES = 8 * 1024 * 1024
 
 
 class SocketError(Exception):
-    """A socket of a sandbox cannot be used; the message says which and why."""
+    """A socket of a sandbox cannot be used; the message names it and the reason."""
 
 
 class Endpoint(Protocol):
@@ -38,9 +38,9 @@ class Endpoint(Protocol):
 
 
 class ZmtpSocket(asyncio.Protocol):
-    """One ZMTP connection, made by `connect`.
+    """One ZMTP connection, opened by `connect`.
 
-    ``on_message`` is called with the frames of each message, ``on_oversized`` with the rest of one above the limit,
+    Calls ``on_message`` with the frames of each message, ``on_oversized`` for each message above the limit, and
     ``on_lost`` once when the other side ends the connection (not after `close`).
     """
 
@@ -66,7 +66,7 @@ class ZmtpSocket(asyncio.Protocol):
         self._writable.set()
         self._closed = False
         self.heard_at = 0.0
-        """When the peer last sent anything, of a long message too, by the event loop's clock."""
+        """Time of the last bytes from the peer, also of an unfinished message, by the event loop's clock; 0: none."""
         self._paused = False
         self._held: Iterator[list[bytes] | zmtp.ZmtpCommand | zmtp.Oversized] | None = None
 
@@ -94,29 +94,29 @@ class ZmtpSocket(asyncio.Protocol):
         self._transport.write(zmtp.encode(frames))
 
     async def drain(self) -> None:
-        """Return when little enough is unsent: this is how a sandbox that does not read slows its own sender."""
+        """Return when the backlog of unsent bytes is small; a sandbox that does not read slows its own client."""
         await self._writable.wait()
 
     def pause(self) -> None:
-        """Take no message until `resume`; what the peer sends waits with it."""
+        """Deliver no message until `resume`; the peer's bytes stay in its own buffers."""
         self._paused = True
 
     def resume(self) -> None:
-        """Take messages again, those first that have waited; no-op where `pause` was not called."""
+        """Deliver messages again, the held ones first; no-op without `pause`."""
         self._paused = False
         held, self._held = self._held, None
         if held is not None:
             self._work(held)
 
     def close(self) -> None:
-        """End the connection, unsent bytes dropped; no callback is made after it."""
+        """End the connection and drop unsent bytes; no callback is called afterwards."""
         self._closed = True
         self._writable.set()
         if self._transport is not None:
             self._transport.abort()
         if not self._ready.done():
             self._ready.set_exception(SocketError("the connection was closed"))
-            self._ready.exception()  # nobody may be waiting
+            self._ready.exception()  # marks it as seen: there may be no waiter
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -132,7 +132,7 @@ class ZmtpSocket(asyncio.Protocol):
         self._work(self._decoder.feed(data))
 
     def _work(self, events: Iterator[list[bytes] | zmtp.ZmtpCommand | zmtp.Oversized]) -> None:
-        """Handle what has arrived, `EVENTS_PER_TURN` at a time: a sandbox that floods us takes turns with others."""
+        """Handle events, at most `EVENTS_PER_TURN` in one turn: a sandbox that floods us must not block the others."""
         if self._transport is None or self._closed:
             return
         try:

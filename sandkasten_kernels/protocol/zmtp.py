@@ -1,9 +1,9 @@
 """The ZMTP 3.0 wire as pure functions and one decoder, without I/O.
 
-The gateway speaks ZMTP itself, because what comes out of a sandbox is hostile and libzmq cannot bound it: a multipart
-message that never ends grows libzmq's memory without limit, an oversized one costs the connection, and a lost
-connection is made again by name behind the caller's back. Here a message has a limit in bytes and in frames, and one
-above it is passed over and told, while the connection lives on.
+The gateway implements ZMTP itself, because the peer, code in a sandbox, is hostile, and libzmq sets it no limits: a
+multipart message without an end grows libzmq's memory, an oversized message costs the connection, and libzmq reconnects
+by name without the caller's knowledge. Here a message has a limit in bytes and in frames. A message above it is skipped
+and reported, and the connection goes on.
 
 Source: RFC 23/ZMTP 3.0 (https://rfc.zeromq.org/spec/23/), NULL mechanism, socket types DEALER and SUB.
 """
@@ -37,7 +37,7 @@ class ProtocolError(Exception):
 
 @dataclass(frozen=True)
 class ZmtpCommand:
-    """A ZMTP command of the peer's: READY, PING, ERROR or one that is ignored."""
+    """A ZMTP command from the peer: READY, PING, ERROR, or one that is ignored."""
 
     name: bytes
     body: bytes
@@ -45,7 +45,7 @@ class ZmtpCommand:
 
 @dataclass(frozen=True)
 class Oversized:
-    """A message above the limits, told instead of delivered: its size, and its first frames as far as they fitted."""
+    """Reported in place of a message above the limits: its size in bytes, and its first frames within them."""
 
     size: int
     frames: list[bytes]
@@ -53,7 +53,7 @@ class Oversized:
 
 
 def encode(frames: Sequence[bytes | memoryview]) -> bytes:
-    """Return one multipart message as the bytes of its frames; ``frames`` must not be empty."""
+    """Return one multipart message in wire format; ``frames`` must not be empty."""
     parts: list[bytes | memoryview] = []
     last = len(frames) - 1
     for index, frame in enumerate(frames):
@@ -65,7 +65,7 @@ def encode(frames: Sequence[bytes | memoryview]) -> bytes:
 
 
 def encode_command(name: bytes, body: bytes = b"") -> bytes:
-    """Return the frame of a command."""
+    """Return a command in wire format."""
     data = bytes((len(name),)) + name + body
     if len(data) < 256:
         return bytes((COMMAND, len(data))) + data
@@ -73,7 +73,7 @@ def encode_command(name: bytes, body: bytes = b"") -> bytes:
 
 
 def ready(socket_type: str, identity: bytes = b"") -> bytes:
-    """Return our READY command; ``identity`` is how a ROUTER on the other side names us (up to 255 bytes)."""
+    """Return our READY command; ``identity`` is our name for a ROUTER on the other side (up to 255 bytes)."""
     properties: Iterable[tuple[bytes, bytes]] = (
         (b"Socket-Type", socket_type.encode()),
         (b"Identity", identity),
@@ -83,21 +83,21 @@ def ready(socket_type: str, identity: bytes = b"") -> bytes:
 
 
 class MemoryBudget:
-    """What the unfinished messages of many connections may take together.
+    """A limit in bytes for the unfinished messages of many connections together.
 
-    Where they would take more than ``limit`` bytes, the one that is unfinished longest is passed over: a message that
-    is really sent is whole in a moment, and one that somebody keeps unfinished must not take the others' room. Messages
-    below `SMALL_BYTES` are not counted.
+    Above ``limit`` the message that is unfinished longest is dropped: an honest peer completes a message in a moment,
+    and one that never completes must not use up the memory of the others. Messages of up to `SMALL_BYTES` do not count.
     """
 
     SMALL_BYTES = 1024 * 1024
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._held: WeakKeyDictionary[Decoder, int] = WeakKeyDictionary()  # in the order of their ages
+        # in the order of insertion: the oldest unfinished message first
+        self._held: WeakKeyDictionary[Decoder, int] = WeakKeyDictionary()
 
     def hold(self, decoder: Decoder, size: int) -> None:
-        """Note how much of an unfinished message a decoder holds."""
+        """Record how many bytes of an unfinished message a decoder holds."""
         if size <= self.SMALL_BYTES:
             self._held.pop(decoder, None)
             return
@@ -111,17 +111,17 @@ class MemoryBudget:
 class Decoder:
     """Turns the bytes of one connection into commands and messages.
 
-    Invariants: no more than ``max_bytes`` and ``max_frames`` of an unfinished message are held, whatever the peer
-    announces; a message is delivered whole or as `Oversized`, in the order sent.
+    Invariants: the decoder holds at most ``max_bytes`` and ``max_frames`` of an unfinished message, whatever the peer
+    announces; a message is delivered whole or as `Oversized`, in the order of sending.
 
     Parameters
     ----------
-    max_bytes: largest message that is delivered, the sum of its frames.
-    max_frames: largest number of frames in a message that is delivered.
+    max_bytes: size limit of a delivered message, the sum of its frames.
+    max_frames: limit of the number of frames in a delivered message.
 
     Attributes
     ----------
-    room: what it shares with others for messages that are unfinished; None for as much as it likes.
+    room: the memory for unfinished messages, shared with other decoders; None for no shared limit.
     """
 
     def __init__(self, max_bytes: int, max_frames: int = 1024) -> None:
@@ -139,7 +139,7 @@ class Decoder:
         self._over = False
 
     def feed(self, data: bytes) -> Iterator[list[bytes] | ZmtpCommand | Oversized]:
-        """Yield what ``data`` completes: a message as its list of frames, a `ZmtpCommand`, or an `Oversized`.
+        """Yield every message (a list of frames), `ZmtpCommand` and `Oversized` that ``data`` completes.
 
         Raises `ProtocolError` when the peer's greeting or framing is not ZMTP 3.
         """
@@ -154,11 +154,11 @@ class Decoder:
                 position = 64
             while True:
                 available = len(buffer) - position
-                if self._skip:
+                if self._skip:  # inside a frame that is dropped as it arrives
                     step = min(self._skip, available)
                     position += step
                     self._skip -= step
-                    if self._skip:
+                    if self._skip:  # inside a frame that is dropped as it arrives
                         return
                     if event := self._end_frame(self._skip_flags):
                         yield event
@@ -166,13 +166,14 @@ class Decoder:
                 if available < 2:
                     return
                 flags = buffer[position]
-                if flags > 7:
+                if flags > 7:  # bits 3 to 7 are reserved and must be zero
                     raise ProtocolError(f"reserved flags {flags:#x}")
                 head = 9 if flags & LONG else 2
                 if available < head:
                     return
                 size = int.from_bytes(buffer[position + 1 : position + head], "big")
                 if flags & COMMAND:
+                    # the RFC sets no limit to a command; ours keeps a peer from filling the buffer with one
                     if size > 65536 or flags & MORE or not size:
                         raise ProtocolError("malformed command")
                     if available < head + size:
@@ -181,6 +182,7 @@ class Decoder:
                     position += head + size
                     yield ZmtpCommand(body[1 : 1 + body[0]], body[1 + body[0] :])
                     continue
+                # decided on the announced size: no byte of a frame above the limit is ever buffered
                 if self._over or self._size + size > self._max_bytes or self._count >= self._max_frames:
                     self._open_frame(size, over=True)
                     position += head
@@ -202,9 +204,9 @@ class Decoder:
                 self.room.hold(self, sum(map(len, self._frames)) + len(buffer))
 
     def pass_over(self) -> None:
-        """Hold no more of the message that is unfinished, which is told as `Oversized` when it ends.
+        """Drop the unfinished message; report it as `Oversized` when it ends.
 
-        No-op while what `feed` returned is iterated over: it is just being worked on.
+        No-op while the iterator of `feed` is in use, which may be in the middle of this message.
         """
         if self._feeding or not self._greeted:
             return
@@ -221,6 +223,7 @@ class Decoder:
         del self._frames[_KEPT_OF_OVERSIZED:]
 
     def _greet(self, buffer: bytearray) -> bool:
+        # 0xFF, 8 bytes of padding, 0x7F: a peer of ZMTP 1 or another protocol fails before it has sent all 64 bytes
         if (buffer and buffer[0] != 0xFF) or (len(buffer) > 9 and not buffer[9] & 1):
             raise ProtocolError("no ZMTP signature")
         if len(buffer) < 64:

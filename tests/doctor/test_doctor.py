@@ -248,7 +248,7 @@ def test_memory_is_compared_with_the_pool_and_with_all_sandboxes() -> None:
     assert check_memory(8192, 1024, 512, 16).level is Level.OK
     short = check_memory(8192, 1024, 512, 64)
     assert (short.level, short.advice) == (
-        Level.WARNING, "to promise each its own, set limits.max_sandboxes to 16 or less",
+        Level.WARNING, "to guarantee each its limit, set limits.max_sandboxes to 16 or less",
     )  # fmt: skip
     assert check_memory(8192, 9216, 512, 64).level is Level.PROBLEM
 

@@ -25,7 +25,7 @@ CALL_SECONDS = 20.0
 
 
 class EngineConnection:
-    """A client of the engine, and the threads on which it is asked; the wait for a free one counts as its time."""
+    """A client of the engine with its threads. The wait for a free thread counts against the deadline of a call."""
 
     def __init__(self) -> None:
         self._client: docker.DockerClient | None = None
@@ -39,11 +39,11 @@ class EngineConnection:
         self._opened.set()
 
     async def opened(self) -> None:
-        """Return when `open` has."""
+        """Return when `open` has returned."""
         await self._opened.wait()
 
     def close(self) -> None:
-        """Ask nothing more; what is under way goes on, with nobody to see it. A second call does nothing."""
+        """Start no more calls; those that run end unseen. A second call does nothing."""
         client, self._client = self._client, None
         if client:
             client.close()
@@ -51,7 +51,7 @@ class EngineConnection:
 
     @property
     def is_open(self) -> bool:
-        """Whether the engine can be asked."""
+        """Whether calls can be made: between `open` and `close`."""
         return self._client is not None
 
     @property
@@ -63,21 +63,23 @@ class EngineConnection:
 
     @property
     def api(self) -> Any:
-        """The client's low-level API, as `client`."""
+        """The low-level API of the client; raises as `client`."""
         return self.client.api
 
     async def run(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-        """Return what a blocking call returns, within `CALL_SECONDS`. Raises `EngineError` for any failure of it."""
+        """Return the result of a blocking call. Raises `EngineError` if it fails, or takes more than `CALL_SECONDS`."""
         return await self.answer(self.begin(function, *args, **kwargs))
 
     def begin(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> asyncio.Future[T]:
-        """Begin a blocking call, which may end after nobody waits for it any more."""
+        """Start a blocking call and return its future; the call goes on even if its caller stops waiting."""
         call = asyncio.get_running_loop().run_in_executor(self._threads, partial(function, *args, **kwargs))
-        call.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be left to see it
+        call.add_done_callback(
+            lambda done: done.cancelled() or done.exception()
+        )  # marks an exception as seen: the caller may be gone
         return call
 
     async def answer(self, call: asyncio.Future[T]) -> T:
-        """Return what a call gives that was begun; as `run`."""
+        """Return the result of a call started by `begin`; raises as `run`."""
         done, _ = await asyncio.wait({call}, timeout=CALL_SECONDS)
         if not done:
             raise EngineError(f"the Docker engine did not answer within {CALL_SECONDS:g} s")
@@ -123,6 +125,6 @@ def _endpoint() -> tuple[str, Any]:
 
 
 def words(error: Exception) -> str:
-    """Return what went wrong in one line."""
+    """Return the cause of an exception in one line of at most 300 characters."""
     lines = str(error.explanation if isinstance(error, APIError) else error).strip().splitlines()
     return lines[0][:300] if lines else type(error).__name__

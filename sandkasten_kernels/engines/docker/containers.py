@@ -1,4 +1,4 @@
-"""The containers of one gateway, as its engine knows them: found, changed, asked and removed."""
+"""Containers: lists, changes, inspects and removes the containers of one gateway."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ KILLED = 128 + signal.SIGKILL
 
 
 def container_name(sandbox: str) -> str:
-    """Return how the engine calls the container of a sandbox."""
+    """Return the name of the container of a sandbox."""
     return f"sandkasten-{sandbox}"
 
 
 class Containers:
-    """Asks the engine about containers, by id or name. Every method raises `EngineError`.
+    """Calls the engine for containers, given by id or name. Every method raises `EngineError`.
 
     Parameters
     ----------
-    instance: id of the gateway, which its containers carry in a label.
+    instance: id of the gateway; its containers carry it in a label.
     """
 
     def __init__(self, connection: EngineConnection, instance: str, log: logging.Logger) -> None:
@@ -41,11 +41,11 @@ class Containers:
         self._log = log
 
     async def found(self) -> list[dict[str, Any]]:
-        """Return the engine's list of this gateway's containers, those that have ended too."""
+        """Return the engine's list of the gateway's containers, including exited ones."""
         return await self._connection.run(self._found)
 
     async def resize(self, container: str, cpu_limit: float | None, mem_limit_mb: int | None) -> None:
-        """Change the limits of a container; None leaves one as it is. Raises `InvalidRequest` for what it refuses."""
+        """Change the limits of a container; None keeps one. Raises `InvalidRequest` if the engine refuses."""
         changes: dict[str, int] = {}
         if cpu_limit is not None:
             changes |= {"NanoCpus": int(cpu_limit * 1e9)}
@@ -54,11 +54,11 @@ class Containers:
         await self._connection.run(self._update, container, changes)
 
     async def how_ended(self, container: str) -> str:
-        """Return in words why a container has ended, as far as the engine knows."""
+        """Return the reason why a container has ended, as a sentence."""
         return await self._connection.run(self._how_ended, container)
 
     async def stats(self, container: str) -> dict[str, int]:
-        """Return what a container uses, as `Engine.stats` does."""
+        """Return the usage of a container, as `Engine.stats`."""
         found = await self._connection.run(self._connection.api.stats, container, stream=False, one_shot=True)
         return {
             "memory_bytes": found["memory_stats"].get("usage", 0),
@@ -68,7 +68,7 @@ class Containers:
         }
 
     async def remove(self, container: str) -> None:
-        """Return when a container is gone, or going; no-op when it is."""
+        """Return when a container is removed, or its removal is in progress; no-op if it does not exist."""
         await self._connection.run(self._remove, container)
 
     def _found(self) -> list[dict[str, Any]]:
@@ -77,7 +77,7 @@ class Containers:
         return found
 
     def _update(self, container: str, changes: dict[str, int]) -> None:
-        """Change a container's resources; docker-py has no ``NanoCpus`` for it."""
+        """Change the resources of a container by the API itself: `update_container` of docker-py lacks ``NanoCpus``."""
         api = self._connection.api
         url = api._url("/containers/{0}/update", container)  # noqa: SLF001
         try:
@@ -93,23 +93,23 @@ class Containers:
         filters = {"container": container, "event": "kill"}
         if killed := how_it_was_killed(api.events(**times, filters=filters, decode=True)):
             return killed
-        api.wait(container, timeout=CALL_SECONDS)  # its process has ended a moment before the engine knows
+        api.wait(container, timeout=CALL_SECONDS)  # the process ends a moment before the engine records its exit code
         return how_it_ended(api.inspect_container(container))
 
     def _remove(self, container: str) -> None:
         try:
             self._connection.api.remove_container(container, force=True, v=True)
         except NotFound:
-            self._log.debug("container %s is gone already", container)
+            self._log.debug("container %s is removed already", container)
         except APIError as error:
             if "already in progress" not in words(error):
                 raise
 
 
 def how_it_was_killed(events: Iterable[Mapping[str, Any]]) -> str:
-    """Return who has ended a container, from its last ``kill`` events, which signals are that came over the engine.
+    """Return that a client of the engine killed a container, from its recent ``kill`` events; empty if none did.
 
-    Empty where nobody has: a guest survives other signals than these.
+    Only SIGKILL and SIGTERM count: a guest survives other signals.
     """
     signals = [event.get("Actor", {}).get("Attributes", {}).get("signal") for event in events]
     deadly = [_DEADLY[number].name for number in signals if number in _DEADLY]
@@ -117,7 +117,7 @@ def how_it_was_killed(events: Iterable[Mapping[str, Any]]) -> str:
 
 
 def how_it_ended(details: Mapping[str, Any]) -> str:
-    """Return why a container has ended by itself, from what ``inspect`` says of it."""
+    """Return why a container has ended by itself, from the result of ``inspect``."""
     state = details["State"]
     code = state.get("ExitCode", 0)
     if state.get("OOMKilled") and code == KILLED:

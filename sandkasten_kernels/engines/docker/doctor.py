@@ -81,7 +81,7 @@ def check_user() -> Finding:
 
 
 def check_versions(version: Mapping[str, Any], info: Mapping[str, Any]) -> Iterator[Finding]:
-    """Yield a finding for each part of the engine whose versions are known to have had escapes."""
+    """Yield a finding for each component of the engine with known container escapes in some version."""
     parts = {part["Name"]: _version_of(part) for part in version.get("Components") or []}
     for name in ("containerd", "runc"):
         if name in parts:
@@ -96,16 +96,19 @@ def check_versions(version: Mapping[str, Any], info: Mapping[str, Any]) -> Itera
 
 
 def _version_of(part: Mapping[str, Any]) -> str:
-    """Return a part's version; of a distribution's package its whole one, which some state as their commit."""
+    """Return a component's version; the full one of a distribution's package, which some report as their commit."""
     version = str(part.get("Version", ""))
     commit = str((part.get("Details") or {}).get("GitCommit", ""))
     return commit if commit.startswith(version) and version else version
 
 
 def check_version(name: str, version: str, found: Sequence[Escape]) -> Finding:
-    """Return what `found` means for `version`; a distribution mends old numbers, so that its number proves nothing."""
+    """Return a finding for the escapes of `version`: a warning only for a distribution's package.
+
+    Distributions fix vulnerabilities without a new upstream version, so that their number proves nothing.
+    """
     if not found:
-        return ok(name, f"{version}: no known way out of a container")
+        return ok(name, f"{version}: no known container escape")
     flaws = "; ".join(f"{escape.cves}: {escape.what}" for escape in found)
     if is_packaged(version):
         places = " ".join(TRACKER + cve for escape in found for cve in escape.cves.split(", ")[:1])
@@ -120,7 +123,7 @@ def check_version(name: str, version: str, found: Sequence[Escape]) -> Finding:
 
 
 def check_cgroups(info: Mapping[str, Any]) -> Finding:
-    """Return whether memory, processes, CPU and swap of a sandbox can be limited."""
+    """Return whether the engine can limit memory, processes, CPU and swap of a sandbox."""
     said = f"version {info.get('CgroupVersion', '1')}, driver {info.get('CgroupDriver', 'unknown')}"
     limits = {"memory": "MemoryLimit", "processes": "PidsLimit", "CPU": "CpuCfsQuota"}
     missing = [name for name, key in limits.items() if not info.get(key)]
@@ -142,7 +145,7 @@ def check_cgroups(info: Mapping[str, Any]) -> Finding:
 
 
 def check_confinement(info: Mapping[str, Any]) -> Iterator[Finding]:
-    """Yield whether the engine filters system calls, and which user ids its containers have on the host."""
+    """Yield whether the engine filters system calls, and whether containers have user ids of their own."""
     options = [str(option) for option in info.get("SecurityOptions") or []]
     if any(option.startswith("name=seccomp") for option in options):
         yield ok("seccomp", "the engine filters system calls; sandboxes get a profile of our own")
@@ -159,19 +162,19 @@ def check_confinement(info: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def check_storage(info: Mapping[str, Any]) -> Finding:
-    """Return whether images are shared by their sandboxes without being copied."""
+    """Return whether sandboxes share the files of their image, or each has a copy."""
     driver = str(info.get("Driver", ""))
     if driver in ("overlay2", "overlayfs", "fuse-overlayfs", "btrfs", "zfs"):
         return ok("storage", f"{driver}: sandboxes share their image's files")
     return warning(
         "storage",
-        f"{driver or 'unknown'} copies an image for each sandbox, which is slow and takes room",
+        f"{driver or 'unknown'} copies an image for each sandbox, which is slow and takes disk space",
         "set overlay2: https://docs.docker.com/engine/storage/drivers/overlayfs-driver/",
     )
 
 
 def check_engine_disk(info: Mapping[str, Any]) -> Finding:
-    """Return how much room the engine has for images and sandboxes."""
+    """Return the free disk space of the engine, for images and sandboxes."""
     root = Path(str(info.get("DockerRootDir", "")))
     try:
         free = shutil.disk_usage(root).free >> 20
@@ -187,19 +190,19 @@ def check_engine_disk(info: Mapping[str, Any]) -> Finding:
 
 
 def check_engine_warnings(info: Mapping[str, Any]) -> Iterator[Finding]:
-    """Yield what the engine itself warns of, as far as no other check says it."""
-    told = ("swap limit", "memory limit", "pids", "cpu cfs", "blkio", "io.max", "io.weight", "oomkilldisable")
+    """Yield the warnings of the engine itself, except those that another check covers."""
+    covered = ("swap limit", "memory limit", "pids", "cpu cfs", "blkio", "io.max", "io.weight", "oomkilldisable")
     for text in info.get("Warnings") or []:
         line = " ".join(str(text).split()).removeprefix("WARNING: ")
         if "API is accessible" in line:
-            advice = "whoever reaches it is root here: serve it on a Unix socket only, or with TLS"
+            advice = "every client that reaches it is root here: serve it on a Unix socket only, or with TLS"
             yield problem("engine", line, advice)
-        elif not any(word in line.lower() for word in told):
+        elif not any(word in line.lower() for word in covered):
             yield warning("engine", line, "see the engine's own documentation")
 
 
 def check_image(state: ImageState) -> Finding:
-    """Return whether an image is there, of this guest protocol and up to date."""
+    """Return whether an image exists, has this guest protocol, and is up to date."""
     subject = f"image {state.name}"
     command = f"run `{build_command(state.reference)}`"
     said = f"{state.reference} is {state.standing.value}"

@@ -49,7 +49,7 @@ WHERE_TO_RUN = (
 
 
 class DockerEngine(Engine):
-    """Runs each sandbox as a container with every lock that `container_config` names."""
+    """Runs each sandbox as a container with the security options of `container_config`."""
 
     can_adopt = True
 
@@ -150,7 +150,7 @@ class DockerEngine(Engine):
         await self._forget(sandbox.id)
 
     async def _forget(self, sandbox: str) -> None:
-        """Remove what belonged to a sandbox whose container is gone."""
+        """Remove the files of a sandbox after its container was removed."""
         if self._volumes:
             await self._volumes.remove_private(sandbox)
         self._sweeper.known.discard(sandbox)
@@ -183,7 +183,7 @@ class DockerEngine(Engine):
         return workspace or (private_name(sandbox.id) if on_disk else "")
 
     async def _give_private(self, volumes: Volumes, sandbox: HostSandbox) -> None:
-        """Give a sandbox a workspace on the disk that goes with it."""
+        """Attach a private workspace on the disk, which ends with the sandbox. Raises `EngineError`."""
         try:
             await volumes.make_private(sandbox.id)
             if not await volumes.attach(sandbox, private_name(sandbox.id)):
@@ -245,7 +245,7 @@ class DockerEngine(Engine):
             raise EngineError(f"{problem}: run '{build_command(image)}'")
 
     async def _probe(self, spec: SandboxSpec) -> None:
-        """Start one sandbox and open a socket made inside it."""
+        """Start one sandbox, open a socket inside it, and set up the workspaces with it."""
         try:
             sandbox = await self.start(spec)
         except SandboxFailed as error:
@@ -263,10 +263,10 @@ class DockerEngine(Engine):
         try:
             await self._connection.run(host.cleanup)
         except EngineError as error:
-            self.log.warning("network and cgroup of the sandboxes are left for the next start: %s", error)
+            self.log.warning("network and cgroup of the sandboxes are not removed until the next start: %s", error)
 
     async def _sweep(self, keep: str = "") -> None:
-        """Remove what an earlier run of this instance left; not what has the label ``keep`` or may be adopted."""
+        """Remove containers of earlier runs; not those with the label ``keep``, or those that may be adopted."""
         swept = await self._sweeper.sweep(self.left, keep)
         self.swept += swept
 
@@ -297,7 +297,7 @@ class DockerEngine(Engine):
 
 
 def _on_host(sandbox: Sandbox) -> HostSandbox:
-    assert isinstance(sandbox, HostSandbox)  # this engine makes no others
+    assert isinstance(sandbox, HostSandbox)  # this engine creates no others
     return sandbox
 
 

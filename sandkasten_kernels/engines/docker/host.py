@@ -1,6 +1,6 @@
-"""What the engine's host does for all sandboxes of one gateway together: a share of its memory, and their network.
+"""DockerHost: what all sandboxes of one gateway share on the engine's host, a memory limit and a network.
 
-Every method blocks and asks the engine; a gateway need not be root for it, only allowed to use the engine.
+Every method blocks and calls the engine. The gateway needs no root for it, only permission to use the engine.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ LEAST_MEMORY_MB = 256
 class DockerHost:
     """The parent cgroup and the bridge network of a gateway's sandboxes.
 
-    What has to be run on the host is run as root by the Python of an image of ours: never by that of an image of
-    somebody's own, in which packages have put what they like. Raises `EngineError` when there is none.
+    The host's settings are changed by `host_helper`, as root, with the Python of a standard image: never of a custom
+    image, whose packages could have replaced it. Raises `EngineError` without a standard image.
 
     Parameters
     ----------
     api: docker-py's low-level client.
     run_dir: a directory of the gateway's own that the engine can mount.
-    reserve_mb: memory in MiB that all sandboxes together leave to the host.
-    bridge: whether there are sandboxes with a network.
+    reserve_mb: memory in MiB of the host that the sandboxes together may not use.
+    bridge: whether some sandboxes have a network.
     """
 
     def __init__(
@@ -63,17 +63,17 @@ class DockerHost:
 
     @property
     def has_network(self) -> bool:
-        """Whether there are sandboxes with a network, and so rules to keep."""
+        """Whether some sandboxes have a network, and so need packet rules."""
         return self._bridge
 
     @property
     def cgroup(self) -> str:
-        """The cgroup that all sandboxes are under, as the engine's ``CgroupParent`` takes it."""
+        """The parent cgroup of all sandboxes, in the form of the engine's ``CgroupParent``."""
         return f"sandkasten-{self._instance}.slice" if self._systemd else f"/sandkasten-{self._instance}"
 
     def setup(self) -> None:
-        """Make the network and bound the memory. Raises `EngineError` where a network would not be safe."""
-        if self._network_is_used():  # by sandboxes that an earlier process left
+        """Create the network and set the memory limit. Raises `EngineError` if the network would not be safe."""
+        if self._network_is_used():  # by sandboxes of an earlier process
             self._bridge = True
         else:
             self._remove_network()
@@ -91,7 +91,7 @@ class DockerHost:
         try:
             self._run(cgroup=self.cgroup.strip("/"), memory_bytes=self._memory_mb * 2**20)
         except EngineError as error:
-            self._log.warning("the sandboxes' memory together is not bounded: %s", error.message)
+            self._log.warning("the memory of all sandboxes together has no limit: %s", error.message)
 
     def load_rules(self) -> bool:
         """Load the packet rules of the network; return whether they were missing."""
@@ -99,7 +99,7 @@ class DockerHost:
         return self._run(rules=rules, table=table).startswith("missing")
 
     def cleanup(self) -> None:
-        """Take network, rules and cgroup away, when no sandbox is left."""
+        """Remove network, rules and cgroup; no sandbox may be left."""
         self._remove_network()
         gone = None if self._systemd else self.cgroup.strip("/")
         self._run(rules=no_firewall(self._instance) if self._bridge else None, gone=gone, parent="")
@@ -168,7 +168,7 @@ def _image_of_ours(api: Any) -> str:
 
 
 def _network_config(instance: str) -> dict[str, Any]:
-    """Return the arguments with which docker-py makes the network."""
+    """Return the arguments of docker-py's ``create_network``."""
     return {
         "name": network_name(instance),
         "driver": "bridge",

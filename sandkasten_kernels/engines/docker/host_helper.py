@@ -1,9 +1,9 @@
-"""Runs on the engine's host, in a short-lived container as root: bounds a cgroup and loads packet rules.
+"""Runs on the engine's host, in a short-lived container as root: limits a cgroup and loads packet rules.
 
-Only the standard library is there. ``/cgroup`` is the host's ``/sys/fs/cgroup``, ``/host`` its root, read-only, whose
-``nft`` is used. The one argument is a JSON object; of ``cgroup`` with ``memory_bytes``, ``rules``, ``table`` (where
-they go: stdout says when it was missing) and ``gone`` (a cgroup to remove) each may be missing. What is wrong goes to
-stderr as one line, with exit code 1.
+Only the standard library is available. ``/cgroup`` is the host's ``/sys/fs/cgroup``; ``/host`` is its root, read-only,
+and has the ``nft`` that is used. The argument is a JSON object with optional keys: ``cgroup`` and ``memory_bytes`` set
+a limit, ``rules`` are loaded with ``nft -f``, ``table`` is their table (stdout says "missing" when it was not there),
+``gone`` is a cgroup to remove. An error is one line on stderr, with exit code 1.
 """
 
 import contextlib

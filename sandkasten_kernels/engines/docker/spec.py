@@ -1,4 +1,4 @@
-"""The configuration of a sandbox's container: the security floor, every flag of it in one place."""
+"""The configuration of every container: the security options of a sandbox stand here, and nowhere else."""
 
 from __future__ import annotations
 
@@ -36,8 +36,11 @@ ROOT_INSIDE, SOCKET_INSIDE = "/workspaces", "/run/gateway/hello.sock"
 
 
 def tmpfs_sizes(mem_limit_mb: int, workspace_mb: int = 0) -> dict[str, int]:
-    """Return the size in MiB of each tmpfs; together half of the memory limit, because a full tmpfs counts as memory
-    that outlives its writer. ``workspace_mb`` may be more than a quarter of it, up to a half."""
+    """Return the size in MiB of each tmpfs by its path.
+
+    Together they have half of the memory limit, because a full tmpfs stays in memory after its writer has ended.
+    ``workspace_mb`` overrides the default of a quarter of the limit for ``/workspace``, up to a half.
+    """
     return {
         WORKSPACE: min(workspace_mb or mem_limit_mb // 4, mem_limit_mb // 2),
         "/tmp": mem_limit_mb // 8,
@@ -58,16 +61,16 @@ def container_config(
     volume: str = "",
     workspace_mb: int = 0,
 ) -> dict[str, Any]:
-    """Return the body of the engine's create call for one sandbox.
+    """Return the body of the engine's create call for the container of one sandbox.
 
     Parameters
     ----------
-    door: directory on the host that is mounted read-only at ``/run/gateway``.
-    seccomp: text of the seccomp profile.
+    door: directory on the host, mounted read-only at ``/run/gateway``.
+    seccomp: the seccomp profile, as JSON.
     network: ``none``, or the name of a network.
-    cgroup: the cgroup that all sandboxes are under, in the form of the engine's driver.
+    cgroup: the parent cgroup of all sandboxes, in the form of the engine's cgroup driver.
     volume: the volume of the workspace at ``/workspace``; empty for a tmpfs.
-    workspace_mb: the size of that tmpfs; 0 for the usual one.
+    workspace_mb: the size of that tmpfs in MiB; 0 for the default of `tmpfs_sizes`.
 
     Source: https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Container/operation/ContainerCreate
     """
@@ -130,10 +133,10 @@ def container_config(
 
 
 def helper_config(instance: str, image: str, root: Path, door: Path) -> dict[str, Any]:
-    """Return the body of the engine's create call for a helper in a container, which connects to the ``door``'s socket.
+    """Return the body of the engine's create call for a mount helper, which connects to the socket of ``door``.
 
-    It has no network and sees nothing of the host but the workspaces. It enters the mount namespace of a sandbox by
-    the pidfd that it is sent; no other way leads there.
+    It has no network, and of the host's files it sees the workspaces alone. It enters the mount namespace of a sandbox
+    by the pidfd in a request, and has no other way into it.
     """
     return {
         "Image": full_name(image),
@@ -147,7 +150,7 @@ def helper_config(instance: str, image: str, root: Path, door: Path) -> dict[str
             "NetworkMode": "none",
             "UsernsMode": "host",
             "CapDrop": ["ALL"],
-            # mount and setns; setns checks access to a guest that is not dumpable; files belong to the sandbox's user
+            # mount and setns (PTRACE: a guest is not dumpable); the rest is for files that belong to the sandbox's user
             "CapAdd": ["SYS_ADMIN", "SYS_CHROOT", "SYS_PTRACE", "CHOWN", "DAC_OVERRIDE", "FOWNER"],
             "SecurityOpt": ["no-new-privileges", "apparmor=unconfined", "seccomp=unconfined", "label=disable"],
             "ReadonlyRootfs": True,

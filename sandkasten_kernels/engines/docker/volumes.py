@@ -1,6 +1,6 @@
-"""Volumes: the named workspaces of one gateway, each a directory of ours and an engine's volume bound to it.
+"""Volumes: the named workspaces of one gateway, each a directory on the host with a volume of the engine bound to it.
 
-The directory is what counts: a volume that was removed is made again, and its removal never removes a file.
+The directory holds the files: a missing volume is created again, and removing a volume removes no file.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ ATTACH_SECONDS, START_SECONDS = 10.0, 20.0
 TRASH, PRIVATE, PROBE, DATA, IMAGE = ".trash-", ".private-", ".probe", "data", "disk.img"
 LEAST_IMAGE_MB = 16
 COUNTS_AT_ONCE = 8
-"""Each is a process, and the helper's socket holds some hundred requests; attaching must not wait for room in it."""
+"""A count is a process of the helper, and its socket holds some hundred requests: `attach` must not wait for counts."""
 
 
 class Volumes:
-    """Makes, attaches and removes workspaces below ``root``.
+    """Creates, attaches and removes workspaces below ``root``.
 
     Parameters
     ----------
-    run: runs a blocking call of the engine's, with its deadline.
-    run_dir: a directory for what a helper in a container needs.
-    image_mb: size in MiB of the file system that each new workspace is; 0 for plain directories.
+    run: runs a blocking call to the engine, with its deadline.
+    run_dir: a directory for the socket and the script of a helper in a container.
+    image_mb: size in MiB of the disk image of each new workspace; 0 for plain directories.
     """
 
     def __init__(
@@ -67,11 +67,13 @@ class Volumes:
         self._counting = asyncio.Semaphore(COUNTS_AT_ONCE)
         self._in_container = os.geteuid() != 0
         self.can_attach = False
-        """Whether a workspace can be attached to a sandbox that runs already."""
+        """Whether a workspace can be attached to a running sandbox."""
 
     async def setup(self, api: Any, sandbox: HostSandbox, left: Collection[str] = ()) -> None:
-        """Find out, with a sandbox, how workspaces are attached here; remove what was left half removed, and make the
-        volumes anew that are missing. What goes with the sandboxes in ``left`` stays. Raises `EngineError`."""
+        """Find out with a running sandbox how workspaces are attached here; finish removals, create missing volumes.
+
+        The private directories of the sandboxes in ``left`` stay. Raises `EngineError`.
+        """
         self._api = api
         self._image = sandbox.spec.image
         self._uid = sandbox.arrival.uid
@@ -92,7 +94,7 @@ class Volumes:
         self._log.warning("workspaces cannot be attached to warm sandboxes here: sessions with one start cold")
 
     async def cleanup(self) -> None:
-        """Remove what belonged to sandboxes, which must be gone, and end the helper; a second call does nothing."""
+        """Remove the private directories of sandboxes, all of which have ended, and end the helper; idempotent."""
         await self._remove_leftovers()
         self.close()
 
@@ -108,7 +110,7 @@ class Volumes:
                 await self._empty(leftover.name)
 
     async def stored(self) -> list[StoredWorkspace]:
-        """Return the workspaces that there are, by the directories, with the labels of their volumes."""
+        """Return the existing workspaces: one for each directory, with the labels of its volume."""
         volumes = {volume["Name"]: volume.get("Labels") or {} for volume in await self._run(self._volumes)}
         return [
             StoredWorkspace(stored.name, stored.created, volumes.get(self.volume(stored.name), {}))
@@ -116,11 +118,11 @@ class Volumes:
         ]
 
     def volume(self, name: str) -> str:
-        """Return how the engine calls the volume of a workspace."""
+        """Return the name of a workspace's volume in the engine."""
         return f"sandkasten-{self._instance}-{name}"
 
     async def make(self, name: str) -> None:
-        """Return when the workspace is there: its directory, which belongs to the sandbox's user, and its volume."""
+        """Create a workspace, or what is missing of it: the directory, owned by the sandbox's user, and the volume."""
         data = self._root / name / DATA
         data.parent.mkdir(mode=0o700, exist_ok=True)
         if not data.is_dir():
@@ -128,12 +130,12 @@ class Volumes:
         await self._run(self._make_volume, name)
 
     async def make_private(self, sandbox: str) -> None:
-        """Make a directory that goes with a sandbox; attaching it gives it to the sandbox's user."""
+        """Create the private directory of a sandbox, which ends with it; `attach` makes its user the owner."""
         (self._root / private_name(sandbox)).mkdir()
         await self._make_data(private_name(sandbox))
 
     async def _make_data(self, name: str) -> None:
-        """Make what a workspace's directory has in it; nothing, where that fails."""
+        """Create the contents of a workspace's directory; a failure leaves nothing behind."""
         data = self._root / name / DATA
         data.mkdir(mode=0o755)
         try:
@@ -146,12 +148,12 @@ class Volumes:
             raise
 
     async def remove_private(self, sandbox: str) -> None:
-        """Remove the directory of a sandbox that is gone; no-op when it had none."""
+        """Remove the private directory of a sandbox that has ended; no-op without one."""
         if (self._root / private_name(sandbox)).is_dir():
             await self._empty(private_name(sandbox))
 
     async def attach(self, sandbox: HostSandbox, name: str) -> bool:
-        """Mount a workspace over a sandbox's ``/workspace``; False where that cannot be done. Raises `EngineError`."""
+        """Mount a workspace over a sandbox's ``/workspace``; False if it cannot be done here. Raises `EngineError`."""
         if not self.can_attach:
             return False
         if self._in_container and (self._root / name / IMAGE).exists():
@@ -165,7 +167,10 @@ class Volumes:
         return True
 
     async def remove(self, name: str) -> None:
-        """Remove a workspace with all its files; it is gone for everybody at once. Raises `WorkspaceInUse`."""
+        """Remove a workspace with all its files. Raises `WorkspaceInUse`.
+
+        Its name is free before its files are removed.
+        """
         try:
             await self._ask("plain", name)
         except HelperError as error:
@@ -174,7 +179,7 @@ class Volumes:
                     f"workspace {name}: a file system is mounted on its directory: unmount it"
                 ) from error
             raise
-        await self._run(self._remove_volume, name)  # first, because it fails while any container has it mounted
+        await self._run(self._remove_volume, name)  # first: it fails while a container has the volume mounted
         trash = f"{TRASH}{secrets.token_hex(8)}"
         (self._root / name).rename(self._root / trash)
         await self._empty(trash)
@@ -186,7 +191,7 @@ class Volumes:
         return int(counted["bytes"]), bool(counted["complete"])
 
     async def _empty(self, trash: str) -> None:
-        """Remove what belongs to no workspace any more; what cannot be is tried again at the next start."""
+        """Remove a directory that belongs to no workspace; a failure is logged, and the next start tries again."""
         try:
             await self._ask("remove", trash)
         except EngineError as error:
@@ -201,7 +206,7 @@ class Volumes:
         ]
 
     async def _probe(self, sandbox: HostSandbox) -> bool:
-        """Attach an empty directory to a sandbox as a workspace would be."""
+        """Return whether an empty directory can be attached to a sandbox, as a workspace would be."""
         try:
             (self._root / PROBE / DATA).mkdir(parents=True, exist_ok=True)
             if self._image_mb:
@@ -244,7 +249,7 @@ class Volumes:
                 await self._run(self._start_helper, helper_config(self._instance, self._image, self._root, door))
                 link = await asyncio.wait_for(accepted(listener), START_SECONDS)
             except TimeoutError as error:
-                raise EngineError("the helper for workspaces did not come up") from error
+                raise EngineError("the helper for workspaces did not start") from error
             finally:
                 path.unlink()
                 (door / MOUNT_HELPER).unlink()  # the helper has read all of it, or never will
@@ -262,7 +267,7 @@ class Volumes:
         return found["Volumes"] or []
 
     def _make_volume(self, name: str) -> None:
-        """Make a volume bound to the directory; one that is bound elsewhere, from an older place of it, is replaced."""
+        """Create the volume bound to the directory; replace one that is bound to an older path."""
         device = str(self._root / name / DATA)
         options = {"type": "none", "o": "bind", "device": device}
         labels = {INSTANCE_LABEL: self._instance, WORKSPACE_LABEL: name}
@@ -275,7 +280,7 @@ class Volumes:
         try:
             self._api.remove_volume(self.volume(name))
         except NotFound:
-            self._log.debug("the volume of workspace %s was gone already", name)
+            self._log.debug("the volume of workspace %s was removed already", name)
         except APIError as error:
             if error.status_code != 409:
                 raise
@@ -283,5 +288,5 @@ class Volumes:
 
 
 def private_name(sandbox: str) -> str:
-    """Return how the directory is called that goes with a sandbox; no workspace can have this name."""
+    """Return the name of a sandbox's private directory; it is not allowed as the name of a workspace."""
     return f"{PRIVATE}{sandbox}"

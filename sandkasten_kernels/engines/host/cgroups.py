@@ -1,4 +1,4 @@
-"""What sandboxes on this host use, read from their cgroups: two small files for each, without asking the engine."""
+"""CgroupReader: the usage of sandboxes on this host, from two small files of each cgroup, without the engine."""
 
 from __future__ import annotations
 
@@ -27,15 +27,17 @@ class _Files:
 
 
 class CgroupReader:
-    """Reads usages. The paths come from ``/proc``, never from a sandbox, and are found once for each sandbox."""
+    """Reads usages. The paths come from ``/proc``, never from a sandbox, and are looked up once for each sandbox."""
 
     def __init__(self, root: Path = ROOT) -> None:
         self._root = root
         self._files: WeakKeyDictionary[HostSandbox, _Files] = WeakKeyDictionary()
 
     def read(self, sandboxes: Iterable[HostSandbox]) -> dict[str, Usage]:
-        """Return the usages by the sandboxes' ids; those that are gone, or whose files are not to be seen, are left
-        out. May be called from a thread, of one at a time."""
+        """Return usages by id; sandboxes that have ended, or have no readable files, are left out.
+
+        May be called in a thread, by one caller at a time.
+        """
         found = {}
         for sandbox in sandboxes:
             try:
@@ -48,7 +50,7 @@ class CgroupReader:
         return found
 
     def _find(self, sandbox: HostSandbox) -> _Files:
-        """Return a sandbox's files. Raises `OSError` or `ValueError` where they cannot be found."""
+        """Return the files of a sandbox. Raises `OSError` or `ValueError` if they cannot be found."""
         match = _PID.search(Path(f"/proc/self/fdinfo/{sandbox.arrival.pidfd}").read_text())
         if match is None:
             raise ValueError("the process is in another pid namespace, or gone")
@@ -67,7 +69,7 @@ class CgroupReader:
 
 
 def _number(file: Path) -> int:
-    """Return the number that stands in a file, or first in its first line behind a word, as in ``usage_usec 5``."""
+    """Return the number in the first line of a file, also behind a key (``usage_usec 5``); 0 for ``max``."""
     fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
     try:
         first = os.read(fd, 64).split(b"\n", 1)[0]

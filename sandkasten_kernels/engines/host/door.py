@@ -1,6 +1,6 @@
-"""The door at which a guest shows itself: a Unix socket mounted into one sandbox, open for one hello.
+"""Door: the Unix socket, mounted into one sandbox, at which its guest says hello.
 
-It is opened once for a new guest, and again for one that an earlier process of the gateway has left.
+It is open for one hello: of a new guest, or of a guest that an earlier process of the gateway has left.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ _CALLERS = 16
 
 @dataclass
 class Arrival:
-    """A guest that has shown itself.
+    """The facts of a guest that has said hello.
 
     Attributes
     ----------
-    directory: ``O_PATH`` descriptor of its directory of sockets.
+    directory: ``O_PATH`` descriptor of the directory with its sockets.
     pidfd: descriptor of its process.
-    uid: its user on this host.
-    key: the key it was given.
-    sockets: names of its own sockets by channel, where they are not the usual ones.
+    uid: its user id on this host.
+    key: signs the messages between gateway and guest.
+    sockets: names of its own sockets by channel, as far as they differ from the defaults.
     """
 
     directory: int
@@ -45,7 +45,7 @@ class Arrival:
     sockets: Mapping[str, str] = field(default_factory=dict)
 
     def close(self) -> None:
-        """Give back the descriptors; a second call does nothing."""
+        """Close the descriptors; a second call does nothing."""
         for fd in (self.directory, self.pidfd):
             if fd >= 0:
                 os.close(fd)
@@ -55,11 +55,11 @@ class Arrival:
 class Door:
     """A directory to mount into a sandbox, with the socket ``hello.sock`` in it.
 
-    The directory is mounted read-only, so that nothing which comes from the sandbox is ever in it.
+    The mount is read-only, so that the sandbox can put nothing into the directory.
 
     Parameters
     ----------
-    again: whether the directory is there and mounted already.
+    again: whether the directory exists, and is mounted in a running sandbox.
     """
 
     def __init__(self, directory: Path, *, again: bool = False) -> None:
@@ -71,7 +71,7 @@ class Door:
             directory.mkdir(mode=0o755)
             directory.chmod(0o755)
         anchor = os.open(directory, os.O_PATH | os.O_DIRECTORY)
-        try:  # by descriptor: a socket's path is limited to 107 bytes, a data directory's is not
+        try:  # by descriptor: the path of a socket has at most 107 bytes, that of a data directory may be longer
             self._listener.bind(f"/proc/self/fd/{anchor}/hello.sock")
         finally:
             os.close(anchor)
@@ -79,7 +79,7 @@ class Door:
         self._listener.listen(_CALLERS)
 
     async def hello(self) -> Arrival:
-        """Return the guest that arrives; close the door behind it. Raises `SandboxFailed` for a wrong hello."""
+        """Return the arrival of the first guest that connects, and shut the door. Raises `SandboxFailed`."""
         loop = asyncio.get_running_loop()
         connection = await accepted(self._listener)
         self.shut()
@@ -105,16 +105,16 @@ class Door:
         return arrival
 
     async def hello_again(self, pid: int, key: bytes) -> Arrival:
-        """Return the guest with this process id and key when it has arrived; whoever else calls is sent away.
+        """Return the arrival of the guest with this process id and key; other callers are disconnected.
 
-        Raises `SandboxFailed` for a wrong hello.
+        Raises `SandboxFailed` for a bad hello.
         """
         while True:
             connection = await accepted(self._listener)
             with connection:
                 caller, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
                 if caller != pid:
-                    await asyncio.sleep(0)  # a call that waits is accepted without a turn for anybody else
+                    await asyncio.sleep(0)  # accepting a waiting call never yields to the event loop by itself
                     continue
                 await _readable(connection)
                 data, fds, _, _ = socket.recv_fds(connection, _HELLO_BYTES, 4)
@@ -133,7 +133,7 @@ class Door:
             return arrival
 
     def shut(self) -> None:
-        """Take no further guest; a second call does nothing."""
+        """Accept no more guests; a second call does nothing."""
         self._listener.close()
         (self.directory / "hello.sock").unlink(missing_ok=True)
 
@@ -145,7 +145,7 @@ class Door:
 
 
 def _names(hello: bytes) -> dict[str, str]:
-    """Return the names that a guest gives to its sockets."""
+    """Return the names of its sockets by channel that a guest sends in its hello."""
     names = json.loads(hello).get("sockets")
     if not isinstance(names, dict):
         return {}
@@ -165,9 +165,9 @@ def _check(hello: bytes, arrival: Arrival, pid: int, accepted: Collection[int] =
 
 
 async def accepted(listener: socket.socket) -> socket.socket:
-    """Return the next caller of a listening socket that does not block.
+    """Return the next connection of a non-blocking listening socket.
 
-    `loop.sock_accept` loses a caller, and logs a traceback, where it is cancelled in the instant in which one comes.
+    `loop.sock_accept` loses a connection, and logs a traceback, when it is cancelled at the instant one arrives.
     """
     while True:
         try:
@@ -180,7 +180,7 @@ async def _readable(connection: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     ready: asyncio.Future[None] = loop.create_future()
     connection.setblocking(False)
-    fd = connection.fileno()  # the socket may be closed meanwhile
+    fd = connection.fileno()  # the socket may be closed during the wait
     loop.add_reader(fd, lambda: None if ready.done() else ready.set_result(None))
     try:
         await ready

@@ -1,8 +1,8 @@
-"""The network of sandboxes whose ``network_mode`` is ``bridge``: the internet, and nothing that is near.
+"""Packet rules for sandboxes with ``network_mode: bridge``: the internet, but neither the host nor private networks.
 
-Sandboxes share one bridge without traffic between them. A table of the host's packet filter, of the gateway's own,
-refuses what they send to the host itself, to link-local addresses (where clouds keep their metadata) and to private
-networks. It stands beside whatever firewall there is: a packet must pass both.
+Sandboxes share one bridge, without traffic between them. The gateway has a table of its own in the host's packet
+filter (nft); it rejects packets to the host, to link-local addresses (the metadata services of clouds) and to private
+networks. Other firewalls of the host stay in force: a packet must pass both.
 """
 
 from __future__ import annotations
@@ -25,36 +25,36 @@ NEAR = (
     "198.18.0.0/15",
     "224.0.0.0/3",
 )
-"""Private, shared, link-local, benchmarking, multicast and reserved addresses (RFC 6890), and where Azure has what
-other clouds have at a link-local one. Addresses for documentation are nobody's, and not among them."""
+"""Private, shared, link-local, benchmarking, multicast and reserved addresses (RFC 6890), and the metadata service of
+Azure. Addresses for documentation are not listed: nobody has them."""
 
 REFUSE = "reject with icmpx admin-prohibited"
-"""Said at once, so that nobody waits for a time-out."""
+"""An answer, so that a program in the sandbox fails at once and not after a timeout."""
 
 _RESOLV_CONF = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
 
 
 def network_name(instance: str) -> str:
-    """Return what the engine calls the network of a gateway."""
+    """Return the engine's name for the network of a gateway."""
     return f"sandkasten-{instance}"
 
 
 def bridge_name(instance: str) -> str:
-    """Return the host's interface of that network: 15 characters, the most that Linux allows."""
+    """Return the name of the network's interface on the host: 15 characters, the limit of Linux."""
     return f"sk-{instance[:12]}"
 
 
 def table_name(instance: str) -> str:
-    """Return the table of the host's packet filter in which the rules are, with its family."""
+    """Return family and name of the table with the rules in the host's packet filter."""
     return f"inet sandkasten_{instance}"
 
 
 def firewall(instance: str, name_servers: list[str]) -> str:
-    """Return the rules, for ``nft -f``, that replace those that may be there.
+    """Return the rules as input of ``nft -f``; they replace the gateway's earlier ones in one transaction.
 
     Parameters
     ----------
-    name_servers: IPv4 addresses of the host's resolvers; near ones stay reachable, on port 53 alone.
+    name_servers: IPv4 addresses of the host's resolvers; private ones stay reachable, on port 53 alone.
     """
     table, bridge = table_name(instance), bridge_name(instance)
     dns = [
@@ -82,14 +82,14 @@ def firewall(instance: str, name_servers: list[str]) -> str:
 
 
 def no_firewall(instance: str) -> str:
-    """Return the rules, for ``nft -f``, that take the gateway's table away, whether or not it is there."""
+    """Return the input of ``nft -f`` that removes the gateway's table, whether or not it exists."""
     return f"table {table_name(instance)}\ndelete table {table_name(instance)}\n"
 
 
 def resolvers() -> list[str]:
-    """Return the IPv4 addresses of the resolvers that the engine gives to sandboxes, none on loopback.
+    """Return the IPv4 addresses of the resolvers that the engine gives to sandboxes, without loopback ones.
 
-    As Docker does: where ``/etc/resolv.conf`` has only the local stub of systemd, those behind it.
+    As Docker does: if ``/etc/resolv.conf`` names only the local stub of systemd, the resolvers behind it.
     """
     for path in _RESOLV_CONF:
         try:

@@ -1,9 +1,9 @@
-"""Attaches workspaces to sandboxes and looks after their files: a root process, or one in a container, of its own.
+"""Mounts workspaces into sandboxes, counts and removes their files: runs as a root process, or in a container.
 
-It has one thread, as ``setns`` wants it, and only the standard library. Its first argument is the directory of the
-workspaces, each ``NAME/data``; its second the path of a socket of packets to connect to, else stdin is one. A packet is
-a JSON object with ``id``, ``do`` and what that needs, perhaps with a descriptor, and is answered by one with the
-``id``:
+It has one thread, as ``setns`` requires, and imports the standard library alone. The first argument is the directory
+of the workspaces, each ``NAME/data``. The second is the path of a SOCK_SEQPACKET socket to connect to; without it,
+stdin is that socket. Each packet is one request: a JSON object with ``id``, ``do`` and the fields that it needs,
+perhaps with a descriptor. The answer is a packet with the same ``id``:
 
 =========== ===================== =============================================================================
 ``do``      needs                 what happens
@@ -16,11 +16,11 @@ a JSON object with ``id``, ``do`` and what that needs, perhaps with a descriptor
 ``size``    ``name``              ``bytes`` on the disk, and whether all were counted (``complete``)
 =========== ===================== =============================================================================
 
-A workspace with such a file, ``disk.img``, is mounted from it, through a loop device that goes with its last user. It
-is mounted in a namespace of this process's own, so that the host never sees it.
+A workspace with such a file, ``disk.img``, is mounted from it through a loop device, which the system frees after its
+last user. The mount is in a mount namespace of this process, so that the host never sees it.
 
-What went wrong is ``error`` and ``errno``. Files are a sandbox's: no link is followed, no mount is crossed by what
-removes, and no depth of directories matters.
+A failure is answered with ``error`` and ``errno``. The files come from a sandbox, so they are hostile: no link is
+followed, no removal crosses a mount, and directories may have any depth.
 """
 
 import ctypes
@@ -67,7 +67,7 @@ def syscall(number: int, *args: int | bytes) -> int:
 
 
 def beneath(directory: int, path: str, flags: int = DIRECTORY, resolve: int = 0) -> int:
-    """Return a descriptor of what is below a directory, by no link."""
+    """Return a descriptor of a path below a directory; no link is followed."""
     how = struct.pack("QQQ", flags, 0, resolve | NO_MAGICLINKS | NO_SYMLINKS | BENEATH)
     return syscall(OPENAT2, directory, os.fsencode(path), how, len(how))
 
@@ -78,7 +78,7 @@ def own(directory: int, uid: int) -> None:
 
 
 def run(*command: str) -> None:
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # else nobody learns how it ended
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # with SIG_IGN the exit code would be lost
     try:
         ended = subprocess.run(command, capture_output=True, check=False)
     except FileNotFoundError:
@@ -88,16 +88,16 @@ def run(*command: str) -> None:
 
 
 def mount(image: str, target: str) -> None:
-    """Mount an image where only this process sees it; ``mount`` takes the loop device that it may have already."""
+    """Mount an image in a namespace of this process; ``mount`` reuses the loop device that an image has already."""
     checked(libc.unshare(CLONE_NEWNS))
     checked(libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None))
     with open(image, "rb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # two that looked for a loop device at once would take two
+        fcntl.flock(file, fcntl.LOCK_EX)  # without the lock, two mounts at once would take two loop devices
         run(*MOUNT, image, target)
 
 
 def format_image(directory: str, uid: int, size: int) -> None:
-    """Make the image in a workspace's directory, with a root that belongs to a user and nothing in it."""
+    """Create the image in a workspace's directory: an empty file system with a root that the user owns."""
     unmade = f"{directory}/{UNMADE}"
     with open(unmade, "wb") as file:
         file.truncate(size)
@@ -109,8 +109,8 @@ def format_image(directory: str, uid: int, size: int) -> None:
 
 
 def attach(directory: int, pidfd: int) -> None:
-    """Mount a directory in the namespace of a process; this process is of no other use afterwards."""
-    wanted = os.fstat(directory)
+    """Mount a directory in the namespace of a process; this process stays in that namespace and must exit."""
+    expected = os.fstat(directory)
     tree = syscall(OPEN_TREE, directory, b"", OPEN_TREE_CLONE | os.O_CLOEXEC | AT_EMPTY_PATH)
     attributes = struct.pack("QQQQ", NOSUID_NODEV, 0, PRIVATE, 0)
     syscall(MOUNT_SETATTR, tree, b"", AT_EMPTY_PATH, attributes, len(attributes))
@@ -118,12 +118,12 @@ def attach(directory: int, pidfd: int) -> None:
     target = os.open("/workspace", os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW)
     syscall(MOVE_MOUNT, tree, b"", target, b"", MOVE_FROM_FD | MOVE_TO_FD)
     found = os.stat("/workspace")  # noqa: PTH116  of a piece with the calls around it
-    if (found.st_dev, found.st_ino) != (wanted.st_dev, wanted.st_ino):
+    if (found.st_dev, found.st_ino) != (expected.st_dev, expected.st_ino):
         raise OSError(errno.EIO, "the mount is not where it was put")
 
 
 def remove(parent: int, name: str) -> None:
-    """Remove a directory of any depth: what is in its directories is moved up until nothing is left."""
+    """Remove a directory of any depth: subdirectories are moved to the top until nothing is left."""
     top = beneath(parent, name, resolve=NO_XDEV)
     prefix, number = f".{secrets.token_hex(8)}-", 0
     while entries := os.listdir(top):  # noqa: PTH208  by descriptor
@@ -151,14 +151,14 @@ def remove(parent: int, name: str) -> None:
 
 
 def size(top: int) -> dict[str, int | bool]:
-    """Count what a directory has on the disk, however deep; a file with several names once."""
+    """Return the size of a directory on the disk, at any depth; a file with several names counts once."""
     deadline, left = time.monotonic() + MAX_SECONDS, MAX_ENTRIES
     total, linked, complete = 0, set[int](), True
-    # where each is, by the descriptor of a directory above it; not whole paths: a million of those is the host's memory
+    # each by the descriptor of a directory above it, not by its whole path: a million of those would fill the memory
     ahead = [(top, ".", ".")]
     while ahead:
         root, folder, name = ahead.pop()
-        if not name:  # all below it is counted
+        if not name:  # everything below it is counted
             os.close(root)
             continue
         path = f"{folder}/{name}"
@@ -169,7 +169,7 @@ def size(top: int) -> dict[str, int | bool]:
         except OSError:
             complete = False
             continue
-        if deep := len(os.fsencode(path)) > MAX_PATH_BYTES:  # what is below it counts from here
+        if deep := len(os.fsencode(path)) > MAX_PATH_BYTES:  # paths below it are relative to it from here on
             ahead.append((directory, "", ""))
             root, path = directory, "."
         with os.scandir(directory) as entries:
@@ -194,7 +194,7 @@ def size(top: int) -> dict[str, int | bool]:
 
 
 def answer(root: int, request: dict[str, str | int], fds: list[int]) -> dict[str, int | bool]:
-    """Do what is asked."""
+    """Carry out one request and return its answer. Raises `OSError`."""
     do, name = request["do"], str(request["name"])
     if "/" in name or name in ("", ".", ".."):
         raise OSError(errno.EINVAL, "this is no name")
@@ -211,7 +211,7 @@ def answer(root: int, request: dict[str, str | int], fds: list[int]) -> dict[str
         return {"bytes": min(found.st_blocks * 512, found.st_size), "complete": True}
     if image and do == "attach":
         mount(f"{path}/{IMAGE}", f"{path}/data")
-        root = os.open(sys.argv[1], DIRECTORY)  # as it is in the namespace where the image is mounted
+        root = os.open(sys.argv[1], DIRECTORY)  # opened again: the image is mounted in the new namespace alone
     directory = beneath(root, f"{name}/data", resolve=NO_XDEV if do == "plain" else 0)
     if do in ("attach", "own"):
         own(directory, int(request["uid"]))

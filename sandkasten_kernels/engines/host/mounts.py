@@ -20,7 +20,7 @@ SCRIPT = Path(__file__).with_name("mount_helper.py")
 
 
 class HelperError(EngineError):
-    """What the helper was asked for failed; ``errno`` says how."""
+    """A request to the helper failed; ``errno`` is the error number."""
 
     def __init__(self, words: str, number: int) -> None:
         super().__init__(words)
@@ -28,11 +28,11 @@ class HelperError(EngineError):
 
 
 class Helper:
-    """The gateway's end of a helper; gone with its socket.
+    """The gateway's end of a helper process; the process ends when the socket closes.
 
     Parameters
     ----------
-    link: a non-blocking socket of packets.
+    link: a non-blocking SOCK_SEQPACKET socket to the helper.
     """
 
     def __init__(self, link: socket.socket, process: subprocess.Popen[bytes] | None = None) -> None:
@@ -46,9 +46,9 @@ class Helper:
     async def ask(
         self, do: str, name: str, *, fd: int | None = None, timeout: float | None, **more: Any
     ) -> dict[str, Any]:
-        """Return the answer. Raises `HelperError`, and `EngineError` when the helper is gone or too late (seconds)."""
+        """Return the answer. Raises `HelperError`; `EngineError` if the helper ended, or after ``timeout`` (s)."""
         if not self.alive:
-            raise EngineError("the helper for workspaces is gone")
+            raise EngineError("the helper for workspaces has ended")
         number = next(self._numbers)
         reply = self._asked[number] = asyncio.get_running_loop().create_future()
         request = json.dumps({"id": number, "do": do, "name": name, **more}).encode()
@@ -66,7 +66,7 @@ class Helper:
         return answer
 
     def close(self) -> None:
-        """End the helper and what is asked of it; a second call does nothing."""
+        """End the helper, and fail the requests under way; a second call does nothing."""
         if not self.alive:
             return
         self.alive = False
@@ -74,7 +74,7 @@ class Helper:
         self._link.close()
         for reply in self._asked.values():
             if not reply.done():
-                reply.set_exception(EngineError("the helper for workspaces is gone"))
+                reply.set_exception(EngineError("the helper for workspaces has ended"))
         if self._process:
             self._process.wait()
 
@@ -94,14 +94,14 @@ class Helper:
 
 
 def own_helper(root: Path) -> Helper:
-    """Return a helper that is a child process, for a gateway that is root."""
+    """Start a helper as a child process, for a gateway that runs as root."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
         process = subprocess.Popen(
             [sys.executable, "-I", "-S", str(SCRIPT), str(root)],
             stdin=theirs.fileno(),
             stdout=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C in a terminal is for the gateway
+            start_new_session=True,  # Ctrl-C in a terminal must reach the gateway alone
             env={"PATH": f"{os.defpath}:/usr/sbin:/sbin"},
         )
     ours.setblocking(False)
