@@ -17,7 +17,7 @@ def is_workspace_name(text: str) -> bool:
 
 
 def workspace_name(text: str, field: str) -> str:
-    """Return the name if it is allowed. Raises `InvalidWorkspace`, whose message begins with ``field``."""
+    """Return the name if it is allowed. Raises `InvalidWorkspace`; its message begins with ``field``."""
     if not is_workspace_name(text):
         raise InvalidWorkspace(f"{field}: {text[:80]!r} is not 2 to 64 of a-z, 0-9 and -, with no - at its ends")
     return text

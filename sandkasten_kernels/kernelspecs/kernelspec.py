@@ -103,7 +103,7 @@ class Kernelspecs:
 
     @property
     def default(self) -> Kernelspec:
-        """The kernelspec of the default image. Raises `UnknownKernelspec` without one, which `check_settings` prevents."""
+        """The kernelspec of the default image. Raises `UnknownKernelspec`; `check_settings` makes sure of one."""
         if (default := self.for_image(self._default_image)) is None:
             raise UnknownKernelspec(f"No kernelspec runs in the image {_shown(self._default_image)}.")
         return default

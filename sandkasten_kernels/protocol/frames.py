@@ -1,7 +1,7 @@
-"""Jupyter messages to WebSocket frames and back: pure functions, both framings.
+"""Converts Jupyter messages to WebSocket frames and back, in both framings: pure functions.
 
 ``v1``: the subprotocol ``v1.kernel.websocket.jupyter.org``, always binary. ``legacy``: a JSON object as text, or, with
-buffers, a binary frame. A message on its way out is spliced, never parsed: only the header is looked into.
+buffers, a binary frame. An outgoing message is spliced from its parts and never parsed, except for the header.
 
 Source: https://jupyter-server.readthedocs.io/en/latest/developers/websocket-protocols.html
 """
@@ -34,7 +34,7 @@ _HIGH_SURROGATE = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}")
 
 
 class MalformedFrame(ValueError):
-    """A client's frame cannot be read; the message says why."""
+    """A client sent a frame that cannot be read; the message has the reason."""
 
 
 def v1_encode(channel: str, parts: Parts) -> bytes:
@@ -68,7 +68,7 @@ def v1_decode(frame: bytes) -> tuple[str, list[bytes]]:
 
 
 def legacy_encode(channel: str, parts: Parts) -> str | bytes:
-    """Return the text frame of a message, or the binary frame of one that has buffers."""
+    """Return the text frame of a message; the binary frame if it has buffers."""
     header, parent, metadata, content = (_object(part) for part in parts[:4])
     known = json_object(header)
     text = b"".join(
@@ -164,7 +164,7 @@ def split_stream(parts: Parts) -> Iterator[Parts]:
 
 
 def _cut(content: bytes, begin: int, end: int) -> int:
-    """Return ``end``, or a little before, where the text of a JSON string can be cut: in no escape and no character."""
+    """Return the last position up to ``end`` at which a JSON string can be cut: not in an escape or a character."""
     if end >= len(content):
         return len(content)
     for _ in range(3):  # a character has at most as many bytes behind its first
@@ -184,7 +184,7 @@ def _is_escape(text: bytes) -> bool:
 
 
 def _pieces(text: str) -> Iterator[str]:
-    """Yield a text in pieces of at most `MAX_STREAM_BYTES`."""
+    """Yield the string in pieces of at most `MAX_STREAM_BYTES`."""
     encoded = memoryview(text.encode("utf-8", "surrogatepass"))
     begin = 0
     while begin < len(encoded):
@@ -196,7 +196,7 @@ def _pieces(text: str) -> Iterator[str]:
 
 
 def _compact_json(value: Any) -> bytes:
-    """Return JSON in UTF-8, where an emoji has 4 bytes and not 12; a lone surrogate has no UTF-8 and is escaped."""
+    """Return JSON in UTF-8, in which an emoji has 4 bytes and not 12; only lone surrogates are escaped."""
     try:
         return json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
@@ -212,7 +212,7 @@ def _channel(value: Any) -> str:
 
 
 def _object(part: bytes) -> bytes:
-    """Return a part that can be spliced into a JSON object: an object's text, or ``{}`` for what is not one."""
+    """Return a part to splice into a JSON object: the JSON of an object, and ``{}`` for anything else."""
     stripped = part.strip()
     return stripped if stripped[:1] == b"{" and stripped[-1:] == b"}" else EMPTY
 

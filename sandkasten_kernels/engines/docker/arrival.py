@@ -14,13 +14,20 @@ from docker.errors import APIError, NotFound
 from ...background import BackgroundTasks
 from ...errors import EngineError, SandboxFailed
 from ...images.names import full_name
+from ...protocol.sockets import SocketError
+from ..base import Sandbox
 from ..host.door import Arrival, Door
 from ..host.sandbox import HostSandbox
 from ..spec import LeftSandbox
-from .connection import EngineConnection, words
+from .connection import CALL_SECONDS, EngineConnection, words
 from .spec import INSTANCE_LABEL, SANDBOX_LABEL
 
-__all__ = ["arrived", "returned"]
+__all__ = ["WHERE_TO_RUN", "arrived", "reach", "returned"]
+
+WHERE_TO_RUN = (
+    "The gateway must run on the engine's own host, in the host's pid namespace, with a data directory that the engine "
+    "can mount"
+)
 
 HELLO_SECONDS = 30
 HELLO_AGAIN_SECONDS = 20.0
@@ -164,3 +171,14 @@ def _end(state: dict[str, Any], left: LeftSandbox) -> str:
         killed = f"killed, out of memory, limit {left.spec.mem_limit_mb} MiB" if state.get("OOMKilled") else "killed"
         return f"{killed}: exit code {code}"
     return f"exit code {code}"
+
+
+async def reach(sandbox: Sandbox) -> None:
+    """Return when a socket of the guest was opened from here. Raises `EngineError`."""
+    try:
+        async with asyncio.timeout(CALL_SECONDS):
+            (await sandbox.open_socket("guest-control")).close()
+    except (SocketError, TimeoutError) as error:
+        raise EngineError(
+            f"the sockets of a sandbox cannot be reached ({error or 'no answer'}). {WHERE_TO_RUN}"
+        ) from error

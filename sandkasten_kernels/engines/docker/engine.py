@@ -17,15 +17,14 @@ from ...images.names import PROTOCOL_LABEL, STANDARD, build_command, full_name
 from ...images.progress import Report
 from ...images.state import ImageState
 from ...paths import asset_dir
-from ...protocol.sockets import SocketError
 from ..base import Engine, Sandbox
 from ..finding import Finding
 from ..host.cgroups import CgroupReader
 from ..host.door import Door
 from ..host.firewall import network_name
-from ..host.sandbox import HostSandbox
+from ..host.sandbox import HostSandbox, on_host
 from ..spec import LeftSandbox, SandboxSpec, StoredWorkspace, Usage
-from .arrival import arrived, returned
+from .arrival import WHERE_TO_RUN, arrived, reach, returned
 from .builder.images import build_images
 from .builder.state import image_states
 from .connection import CALL_SECONDS, EngineConnection, connect
@@ -42,10 +41,6 @@ __all__ = ["DockerEngine"]
 
 BUILD_TIMEOUT_SECONDS = 1800.0
 """A build may print nothing for so long."""
-WHERE_TO_RUN = (
-    "The gateway must run on the engine's own host, in the host's pid namespace, with a data directory that the engine "
-    "can mount"
-)
 
 
 class DockerEngine(Engine):
@@ -167,7 +162,7 @@ class DockerEngine(Engine):
         return await self._containers.stats(sandbox.handle)
 
     async def usages(self, sandboxes: Sequence[Sandbox]) -> Mapping[str, Usage]:
-        return await asyncio.to_thread(self._cgroups.read, map(_on_host, sandboxes)) if sandboxes else {}
+        return await asyncio.to_thread(self._cgroups.read, map(on_host, sandboxes)) if sandboxes else {}
 
     async def workspaces(self) -> list[StoredWorkspace]:
         return await self._volumes.stored() if self._volumes else []
@@ -176,7 +171,7 @@ class DockerEngine(Engine):
         await self._storage.make(name)
 
     async def attach(self, sandbox: Sandbox, workspace: str) -> bool:
-        return await self._storage.attach(_on_host(sandbox), workspace)
+        return await self._storage.attach(on_host(sandbox), workspace)
 
     def stored_in(self, sandbox: Sandbox, workspace: str) -> str:
         on_disk = self._private.ephemeral == "disk"
@@ -251,7 +246,7 @@ class DockerEngine(Engine):
         except SandboxFailed as error:
             raise EngineError(f"a sandbox cannot be used from here: {error}. {WHERE_TO_RUN}") from error
         try:
-            await _reach(sandbox)
+            await reach(sandbox)
             if self.workspaces_dir:
                 run = self._connection.run
                 self._volumes = Volumes(self.instance, self.workspaces_dir, self.run_dir, run, self.log, self._image_mb)
@@ -294,19 +289,3 @@ class DockerEngine(Engine):
         if self._volumes is None:
             raise EngineError("the engine's workspaces are not set up")
         return self._volumes
-
-
-def _on_host(sandbox: Sandbox) -> HostSandbox:
-    assert isinstance(sandbox, HostSandbox)  # this engine creates no others
-    return sandbox
-
-
-async def _reach(sandbox: Sandbox) -> None:
-    """Return when a socket of the guest was opened from here. Raises `EngineError`."""
-    try:
-        async with asyncio.timeout(CALL_SECONDS):
-            (await sandbox.open_socket("guest-control")).close()
-    except (SocketError, TimeoutError) as error:
-        raise EngineError(
-            f"the sockets of a sandbox cannot be reached ({error or 'no answer'}). {WHERE_TO_RUN}"
-        ) from error

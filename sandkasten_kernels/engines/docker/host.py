@@ -33,7 +33,7 @@ class DockerHost:
     """The parent cgroup and the bridge network of a gateway's sandboxes.
 
     The host's settings are changed by `host_helper`, as root, with the Python of a standard image: never of a custom
-    image, whose packages could have replaced it. Raises `EngineError` without a standard image.
+    image, because packages can replace it there. Raises `EngineError` without a standard image.
 
     Parameters
     ----------

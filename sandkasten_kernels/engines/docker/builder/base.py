@@ -1,4 +1,4 @@
-"""The image that all others are built from: one that is there, one from a registry, or one of our own making."""
+"""The base image of all others: a present one, one from a registry, or one made from packages."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ DEFAULT_BASE = "python:3.12-slim-bookworm"
 
 
 def present_base(client: docker.DockerClient, base: str | None = None) -> str | None:
-    """Return the name of the base image as far as it is in the engine; None when a build would have to fetch it."""
+    """Return the name of the base image if the engine has it; None if a build would have to pull or make it."""
     candidates = [base] if base is not None else [DEFAULT_BASE, _own_tag()]
     return next((name for name in candidates if name and image_record(client, name)), None)
 
 
 def resolve_base(client: docker.DockerClient, base: str | None, report: Report) -> str:
-    """Return the name of an image that is there: the one asked for, the official one, or one that we made.
+    """Return the name of a base image that the engine has: `base`, the official one, or one made from packages.
 
-    What is not there is pulled; where the official one cannot be, a base is made from packages. Raises
+    A missing image is pulled. If the official one cannot be pulled, a base is made from packages. Raises
     `ImageBuildError`.
     """
     if present := present_base(client, base):
@@ -62,7 +62,7 @@ def _own_tag() -> str | None:
 
 
 def _pull(client: docker.DockerClient, reference: str, report: Report) -> str:
-    """Pull an image; return why it was not possible, or an empty string."""
+    """Pull an image; return the reason of a failure, else an empty string."""
     report(f"pulling {reference}")
     repository, tag = docker.utils.parse_repository_tag(reference)
     try:

@@ -1,9 +1,9 @@
-"""How an image of one's own is built: packages are installed in a container, whose changes become one layer.
+"""Builds a custom image: packages are installed in a container, and its changes become one layer.
 
-What is in it is tried as in a sandbox, before the image gets its name: without a network and not as root.
+The result is tested as in a sandbox, without a network and not as root, before the image gets its name.
 
-A Dockerfile would keep what the build was told of the host's network in a layer or in the history, and twice as many
-bytes; a container keeps neither, because what it removes before it ends was never in the image.
+A Dockerfile would store the host's network configuration (proxies, certificates) in a layer or in the history, and need
+twice the disk space. A container stores neither: a file that it removes before it ends never reaches the image.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ done
 
 
 def own_digest(image: CustomImage, origin: str) -> str:
-    """Return the digest that `image` has when it is up to date and stands on the image with the id `origin`."""
+    """Return the digest that `image` has when it is up to date and has the parent image with the id `origin`."""
     parts = (origin, sorted(image.pip), sorted(image.apt), _script())
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
@@ -52,9 +52,9 @@ def own_digest(image: CustomImage, origin: str) -> str:
 def build_own(
     client: docker.DockerClient, image: CustomImage, pip: PipConfig, report: Report, repository: str = REPOSITORY
 ) -> None:
-    """Build `image` unless it is up to date; what it stands on is there. Raises `ImageBuildError`.
+    """Build `image` unless it is up to date. Raises `ImageBuildError`, also when its parent is missing.
 
-    It gets its name when all is installed and checked.
+    The image gets its name only after every package is installed and the result is tested.
     """
     tag = full_name(image.name, repository)
     below = full_name(image.stands_on, repository)
@@ -93,7 +93,7 @@ def _tell_left_out(image: CustomImage, pip: PipConfig, apt: AptConfig, report: R
 
 
 def _install_config(origin: str) -> dict[str, Any]:
-    """Return the container in which packages are installed on the image `origin`, as root and with the network."""
+    """Return the configuration of the container that installs packages, as root and with the host's network."""
     return {
         "Image": origin,
         "User": "0:0",
@@ -105,7 +105,7 @@ def _install_config(origin: str) -> dict[str, Any]:
 
 
 def _check_config(made: str) -> dict[str, Any]:
-    """Return the container in which the image `made` is tried: packages run here for the first time."""
+    """Return the configuration of the container that tests the image `made`: installed code runs here first."""
     return {
         "Image": made,
         "User": f"{SANDBOX_UID}:{SANDBOX_UID}",
@@ -126,7 +126,7 @@ def _check_config(made: str) -> dict[str, Any]:
 
 
 def _run(client: docker.DockerClient, container: str, progress: BuildProgress) -> None:
-    """Return when the container has done its work. Raises `ImageBuildError`."""
+    """Run the container to its end. Raises `ImageBuildError` for a nonzero exit code."""
     output = client.api.attach(container, stream=True, logs=True)
     client.api.start(container)
     for line in _lines(output):
@@ -137,7 +137,7 @@ def _run(client: docker.DockerClient, container: str, progress: BuildProgress) -
 
 @contextlib.contextmanager
 def _container(client: docker.DockerClient, image: CustomImage, config: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a container in which `image` is built; it is gone at the end, whatever happened."""
+    """Yield a container for the build of `image`; remove it at the end of the context."""
     container = _create(client, f"sandkasten-build-{image.name}", config)
     try:
         yield container
@@ -146,7 +146,7 @@ def _container(client: docker.DockerClient, image: CustomImage, config: Mapping[
 
 
 def _create(client: docker.DockerClient, name: str, config: Mapping[str, Any]) -> str:
-    """Return a new container called `name`, in the place of one that a build which was killed has left."""
+    """Return a new container called `name`; a leftover of a killed build is replaced. Raises `ImageBuildError`."""
     try:
         return str(client.api.create_container_from_config(config, name=name)["Id"])
     except docker.errors.APIError as error:
@@ -161,7 +161,7 @@ def _create(client: docker.DockerClient, name: str, config: Mapping[str, Any]) -
 
 
 def _image_config(image: CustomImage, origin: Mapping[str, Any], digest: str) -> dict[str, Any]:
-    """Return what a sandbox starts with: as in the image below, whatever the container of the build had."""
+    """Return the image's configuration: that of its parent, without anything of the build container."""
     below = origin["Config"]
     path = next((entry[5:] for entry in below.get("Env") or [] if entry.startswith("PATH=")), os.defpath)
     if image.pip and VENV_BIN not in path.split(":"):
@@ -181,7 +181,7 @@ def _script() -> bytes:
 
 
 def _files(image: CustomImage, pip: PipConfig, apt: AptConfig) -> dict[str, bytes]:
-    """Return the files of `/build`, by their paths there."""
+    """Return the files for `/build` by relative path."""
     exports = (f"export {name}={shlex.quote(value)}\n" for name, value in proxy_variables(os.environ).items())
     files = {
         "install": _script(),
@@ -205,7 +205,7 @@ def _archive(files: Mapping[str, bytes]) -> bytes:
 
 
 def _lines(chunks: Iterable[bytes]) -> Iterator[str]:
-    """Yield the lines of a container's output, which arrives in pieces of any size."""
+    """Yield the lines of a container's output, which arrives in chunks of any size."""
     rest = b""
     for chunk in chunks:
         *whole, rest = (rest + chunk).split(b"\n")

@@ -1,7 +1,7 @@
-"""How the sandbox images are built.
+"""Builds the sandbox images.
 
-A build context is put together in memory from the package's own files, so that it is the same every time; an
-image carries a digest of what it was made from, and one that is up to date is left alone.
+A build context is assembled in memory from the files of this package, so that it is the same every time. An image
+carries a digest of its sources, and an image that is up to date is not built again.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def build_images(
     own: Mapping[str, CustomImage] = NO_IMAGES,
     repository: str = REPOSITORY,
 ) -> None:
-    """Build the images `names` and what they stand on; `report` gets lines of progress.
+    """Build the images `names` and their parents; `report` is called with lines of progress.
 
     The names are "base", "python" and those of `own`. `base` is the image to start from. With None it is the
     official one; where no registry can be reached, one made from the distribution's packages. The images are
@@ -71,12 +71,12 @@ def build_images(
 
 
 def standard_digest(client: docker.DockerClient, name: str, root: str, repository: str = REPOSITORY) -> str:
-    """Return the digest that the image "base" or "python" has when it is up to date."""
+    """Return the digest that the image "base" or "python" has if it is up to date."""
     return _digest(context_files(name, PipConfig()), _arguments(client, name, root, repository))
 
 
 def context_files(name: str, pip: PipConfig) -> dict[str, bytes]:
-    """Return the build context of the image `name`, path by path."""
+    """Return the files of the build context of the image `name`, by path."""
     files = {f"pip/{path}": data for path, data in pip.files().items()}
     sources = [(asset_dir("images") / name, "")]
     if name == "base":
@@ -101,7 +101,7 @@ def context_archive(files: Mapping[str, bytes]) -> bytes:
 
 
 def _digest(files: Mapping[str, bytes], arguments: Mapping[str, str]) -> str:
-    """Return what an image is made from as one number. How pip reached its index does not count."""
+    """Return the digest of the sources of an image; the configuration of pip is not part of it."""
     digest = hashlib.sha256(repr(sorted(arguments.items())).encode())
     own = {path: data for path, data in files.items() if not path.startswith("pip/")}
     digest.update(context_archive(own))
@@ -109,7 +109,7 @@ def _digest(files: Mapping[str, bytes], arguments: Mapping[str, str]) -> str:
 
 
 def _arguments(client: docker.DockerClient, name: str, root: str, repository: str) -> dict[str, str]:
-    """Return the arguments of a build: images by their id, so that a tag that moves in the meantime changes nothing."""
+    """Return the arguments of a build: images by id, so that a tag that moves during the build has no effect."""
     arguments = {"BASE": image_record(client, root)["Id"]}
     if name == "base":
         arguments["PROTOCOL"] = str(PROTOCOL)
@@ -150,7 +150,7 @@ def _build(client: docker.DockerClient, name: str, root: str, pip: PipConfig, re
 
 
 def _remove_replaced(client: docker.DockerClient) -> None:
-    """Remove every image of ours that lost its name to a newer one, unless a sandbox still stands on it."""
+    """Remove every image of ours that a newer one has replaced, unless a container still uses it."""
     filters = {"dangling": True, "label": [DIGEST_LABEL]}
     for identifier in client.api.images(quiet=True, filters=filters):
         try:

@@ -1,4 +1,4 @@
-"""Which images there are, and whether they are what a build would make today."""
+"""Compares the images of the engine with those that a build would make now."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ def image_states(
         elif below is not None and states[below].standing is not ImageStatus.CURRENT:
             standing = ImageStatus.OUTDATED
         else:
-            wanted = (
+            expected = (
                 own_digest(own[name], image_record(client, full_name(own[name].stands_on, repository))["Id"])
                 if name in own
                 else standard_digest(client, name, root, repository)
                 if root
                 else None
             )
-            standing = ImageStatus.CURRENT if labels.get(DIGEST_LABEL) == wanted else ImageStatus.OUTDATED
+            standing = ImageStatus.CURRENT if labels.get(DIGEST_LABEL) == expected else ImageStatus.OUTDATED
         states[name] = ImageState(name, reference, standing, record["Size"], record["Created"])
     return list(states.values())
