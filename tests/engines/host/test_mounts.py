@@ -47,8 +47,10 @@ async def test_what_lies_deeper_than_a_path_can_say_is_counted_and_removed(tmp_p
 
 
 async def test_the_command_line_of_the_helper_says_what_it_is(tmp_path: Path) -> None:
+    (tmp_path / "thesis" / "data").mkdir(parents=True)
     helper = own_helper(tmp_path)
     try:
+        await helper.ask("size", "thesis", timeout=60)  # now the process runs its own program for sure
         assert helper._process
         command = psutil.Process(helper._process.pid).cmdline()
     finally:
