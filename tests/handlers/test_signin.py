@@ -16,7 +16,7 @@ from sandkasten_kernels.handlers.auth import Authenticator
 from tests.support.kernel_client import Api
 from tests.support.waiting import eventually
 
-docker = pytest.mark.docker
+local = pytest.mark.local
 
 
 async def signed_in(api: Api) -> dict[str, str]:
@@ -35,7 +35,7 @@ async def post_form(api: Api, body: str, **headers: str) -> HTTPResponse:
     return await api.request("POST", "/signin", body.encode(), headers=form)
 
 
-@docker
+@local
 async def test_the_printed_url_signs_a_browser_in_with_a_cookie_that_is_not_the_token(api: Api) -> None:
     response = await api.request("GET", f"/?token={api.token}", headers={})
     cookie = response.headers["Set-Cookie"]
@@ -46,7 +46,7 @@ async def test_the_printed_url_signs_a_browser_in_with_a_cookie_that_is_not_the_
     assert (await api.request("GET", "/?token=wrong", headers={})).code == 401
 
 
-@docker
+@local
 async def test_the_form_signs_in_and_leads_to_the_page_that_was_wanted(api: Api) -> None:
     form = await api.request("GET", "/sessions/abc-1", headers={"Accept": "text/html"})
     assert form.code == 401
@@ -60,7 +60,7 @@ async def test_the_form_signs_in_and_leads_to_the_page_that_was_wanted(api: Api)
         assert (await post_form(api, f"token={api.token}&page={page}")).headers["Location"] == "/"
 
 
-@docker
+@local
 async def test_a_wrong_token_gets_the_form_again_and_no_cookie(api: Api) -> None:
     for body in ("token=wrong", "token=", "", "token=%22%3E%3Cscript%3E&page=%22%3E%3Cscript%3E"):
         response = await post_form(api, body)
@@ -72,7 +72,7 @@ async def test_a_wrong_token_gets_the_form_again_and_no_cookie(api: Api) -> None
     assert (await post_form(api, f"token={api.token}", Origin="https://evil.example")).code == 403
 
 
-@docker
+@local
 async def test_a_cookie_reads_and_a_change_needs_the_words_of_the_page_too(api: Api) -> None:
     page = await signed_in(api)
     cookie = {"Cookie": page["Cookie"]}
@@ -97,14 +97,14 @@ async def test_a_cookie_reads_and_a_change_needs_the_words_of_the_page_too(api: 
     assert (await api.request("POST", "/api/kernels", headers=mixed)).code == 403
 
 
-@docker
+@local
 async def test_a_token_needs_none_of_it(api: Api) -> None:
     for headers in ({"Authorization": f"token {api.token}"}, {"X-API-Key": api.token}):
         page = {"Cookie": "a=b", "Origin": "http://elsewhere.example"}
         assert (await api.request("POST", "/api/kernels", headers={**headers, **page})).code == 201
 
 
-@docker
+@local
 async def test_a_websocket_by_cookie_is_opened_from_our_own_page_only(api: Api) -> None:
     cookie = {"Cookie": (await signed_in(api))["Cookie"]}
     url = f"{api.url.replace('http', 'ws', 1)}/api/kernels/{await api.create()}/channels"
@@ -115,7 +115,7 @@ async def test_a_websocket_by_cookie_is_opened_from_our_own_page_only(api: Api) 
     (await websocket_connect(HTTPRequest(url, headers={**cookie, "Origin": api.url}))).close()
 
 
-@docker
+@local
 async def test_who_signs_out_has_a_cookie_that_is_worth_nothing(api: Api) -> None:
     page, other = await signed_in(api), await signed_in(api)
     response = await api.request("POST", "/signout", headers=page)
@@ -126,7 +126,7 @@ async def test_who_signs_out_has_a_cookie_that_is_worth_nothing(api: Api) -> Non
     assert (await api.request("POST", "/signout", headers={})).code == 401
 
 
-@docker
+@local
 async def test_what_is_open_ends_when_its_user_signs_out(api: Api) -> None:
     headers, other = await signed_in(api), await signed_in(api)
     kernel = await api.create()
@@ -148,7 +148,7 @@ async def test_what_is_open_ends_when_its_user_signs_out(api: Api) -> None:
     others.close()
 
 
-@docker
+@local
 async def test_every_page_has_a_strict_policy_and_no_answer_runs_anything(api: Api) -> None:
     page = await signed_in(api)
     for path in ("/", "/settings", "/sessions/x", "/static/status.js", "/signin"):
@@ -160,7 +160,7 @@ async def test_every_page_has_a_strict_policy_and_no_answer_runs_anything(api: A
     assert "sandbox" in (await api.request("GET", "/api/status", headers=page)).headers["Content-Security-Policy"]
 
 
-@docker
+@local
 async def test_every_page_needs_a_key(api: Api) -> None:
     for path in ("/", "/settings", "/sessions/x"):
         for accept in ("text/html", "*/*"):

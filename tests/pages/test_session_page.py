@@ -15,7 +15,7 @@ from tests.support.browser import PATIENCE_MS, axe_findings, browser, shown
 from tests.support.gateway_process import GatewayProcess
 from tests.support.kernel_client import Api
 
-pytestmark = [pytest.mark.docker, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.local, pytest.mark.asyncio(loop_scope="module")]
 expect.set_options(timeout=PATIENCE_MS)
 EVIL = "<img src=x onerror=alert(1)>"
 
@@ -41,6 +41,7 @@ async def session(api: Api, **wanted: Any) -> str:
     return str(json.loads((await api.request("POST", "/v1/sessions", wanted)).body)["id"])
 
 
+@pytest.mark.docker
 async def test_a_page_shows_what_anybody_runs_and_a_cells_picture(
     chromium: Browser, gateway: GatewayProcess, api: Api
 ) -> None:

@@ -116,7 +116,7 @@ def culling(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess
         metadata = {"sandkasten": {"image": "python", "pool": False, "culling": settings}}
         (folder / "specs" / name / "kernel.json").write_text(json.dumps({**PYTHON, "metadata": metadata}))
     config = "kernelspec_dirs: [specs]\npool: {images: {python: 1}}\nsession_ttl_seconds: 600\n"
-    with GatewayProcess(folder, config) as running:
+    with GatewayProcess(folder, config, engine="local") as running:
         yield running
 
 
@@ -137,7 +137,7 @@ async def told(api: Api, session: str) -> tuple[str, str]:
     return info["status"], info["reason"]
 
 
-@pytest.mark.docker
+@pytest.mark.local
 async def test_an_idle_kernel_ends_and_its_client_is_told_why(culled: Api, culling: GatewayProcess) -> None:
     kernel = await culled.create(name="idle")
     assert await told(culled, kernel) == ("expired", "idle for 1 s")
@@ -148,7 +148,7 @@ async def test_an_idle_kernel_ends_and_its_client_is_told_why(culled: Api, culli
     )  # fmt: skip
 
 
-@pytest.mark.docker
+@pytest.mark.local
 async def test_a_connected_kernel_is_in_use_unless_its_kernelspec_says_otherwise(culled: Api) -> None:
     kept = await culled.create(name="kept")
     socket = await culled.connect(kept)
@@ -163,7 +163,7 @@ async def test_a_connected_kernel_is_in_use_unless_its_kernelspec_says_otherwise
     assert await told(culled, kept) == ("expired", "idle for 3 s")
 
 
-@pytest.mark.docker
+@pytest.mark.local
 async def test_a_busy_kernel_that_is_too_old_ends_when_it_is_done_and_at_once_with_cull_busy(culled: Api) -> None:
     async def busy(name: str) -> tuple[str, KernelSocket]:
         kernel = await culled.create(name=name)
@@ -181,7 +181,7 @@ async def test_a_busy_kernel_that_is_too_old_ends_when_it_is_done_and_at_once_wi
     assert await told(culled, spared) == ("expired", reason)
 
 
-@pytest.mark.docker
+@pytest.mark.local
 async def test_a_session_may_want_a_shorter_life_of_its_own(culled: Api) -> None:
     session = await create(culled, max_lifetime_seconds=4, cull_busy=True)
     assert (session["max_lifetime_seconds"], session["cull_busy"], session["cull_connected"]) == (4, True, False)
@@ -194,7 +194,7 @@ async def test_a_session_may_want_a_shorter_life_of_its_own(culled: Api) -> None
         assert (response.code, json.loads(response.body)["error_code"]) == (400, "INVALID_REQUEST")
 
 
-@pytest.mark.docker
+@pytest.mark.local
 async def test_sessions_that_are_due_at_once_all_end(culled: Api) -> None:
     settings: dict[str, Any] = {"image": "base", "ttl_seconds": 1}
     sessions = await asyncio.gather(*(create(culled, **settings) for _ in range(6)))
