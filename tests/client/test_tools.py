@@ -116,7 +116,7 @@ async def test_the_agents_sdk_takes_the_functions(session: Session) -> None:
     taken = {tool.name: tool for tool in (function_tool(function) for function in tools(session))}
     assert list(taken) == NAMES
     code = taken["run_code"].params_json_schema["properties"]["code"]
-    assert (code["type"], code["description"]) == ("string", "The code to run.")
+    assert (code["type"], code["description"]) == ("string", "The Python code to run.")
     assert await use(taken["run_code"], code="print(6 * 7)") == "42\n"
 
 

@@ -77,7 +77,7 @@ async def test_the_token_survives_a_restart_and_a_new_one_counts_from_the_next(t
                 return (await api.request("GET", "/api/kernels")).code
 
         new, told = said("--new")
-        assert "takes the token before it until it is restarted" in told
+        assert "takes its previous token until it is restarted" in told
         assert said() == (new, told)
         assert (await answers(old), await answers(new)) == (200, 401)
         running.stop()

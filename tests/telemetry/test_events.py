@@ -160,7 +160,7 @@ async def test_what_is_refused_and_attached_is_told_and_a_gateway_stops_although
             assert (await api.request("DELETE", "/v1/workspaces/told")).code == 200
         told = [(event["kind"], event["reason"]) for event in events]
         attached = [("attached", "a workspace"), ("attached", "a client connected")]
-        removed = ("removed", "nobody owned what an earlier process had left")
+        removed = ("removed", "an earlier process left them, and no session owned them")
         assert told[:5] == [removed, ("created", ""), ("claimed", ""), *attached], told
         refused = [event for event in events if event["kind"] == "refused"]
         assert "limits.max_sessions_per_owner, 1" in refused[0]["reason"]
