@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import driver
-from .command import CHUNK, DRAIN_READS, Command
+from .command import CHUNK, DRAIN_READS, ShellCommand
 from .foreground import Foreground
 
 ARGV = ("bash", "--noprofile", "--norc", "--noediting", "-i", "+H", "-O", "execfail")
@@ -74,7 +74,7 @@ class Bash:
         self._input = driver.greeting(self._reports.nonce)
         self._type()
 
-    def run(self, command: Command) -> None:
+    def run(self, command: ShellCommand) -> None:
         """Pass a command to bash, which must be at its prompt. Raises `OSError` when its pipes are missing."""
         pipes = driver.open_pipes(self.pid)
         _available(self._stdout)

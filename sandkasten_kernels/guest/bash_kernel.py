@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from .command import Command, CommandResult
+from .command import CommandResult, ShellCommand
 from .shell import Shell
 from .wire import Request
 
@@ -150,7 +150,7 @@ class BashKernel:
             self._next()
 
         self._running = _msg_id(request)
-        self.shell.run(Command(text, output, done, **options))
+        self.shell.run(ShellCommand(text, output, done, **options))
 
     def _done(self, request: Request, content: Content) -> None:
         self._reply(request, content)
@@ -169,7 +169,7 @@ def _describe(exit_code: int) -> str:
 
 
 def _options(given: Content) -> dict[str, Any]:
-    """Return the optional arguments of `Command`. Raises `ValueError` with a message for the user."""
+    """Return the optional arguments of `ShellCommand`. Raises `ValueError` with a message for the user."""
     timeout, cwd, env = given.get("timeout"), given.get("cwd"), given.get("env") or {}
     if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):
         raise ValueError("timeout: must be a number of seconds above 0")

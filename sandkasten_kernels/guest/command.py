@@ -29,7 +29,7 @@ class CommandResult(NamedTuple):
     error: str = ""
 
 
-class Command:
+class ShellCommand:
     """One command, from its text to its result.
 
     Parameters

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .command import CHUNK, Command
+from .command import CHUNK, ShellCommand
 
 MAX_COMMANDS = 16
 MAX_BYTES = 1 << 20
@@ -15,9 +15,9 @@ class LateOutput:
     """
 
     def __init__(self) -> None:
-        self._commands: list[Command] = []
+        self._commands: list[ShellCommand] = []
 
-    def add(self, command: Command) -> None:
+    def add(self, command: ShellCommand) -> None:
         """Keep reading a command's pipes; no-op when they are closed."""
         if command.outputs:
             self._commands.append(command)

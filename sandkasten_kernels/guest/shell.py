@@ -13,7 +13,7 @@ import time
 
 from .bash import Bash
 from .child_process import directory_of, raise_oom_score
-from .command import Command, CommandResult
+from .command import CommandResult, ShellCommand
 from .late_output import LateOutput
 
 SMALLEST_SECONDS = 0.001
@@ -24,7 +24,7 @@ ATTEMPTS = 2
 
 
 class Shell:
-    """Runs one `Command` at a time; the caller waits for `idle` before the next one.
+    """Runs one `ShellCommand` at a time; the caller waits for `idle` before the next one.
 
     The caller's loop waits for the descriptors of `readable` and `writable` and calls `ready` for each one. It calls
     `tick` after the seconds of `patience`, and `ended` when it has reaped the process `pid`.
@@ -34,8 +34,8 @@ class Shell:
         self.env = env
         self._cwd = cwd
         self._bash: Bash | None = None
-        self._command: Command | None = None
-        self._next: Command | None = None
+        self._command: ShellCommand | None = None
+        self._next: ShellCommand | None = None
         self._late = LateOutput()
         self._up = False
         self._up_by = 0.0
@@ -55,7 +55,7 @@ class Shell:
         """The working directory of bash; the last known one when it cannot be read."""
         return directory_of(self.pid) or self._cwd
 
-    def run(self, command: Command) -> None:
+    def run(self, command: ShellCommand) -> None:
         """Run a command; start bash if it does not run."""
         self._next = command
         if not self._bash:
@@ -205,7 +205,7 @@ class Shell:
             bash.status = code
             self._finish(code)
 
-    def _begin(self, bash: Bash, command: Command) -> None:
+    def _begin(self, bash: Bash, command: ShellCommand) -> None:
         command.begun = True
         if command.timeout is not None:
             command.deadline = time.monotonic() + command.timeout

@@ -79,7 +79,7 @@ V1: list[tuple[str, type[Handler]]] = [
     (r"/v1/sessions/([^/]+)/fs/unpack", files.UnpackHandler),
     (r"/v1/events", events.EventsHandler),
     (r"/v1/settings", settings.SettingsHandler),
-    (r"/v1/status", status.StatusHandler),
+    (r"/v1/status", status.StatusFeedHandler),
     (r"/v1/workspaces", workspaces.WorkspacesHandler),
     (r"/v1/workspaces/([^/]+)", workspaces.WorkspaceHandler),
     *((rf"/v1/workspaces/([^/]+)/{path}", handler) for path, handler in workspaces.FILE_ROUTES.items()),

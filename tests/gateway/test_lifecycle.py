@@ -54,7 +54,7 @@ async def test_what_somebody_put_beside_the_doors_of_sandboxes_stays_and_is_told
         stray = running.data_dir / "run" / "stray"
         stray.touch()
         running.start()
-        assert "run/stray is no directory of a sandbox and stays" in running.log.read_text()
+        assert "run/stray is not a directory of a sandbox and stays" in running.log.read_text()
         stray.unlink()
 
 

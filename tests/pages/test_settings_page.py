@@ -160,9 +160,7 @@ async def test_the_file_is_edited_without_its_secret_being_seen(gateway: Gateway
         assert gateway.config.with_name("sandkasten.yaml.bak").read_text() == CONFIG
         await expect(page.locator("#notices")).to_contain_text("in effect after a restart of the gateway: base_url.")
         await page.get_by_role("tab", name="Form").click()
-        await expect(page.locator("#setting-base_url")).to_contain_text(
-            "Until the gateway is restarted it runs with /."
-        )
+        await expect(page.locator("#setting-base_url")).to_contain_text("The gateway uses / until it restarts.")
         assert KEY not in await page.content()
         await expect(page.get_by_label("api_key", exact=True)).to_have_value("")
 

@@ -10,10 +10,10 @@ from tornado.iostream import StreamClosedError
 from ...status.feed import StatusFeed
 from ..base import Handler
 
-__all__ = ["StatusHandler"]
+__all__ = ["StatusFeedHandler"]
 
 
-class StatusHandler(Handler):
+class StatusFeedHandler(Handler):
     """``GET /v1/status``: a snapshot as a JSON object. ``?session=`` adds that session, as ``session``.
 
     With ``Accept: text/event-stream`` the answer is a stream: the event ``status`` with the snapshot, then, at most
