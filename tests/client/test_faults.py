@@ -95,7 +95,7 @@ async def test_a_connection_that_is_lost_before_the_answer_is_told_and_nothing_r
         running = asyncio.create_task((await over_cable.get_session(session.id)).exec(f"echo once >> runs; {STUBBORN}"))
         await there(session, "begun")
         await cable.cut()
-        with pytest.raises(GatewayUnreachable, match="ended the connection before it had answered") as lost:
+        with pytest.raises(GatewayUnreachable, match="closed the connection before it answered") as lost:
             await running
         assert isinstance(lost.value, httpx.TransportError)
     await there(session, "stopped")
