@@ -8,13 +8,9 @@ from typing import Any
 
 import yaml
 
-from ..config.docs import configuration_docs
-from ..config.keys import Keys
-from ..config.settings import Settings
-from ..config.traits import SECTIONS
-from ..config.validation import SECRETS
+from ..config import SECRETS, SECTIONS, Keys, Settings, configuration_docs
 from ..errors import ConfigError
-from ..gateway.checks import check_settings
+from ..gateway import check_settings
 from .settings import SHORT_OPTIONS, SettingsCommand
 
 __all__ = ["ConfigCommand"]

@@ -8,10 +8,9 @@ import collections
 import contextlib
 from collections.abc import AsyncIterator
 
-from ..config.settings import Settings, command_line_settings
-from ..config.traits import SECTIONS
-from ..doctor.doctor import examine
-from ..engines.finding import Finding, Level
+from ..config import SECTIONS, Settings, command_line_settings
+from ..doctor import examine
+from ..engines import Finding, Level
 from ..errors import ConfigError
 from .settings import SettingsCommand, option_values
 

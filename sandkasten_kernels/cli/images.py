@@ -9,14 +9,10 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..config.keys import nearest
-from ..config.traits import RootSettings
-from ..engines import Engine
-from ..engines.registry import find_engine
+from ..config import RootSettings, nearest
+from ..engines import Engine, find_engine
 from ..errors import ConfigError
-from ..images.custom import CustomImage, custom_images
-from ..images.names import STANDARD
-from ..images.state import ImageState
+from ..images import STANDARD, CustomImage, ImageState, custom_images
 from .output import print_table
 from .settings import SettingsCommand
 

@@ -11,9 +11,8 @@ import signal
 import sys
 from pathlib import Path
 
-from ..config.configuration import Configuration
-from ..config.traits import RootSettings
-from ..gateway.gateway import Gateway
+from ..config import Configuration, RootSettings
+from ..gateway import Gateway
 from .settings import SettingsCommand
 
 __all__ = ["ServeCommand"]

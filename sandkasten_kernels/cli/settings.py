@@ -9,10 +9,7 @@ from typing import Any
 from traitlets.config import Config
 from traitlets.config.loader import DeferredConfigList
 
-from ..config.configuration import Configuration
-from ..config.keys import Keys
-from ..config.traits import SECTIONS, RootSettings
-from ..config.validation import SECRETS
+from ..config import SECRETS, SECTIONS, Configuration, Keys, RootSettings
 from .base import Command
 
 __all__ = ["SHORT_OPTIONS", "SettingsCommand", "option_values"]

@@ -11,13 +11,10 @@ import sys
 import time
 from pathlib import Path
 
-from ..config.settings import Settings
-from ..config.traits import Defaults, RootSettings
+from ..config import Defaults, RootSettings, Settings
 from ..engines import Engine, SandboxSpec
 from ..errors import ConfigError, EngineError, SandkastenError
-from ..gateway.checks import find_kernelspecs
-from ..gateway.components import engine_of, sandbox_specs
-from ..gateway.data_dir import DataDir
+from ..gateway import DataDir, engine_of, find_kernelspecs, sandbox_specs
 from ..store import Store
 from .settings import SettingsCommand
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..client.runtime_file import read_running
 from ..errors import ConfigError
-from ..gateway.data_dir import new_token, token_of
+from ..gateway import new_token, token_of
 from .settings import SettingsCommand
 
 __all__ = ["TokenCommand"]

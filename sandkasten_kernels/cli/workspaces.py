@@ -55,7 +55,7 @@ class WorkspacesCommand(ClientCommand):
 
 
 def _check_names(names: list[str]) -> None:
-    from ..engines.workspace_name import workspace_name  # here, because it imports the package of the engines
+    from ..engines import workspace_name
 
     try:
         for name in names:

@@ -7,17 +7,13 @@ import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
-from ..config.address import parse_listen
-from ..config.settings import Settings
-from ..config.traits import Defaults, Limits, RootSettings
-from ..engines import Engine
-from ..engines.finding import Finding, ok, problem
-from ..engines.registry import find_engine
+from ..config import Defaults, Limits, RootSettings, Settings, parse_listen
+from ..engines import Engine, Finding, find_engine, ok, problem
 from ..errors import ConfigError, SandkastenError
-from ..gateway.checks import check_settings
-from ..images.custom import custom_images
-from ..kernelspecs.kernelspec import Kernelspec, Kernelspecs
-from ..pool.launcher import sandbox_spec
+from ..gateway import check_settings
+from ..images import custom_images
+from ..kernelspecs import Kernelspec, Kernelspecs
+from ..pool import sandbox_spec
 from .host import (
     check_data_dir,
     check_descriptors,

@@ -13,7 +13,7 @@ import stat
 import tempfile
 from pathlib import Path
 
-from ..engines.finding import Finding, ok, problem, warning
+from ..engines import Finding, ok, problem, warning
 
 __all__ = [
     "check_data_dir",

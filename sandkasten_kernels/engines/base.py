@@ -22,10 +22,8 @@ from traitlets.config import LoggingConfigurable
 
 from ..background import BackgroundTasks
 from ..errors import ImageBuildError, InvalidRequest, InvalidWorkspace, SandboxFailed
-from ..images.custom import CustomImage
-from ..images.progress import Report
-from ..images.state import ImageState
-from ..protocol.zmtp import MemoryBudget
+from ..images import CustomImage, ImageState, Report
+from ..protocol import MemoryBudget
 from .finding import Finding
 from .spec import WORKSPACE, LeftSandbox, SandboxSpec, StoredWorkspace, Usage
 

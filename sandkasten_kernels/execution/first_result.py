@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..protocol.messages import Parts
+from ..protocol import Parts
 from .runner import Sink
 
 __all__ = ["FirstResult", "TimedSink"]

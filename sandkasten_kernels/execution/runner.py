@@ -10,10 +10,9 @@ from functools import partial
 from typing import Any, Protocol
 
 from ..errors import KernelDead, SandboxFailed
-from ..kernels.kernel import Kernel
-from ..protocol.messages import Parts, build, json_object, message_type
-from ..relay.calls import LinkError
-from ..relay.link import KernelLink
+from ..kernels import Kernel
+from ..protocol import Parts, build, json_object, message_type
+from ..relay import KernelLink, LinkError
 from .outcome import CWD, Outcome, outcome_of
 
 __all__ = ["Job", "Sink", "is_too_much", "run"]

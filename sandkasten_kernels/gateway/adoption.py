@@ -9,17 +9,12 @@ from functools import partial
 from ..background import BackgroundTasks
 from ..engines import Engine
 from ..errors import SandboxFailed, UnknownKernelspec
-from ..kernels.kernel import Kernel
-from ..kernels.record import KernelRecord
-from ..kernelspecs.kernelspec import Kernelspecs
-from ..pool.launcher import Launcher
-from ..pool.left import LeftKernel
-from ..pool.pool import Pool
-from ..sessions.journal import SessionJournal
-from ..sessions.session import Session
-from ..sessions.sessions import Sessions
+from ..kernels import Kernel, KernelRecord
+from ..kernelspecs import Kernelspecs
+from ..pool import Launcher, LeftKernel, Pool
+from ..sessions import Session, SessionJournal, Sessions
 from ..store import Record, Store
-from ..workspaces.workspaces import Workspaces
+from ..workspaces import Workspaces
 
 __all__ = ["Adoption"]
 

@@ -7,16 +7,12 @@ import re
 from functools import partial
 from typing import NamedTuple
 
-from ..config.address import is_loopback, parse_listen
-from ..config.keys import KeyPath, nearest
-from ..config.settings import Settings
-from ..config.traits import Limits
-from ..engines.registry import engine_names, find_engine
+from ..config import KeyPath, Limits, Settings, is_loopback, nearest, parse_listen
+from ..engines import engine_names, find_engine
 from ..errors import ConfigError
 from ..handlers.origins import OriginPolicy
-from ..images.custom import custom_images
-from ..kernelspecs.custom import custom_kernelspecs
-from ..kernelspecs.kernelspec import Kernelspec, Kernelspecs
+from ..images import custom_images
+from ..kernelspecs import Kernelspec, Kernelspecs, custom_kernelspecs
 from ..paths import asset_dir
 
 __all__ = ["Machine", "check_settings", "find_kernelspecs", "find_origin_policy", "within"]

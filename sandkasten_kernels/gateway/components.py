@@ -8,29 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..background import BackgroundTasks
-from ..config.settings import Settings
-from ..config.traits import Defaults, Limits
-from ..engines import Engine, SandboxSpec
-from ..engines.registry import find_engine
-from ..kernelspecs.kernelspec import Kernelspec, Kernelspecs
-from ..pool.claims import Claims
-from ..pool.launcher import Launcher, sandbox_spec
-from ..pool.pool import Pool
-from ..pool.register import StoredRegister
-from ..sessions.executions import Executions
-from ..sessions.journal import SessionJournal
-from ..sessions.notebooks import NotebookSessions
-from ..sessions.quota import QuotaMonitor
-from ..sessions.sessions import Sessions
-from ..sessions.workspace_files import WorkspaceFiles
-from ..status.feed import StatusFeed
-from ..status.gauges import Gauges
-from ..status.host import HostMonitor
-from ..status.snapshot import StatusSnapshot
+from ..config import Defaults, Limits, Settings
+from ..engines import Engine, SandboxSpec, find_engine
+from ..kernelspecs import Kernelspec, Kernelspecs
+from ..pool import Claims, Launcher, Pool, StoredRegister, sandbox_spec
+from ..sessions import Executions, NotebookSessions, QuotaMonitor, SessionJournal, Sessions, WorkspaceFiles
+from ..status import Gauges, HostMonitor, StatusFeed, StatusSnapshot
 from ..store import Store
-from ..telemetry.events import EventLog
-from ..telemetry.metrics import Metrics
-from ..workspaces.workspaces import Workspaces
+from ..telemetry import EventLog, Metrics
+from ..workspaces import Workspaces
 from .adoption import Adoption
 from .checks import within
 from .data_dir import DataDir

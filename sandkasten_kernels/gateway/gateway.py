@@ -11,17 +11,15 @@ from typing import Any
 
 from tornado.netutil import bind_sockets
 
-from ..config.address import parse_listen, reachable, url_host
-from ..config.configuration import Configuration
-from ..config.editor import SettingsEditor
+from ..config import Configuration, SettingsEditor, parse_listen, reachable, url_host
 from ..engines import Engine
 from ..errors import ConfigError
 from ..handlers.auth import Authenticator
 from ..handlers.server import http_server
 from ..handlers.services import Services
-from ..images.warnings import image_warnings
-from ..pool.pool import Pool
-from ..sessions.sessions import Sessions
+from ..images import image_warnings
+from ..pool import Pool
+from ..sessions import Sessions
 from ..store import Store
 from .checks import check_settings, find_origin_policy
 from .components import Components, engine_of, sandbox_specs, wired

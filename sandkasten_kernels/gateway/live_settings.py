@@ -7,14 +7,10 @@ from typing import Any
 
 from traitlets import HasTraits
 
-from ..config.settings import Settings
-from ..config.traits import Defaults, Limits
-from ..pool.pool import Pool
-from ..sessions.executions import Executions
-from ..sessions.policy import SessionPolicy
-from ..sessions.quota import QuotaMonitor
-from ..sessions.sessions import Sessions
-from ..workspaces.workspaces import Workspaces
+from ..config import Defaults, Limits, Settings
+from ..pool import Pool
+from ..sessions import Executions, QuotaMonitor, SessionPolicy, Sessions
+from ..workspaces import Workspaces
 from .checks import within
 
 __all__ = ["LiveSettings", "session_policy"]

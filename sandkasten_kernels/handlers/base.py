@@ -15,7 +15,7 @@ from urllib.parse import unquote_plus
 from tornado.web import HTTPError, RequestHandler
 
 from ..errors import ForeignPage, InvalidRequest, SandkastenError, TooLarge, Unauthorized
-from ..sessions.session import OWNER
+from ..sessions import OWNER
 from .auth import XSRF_HEADER
 from .bodies import MAX_BODY_BYTES, is_oversized
 from .services import Services

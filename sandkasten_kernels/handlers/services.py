@@ -5,18 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ..background import BackgroundTasks
-from ..config.editor import SettingsEditor
-from ..config.traits import Limits
-from ..kernelspecs.kernelspec import Kernelspecs
-from ..pool.pool import Pool
-from ..sessions.executions import Executions
-from ..sessions.notebooks import NotebookSessions
-from ..sessions.sessions import Sessions
-from ..sessions.workspace_files import WorkspaceFiles
-from ..status.feed import StatusFeed
-from ..telemetry.events import EventLog
-from ..telemetry.metrics import Metrics
-from ..workspaces.workspaces import Workspaces
+from ..config import Limits, SettingsEditor
+from ..kernelspecs import Kernelspecs
+from ..pool import Pool
+from ..sessions import Executions, NotebookSessions, Sessions, WorkspaceFiles
+from ..status import StatusFeed
+from ..telemetry import EventLog, Metrics
+from ..workspaces import Workspaces
 from .auth import Authenticator
 from .origins import OriginPolicy
 

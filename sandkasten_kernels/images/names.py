@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..config.custom_images import STANDARD
+from ..config import STANDARD
 
 __all__ = ["DIGEST_LABEL", "PROTOCOL_LABEL", "REPOSITORY", "STANDARD", "build_command", "full_name"]
 

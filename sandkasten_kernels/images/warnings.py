@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
-from ..config.settings import Settings
+from ..config import Settings
 from ..errors import EngineError
 from .names import build_command, full_name
 

@@ -8,8 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from ..background import BackgroundTasks
-from ..engines import Sandbox
-from ..engines.spec import signal_name
+from ..engines import Sandbox, signal_name
 from ..errors import SandkastenError
 
 __all__ = ["ExitReason", "HowEnded", "death_reason", "unknown"]

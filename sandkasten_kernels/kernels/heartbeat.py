@@ -6,8 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from ..background import BackgroundTasks
-from ..relay.calls import LinkError
-from ..relay.link import KernelLink
+from ..relay import KernelLink, LinkError
 
 __all__ = ["Heartbeat"]
 

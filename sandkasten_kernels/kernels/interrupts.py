@@ -10,10 +10,8 @@ from typing import Any
 
 from ..background import BackgroundTasks
 from ..errors import SandboxFailed
-from ..kernelspecs.kernelspec import Kernelspec
-from ..relay.calls import LinkError
-from ..relay.guest_link import GuestLink
-from ..relay.link import KernelLink
+from ..kernelspecs import Kernelspec
+from ..relay import GuestLink, KernelLink, LinkError
 
 __all__ = ["INTERRUPT_SECONDS", "Interrupts"]
 

@@ -10,11 +10,10 @@ from collections.abc import Callable, Mapping
 from ..background import BackgroundTasks
 from ..engines import Sandbox
 from ..errors import SandboxFailed
-from ..kernelspecs.kernelspec import Kernelspec
-from ..protocol.messages import Parts
-from ..relay.calls import LinkError
-from ..relay.link import Client, KernelLink
-from ..workspaces.workspaces import Lease
+from ..kernelspecs import Kernelspec
+from ..protocol import Parts
+from ..relay import Client, KernelLink, LinkError
+from ..workspaces import Lease
 from .exit_reason import HowEnded, unknown
 from .heartbeat import Heartbeat
 from .interrupts import Interrupts

@@ -13,10 +13,8 @@ from ..background import BackgroundTasks
 from ..callbacks import Callbacks
 from ..engines import Sandbox
 from ..errors import KernelDead, SandboxFailed
-from ..kernelspecs.kernelspec import Kernelspec
-from ..relay.calls import LinkError
-from ..relay.guest_link import GuestLink
-from ..relay.link import KernelLink
+from ..kernelspecs import Kernelspec
+from ..relay import GuestLink, KernelLink, LinkError
 from .exit_reason import ExitReason, HowEnded, death_reason
 from .process import KernelProcess
 from .record import KernelRecord, Recalled

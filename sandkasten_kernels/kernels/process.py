@@ -8,13 +8,9 @@ from functools import partial
 from typing import Any
 
 from ..callbacks import Callbacks
-from ..engines import Sandbox
-from ..engines.spec import WORKSPACE
-from ..kernelspecs.kernelspec import Kernelspec
-from ..relay.backlog import read_backlog
-from ..relay.calls import LinkError
-from ..relay.guest_link import GuestLink
-from ..relay.link import MAX_MESSAGE_BYTES, KernelLink
+from ..engines import WORKSPACE, Sandbox
+from ..kernelspecs import Kernelspec
+from ..relay import MAX_MESSAGE_BYTES, GuestLink, KernelLink, LinkError, read_backlog
 from .record import KernelRecord, Note, Recalled, left_sandbox, recall
 from .setup_code import READ_AT_START, set_up, silent, user_base
 from .shell import guest_sockets, socket_names

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..engines import LeftSandbox, Sandbox, SandboxSpec
-from ..relay.guest_link import GuestLink
+from ..relay import GuestLink
 
 __all__ = ["KernelRecord", "Note", "Recalled", "left_sandbox", "recall"]
 

@@ -8,9 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from ..engines import Sandbox
-from ..relay.calls import LinkError
-from ..relay.guest_link import GuestLink
-from ..relay.link import KernelLink
+from ..relay import GuestLink, KernelLink, LinkError
 from .setup_code import bash_setup, silent
 
 __all__ = ["ShellLink", "guest_sockets", "socket_names"]

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 from jupyter_client.kernelspec import KernelSpec
 
-from ..config.keys import KeyPath, MakeError
+from ..config import KeyPath, MakeError
 from ..errors import ConfigError
-from ..images.custom import CustomImage, standing_order
+from ..images import CustomImage, standing_order
 from .kernelspec import Kernelspec, Kernelspecs
 
 __all__ = ["custom_kernelspecs"]

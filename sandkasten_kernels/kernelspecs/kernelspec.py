@@ -12,7 +12,7 @@ from urllib.parse import quote
 from jupyter_client.kernelspec import KernelSpec
 from traitlets import TraitError
 
-from ..config.keys import nearest
+from ..config import nearest
 from ..errors import ConfigError, UnknownKernelspec
 from ..paths import asset_dir
 from .metadata import DEFAULT_CULLING, DEFAULT_LIMITS, Culling, SandboxLimits, read_metadata

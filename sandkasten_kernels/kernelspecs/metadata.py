@@ -7,9 +7,7 @@ from typing import Any, NamedTuple
 
 from traitlets import Bool, Enum, HasTraits, Int, Unicode
 
-from ..config.document import shown
-from ..config.keys import KeyPath, Keys, Sections
-from ..config.validation import PositiveFloat, in_words
+from ..config import KeyPath, Keys, PositiveFloat, Sections, in_words, shown
 from ..errors import ConfigError
 
 __all__ = ["DEFAULT_CULLING", "DEFAULT_LIMITS", "NAME", "SCHEMA", "Culling", "SandboxLimits", "read_metadata"]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..kernels.kernel import Kernel
-from ..kernelspecs.kernelspec import Kernelspec
-from ..workspaces.workspaces import Workspaces
+from ..kernels import Kernel
+from ..kernelspecs import Kernelspec
+from ..workspaces import Workspaces
 from .launcher import Launcher
 from .pool import Pool
 from .waiting import Acquired

@@ -8,18 +8,16 @@ from collections.abc import Awaitable, Callable
 from dataclasses import fields, replace
 
 from ..background import BackgroundTasks
-from ..config.traits import Defaults
+from ..config import Defaults
 from ..engines import Engine, Sandbox, SandboxSpec
 from ..errors import EngineError, SandkastenError
-from ..kernels.kernel import Kernel
-from ..kernels.record import KernelRecord
-from ..kernelspecs.kernelspec import Kernelspec
-from ..protocol.zmtp import MemoryBudget
+from ..kernels import Kernel, KernelRecord
+from ..kernelspecs import Kernelspec
+from ..protocol import MemoryBudget
 from ..retry import forever, retry
 from ..store import Store
-from ..telemetry.events import EventLog, Kind
-from ..telemetry.metrics import Metrics
-from ..workspaces.workspaces import Lease
+from ..telemetry import EventLog, Kind, Metrics
+from ..workspaces import Lease
 from .left import LeftKernel
 
 __all__ = ["Launcher", "sandbox_spec"]

@@ -7,13 +7,12 @@ from collections.abc import Awaitable, Callable
 
 from ..engines import Engine
 from ..errors import EngineError, SandboxFailed, StoreFailed
-from ..kernels.kernel import Kernel
-from ..kernels.record import KernelRecord, Recalled
-from ..kernelspecs.kernelspec import Kernelspec
+from ..kernels import Kernel, KernelRecord, Recalled
+from ..kernelspecs import Kernelspec
 from ..retry import forever, retry
 from ..store import Store
-from ..telemetry.events import EventLog
-from ..workspaces.workspaces import Lease
+from ..telemetry import EventLog
+from ..workspaces import Lease
 
 __all__ = ["LeftKernel"]
 

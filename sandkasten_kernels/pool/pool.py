@@ -7,10 +7,10 @@ import time
 from typing import Any
 
 from ..background import BackgroundTasks
-from ..config.traits import PoolSettings
+from ..config import PoolSettings
 from ..errors import NoCapacity, SandboxFailed, SandkastenError
-from ..kernels.kernel import Kernel
-from ..kernelspecs.kernelspec import Kernelspec, Kernelspecs
+from ..kernels import Kernel
+from ..kernelspecs import Kernelspec, Kernelspecs
 from ..retry import BACKOFF_SECONDS
 from .launcher import Launcher
 from .ledger import Evict, Ledger, Start

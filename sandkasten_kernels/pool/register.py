@@ -6,8 +6,7 @@ import logging
 from typing import Protocol
 
 from ..errors import StoreFailed
-from ..kernels.kernel import Kernel
-from ..kernels.record import KernelRecord
+from ..kernels import Kernel, KernelRecord
 from ..store import Store
 
 __all__ = ["NO_REGISTER", "Register", "StoredRegister"]

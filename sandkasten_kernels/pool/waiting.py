@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..errors import SandkastenError
-from ..kernels.kernel import Kernel
-from ..kernels.record import KernelRecord
+from ..kernels import Kernel, KernelRecord
 
 __all__ = ["Acquired", "WaitingClaims"]
 

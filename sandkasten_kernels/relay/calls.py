@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from ..protocol.messages import Parts, Reply, json_object, message_type
+from ..protocol import Parts, Reply, json_object, message_type
 
 __all__ = ["Calls", "LinkError"]
 

@@ -6,9 +6,7 @@ import asyncio
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
-from ..protocol import zmtp
-from ..protocol.messages import Parts, Signer
-from ..protocol.sockets import Endpoint, SocketError, ZmtpSocket
+from ..protocol import Endpoint, Parts, Signer, SocketError, ZmtpSocket, zmtp
 
 __all__ = ["KernelChannels", "OversizedNotices"]
 

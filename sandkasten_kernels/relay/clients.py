@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from ..protocol.messages import EMPTY, Parts, build
+from ..protocol import EMPTY, Parts, build
 
 __all__ = ["Client", "Clients"]
 

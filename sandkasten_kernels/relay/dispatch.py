@@ -6,9 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from ..protocol import zmtp
-from ..protocol.frames import split_stream
-from ..protocol.messages import EMPTY, Parts, json_object, message_type, parts_of, told_state
+from ..protocol import EMPTY, Parts, json_object, message_type, parts_of, split_stream, told_state, zmtp
 from .calls import Calls
 from .channels import OversizedNotices
 from .clients import Client, Clients

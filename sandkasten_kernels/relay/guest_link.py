@@ -9,9 +9,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from ..protocol import zmtp
-from ..protocol.messages import Reply, Signer, build, json_object, message_type
-from ..protocol.sockets import Endpoint, SocketError, ZmtpSocket
+from ..protocol import Endpoint, Reply, Signer, SocketError, ZmtpSocket, build, json_object, message_type, zmtp
 from .calls import Calls, LinkError
 
 __all__ = ["MAX_DATA_BYTES", "GuestLink"]

@@ -15,8 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ..callbacks import Callbacks
-from ..protocol.messages import EMPTY, Parts, Reply, build, parts_of
-from ..protocol.sockets import Endpoint, SocketError
+from ..protocol import EMPTY, Endpoint, Parts, Reply, SocketError, build, parts_of
 from .backlog import Backlog
 from .calls import Calls, LinkError
 from .channels import KernelChannels, OversizedNotices

@@ -7,7 +7,7 @@ import itertools
 from collections import deque
 from collections.abc import Iterable
 
-from ..protocol.messages import EMPTY, Parts, build, json_object
+from ..protocol import EMPTY, Parts, build, json_object
 
 __all__ = ["MAX_OUTPUT_BYTES", "MAX_VITAL_BYTES", "Message", "ReplayBuffer", "size_of"]
 

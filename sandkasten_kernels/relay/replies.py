@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from ..protocol.messages import Parts, build
+from ..protocol import Parts, build
 from .clients import Client, Clients
 from .requests import OpenRequest, OpenRequests
 

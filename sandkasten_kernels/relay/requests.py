@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from ..protocol.messages import Parts, json_object
+from ..protocol import Parts, json_object
 
 __all__ = ["Delivery", "OpenRequest", "OpenRequests"]
 

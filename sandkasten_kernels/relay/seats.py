@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from ..protocol.messages import Parts
+from ..protocol import Parts
 from .link import KernelLink
 from .replay import Message, ReplayBuffer
 

@@ -7,10 +7,8 @@ from typing import Any
 
 from ..background import BackgroundTasks
 from ..errors import NoCapacity
-from ..execution.first_result import TimedSink
-from ..execution.outcome import Outcome
-from ..execution.runner import Job, Sink, run
-from ..telemetry.metrics import Metrics
+from ..execution import Job, Outcome, Sink, TimedSink, run
+from ..telemetry import Metrics
 from .session import Session
 
 __all__ = ["Executions"]

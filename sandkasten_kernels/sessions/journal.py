@@ -11,10 +11,9 @@ from functools import partial
 
 from ..background import BackgroundTasks
 from ..errors import SandkastenError, StoreFailed
-from ..kernels.kernel import Change
-from ..kernels.record import KernelRecord
+from ..kernels import Change, KernelRecord
 from ..store import Record, Store
-from ..telemetry.events import EventLog, Kind
+from ..telemetry import EventLog, Kind
 from .session import Session
 
 __all__ = ["SessionJournal"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass
 
-from ..kernels.kernel import Kernel
-from ..kernelspecs.kernelspec import Kernelspec
+from ..kernels import Kernel
+from ..kernelspecs import Kernelspec
 from ..store import Record
 from .lifetime import Lifetime
 from .request import SessionRequest

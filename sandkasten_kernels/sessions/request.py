@@ -8,11 +8,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from ..engines.spec import WORKSPACE
-from ..engines.workspace_name import workspace_name
+from ..engines import WORKSPACE, workspace_name
 from ..errors import InvalidImage, InvalidRequest
-from ..kernelspecs.kernelspec import Kernelspec, Kernelspecs
-from ..kernelspecs.metadata import DEFAULT_CULLING, Culling
+from ..kernelspecs import DEFAULT_CULLING, Culling, Kernelspec, Kernelspecs
 from ..store import Record
 
 __all__ = ["SessionRequest", "directory", "environment", "jupyter_request"]

@@ -9,13 +9,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ..errors import TooMany
-from ..execution.first_result import FirstResult
-from ..execution.outcome import Outcome
-from ..kernels.kernel import Kernel
-from ..kernels.record import Recalled
-from ..relay.seats import Seats
+from ..execution import FirstResult, Outcome
+from ..kernels import Kernel, Recalled
+from ..relay import Seats
 from ..store import Record
-from ..workspaces.files import Files
+from ..workspaces import Files
 from .lifetime import Lifetime
 from .queue import BoundedLock
 

@@ -13,16 +13,13 @@ from functools import partial
 from typing import Any
 
 from ..errors import LimitReached, SandboxFailed, SandkastenError, SessionEnded, UnknownKernel
-from ..execution.first_result import FirstResult
-from ..kernels.kernel import KernelState
-from ..kernelspecs.kernelspec import Kernelspec, Kernelspecs
-from ..pool.claims import Claims
-from ..pool.launcher import Launcher
-from ..pool.pool import Pool
-from ..relay.replay import Message
-from ..relay.seats import Connection, Seat
+from ..execution import FirstResult
+from ..kernels import KernelState
+from ..kernelspecs import Kernelspec, Kernelspecs
+from ..pool import Claims, Launcher, Pool
+from ..relay import Connection, Message, Seat
 from ..store import Record, Store
-from ..telemetry.metrics import Metrics
+from ..telemetry import Metrics
 from .culling import SessionCuller
 from .journal import SessionJournal
 from .policy import SessionPolicy

@@ -7,7 +7,7 @@ from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any
 
-from ..protocol.messages import timestamp
+from ..protocol import timestamp
 from ..store import Record
 from .session import Session
 

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
 from ..errors import TooMany
-from ..kernels.kernel import Kernel
-from ..kernelspecs.kernelspec import Kernelspecs
-from ..pool.claims import Claims
-from ..workspaces.files import Files
-from ..workspaces.workspaces import Workspaces
+from ..kernels import Kernel
+from ..kernelspecs import Kernelspecs
+from ..pool import Claims
+from ..workspaces import Files, Workspaces
 
 __all__ = ["WorkspaceFiles"]
 

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from ..background import BackgroundTasks
-from ..telemetry.activity import STEP_SECONDS, Activity
+from ..telemetry import STEP_SECONDS, Activity
 
 __all__ = ["StatusFeed", "Update"]
 

@@ -11,10 +11,9 @@ from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from ..pool.pool import Pool
-from ..sessions.executions import Executions
-from ..sessions.sessions import Sessions
-from ..telemetry.metrics import Metrics
+from ..pool import Pool
+from ..sessions import Executions, Sessions
+from ..telemetry import Metrics
 
 __all__ = ["Gauges"]
 

@@ -9,14 +9,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from .. import __version__
-from ..engines import Engine
-from ..engines.spec import Usage
-from ..pool.pool import Pool
-from ..protocol.messages import timestamp
-from ..sessions.lifetime import FOR_EVER
-from ..sessions.session import Session
-from ..sessions.sessions import Sessions
-from ..telemetry.activity import Activity
+from ..engines import Engine, Usage
+from ..pool import Pool
+from ..protocol import timestamp
+from ..sessions import FOR_EVER, Session, Sessions
+from ..telemetry import Activity
 from .host import HostMonitor
 
 __all__ = ["StatusSnapshot", "gateway_status"]

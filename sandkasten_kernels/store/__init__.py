@@ -1,4 +1,4 @@
-"""What outlives a process of the gateway: sessions, sandboxes, kernels and events, in SQLite."""
+"""Sessions, sandboxes and kernels in SQLite, so that they outlive the process."""
 
 from .record import Record
 from .store import Store

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
 from ..errors import StoreFailed
-from ..protocol.messages import timestamp
+from ..protocol import timestamp
 from ..store import Store
 from .metrics import Metrics
 

@@ -6,9 +6,9 @@ import posixpath
 from collections.abc import AsyncGenerator, AsyncIterable
 from contextlib import aclosing
 
-from ..engines.spec import WORKSPACE
+from ..engines import WORKSPACE
 from ..errors import FileRefused, InvalidRequest, UnknownFile
-from ..relay.guest_link import MAX_DATA_BYTES
+from ..relay import MAX_DATA_BYTES
 from .file_info import FileInfo
 from .files import Allowance, Files, Writer, absolute, relative
 from .tar import Entry, TarReader, tar_end, tar_header, tar_padding

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..protocol.messages import Reply
+from ..protocol import Reply
 
 __all__ = ["FileInfo", "entries_of", "info_of", "natural"]
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
-from ..engines.spec import WORKSPACE
+from ..engines import WORKSPACE
 from ..errors import (
     FileRefused,
     InvalidRequest,
@@ -20,9 +20,8 @@ from ..errors import (
     TooMany,
     UnknownFile,
 )
-from ..protocol.messages import Reply
-from ..relay.calls import LinkError
-from ..relay.guest_link import MAX_DATA_BYTES, GuestLink
+from ..protocol import Reply
+from ..relay import MAX_DATA_BYTES, GuestLink, LinkError
 from .file_info import FileInfo, entries_of, info_of, natural
 
 __all__ = ["Allowance", "Files", "Writer", "absolute", "relative"]

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
-from ..engines import Engine
-from ..engines.workspace_name import is_workspace_name, workspace_name
+from ..engines import Engine, is_workspace_name, workspace_name
 from ..errors import NoCapacity, UnknownWorkspace, WorkspaceInUse
-from ..protocol.messages import timestamp
+from ..protocol import timestamp
 
 __all__ = ["Lease", "Workspaces"]
 

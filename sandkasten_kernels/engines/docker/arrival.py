@@ -13,8 +13,8 @@ from docker.errors import APIError, NotFound
 
 from ...background import BackgroundTasks
 from ...errors import EngineError, SandboxFailed
-from ...images.names import full_name
-from ...protocol.sockets import SocketError
+from ...images import full_name
+from ...protocol import SocketError
 from ..base import Sandbox
 from ..host.door import Arrival, Door
 from ..host.sandbox import HostSandbox

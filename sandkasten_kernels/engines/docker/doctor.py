@@ -11,9 +11,7 @@ from typing import Any
 
 import docker
 
-from ...images.custom import CustomImage
-from ...images.names import build_command
-from ...images.state import ImageState, ImageStatus
+from ...images import CustomImage, ImageState, ImageStatus, build_command
 from ..finding import Finding, ok, problem, warning
 from .builder.state import image_states
 from .connection import EngineConnection

@@ -9,13 +9,10 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...config.traits import Limits, WorkspaceSettings
+from ...config import Limits, WorkspaceSettings
 from ...errors import EngineError, SandboxFailed
 from ...guest import PROTOCOL
-from ...images.custom import CustomImage
-from ...images.names import PROTOCOL_LABEL, STANDARD, build_command, full_name
-from ...images.progress import Report
-from ...images.state import ImageState
+from ...images import PROTOCOL_LABEL, STANDARD, CustomImage, ImageState, Report, build_command, full_name
 from ...paths import asset_dir
 from ..base import Engine, Sandbox
 from ..finding import Finding

@@ -15,7 +15,7 @@ from typing import Any
 from docker.errors import ImageNotFound
 
 from ...errors import ConfigError, EngineError
-from ...images.names import STANDARD, build_command, full_name
+from ...images import STANDARD, build_command, full_name
 from ..host.firewall import bridge_name, firewall, network_name, no_firewall, resolvers, table_name
 from .spec import INSTANCE_LABEL, PYTHON
 

@@ -8,8 +8,7 @@ import docker
 import requests
 
 from ...guest import PROTOCOL
-from ...images.names import PROTOCOL_LABEL, full_name
-from ...images.state import ImageState, ImageStatus
+from ...images import PROTOCOL_LABEL, ImageState, ImageStatus, full_name
 
 __all__ = ["ENGINE_ERRORS", "foreign_state", "image_record"]
 

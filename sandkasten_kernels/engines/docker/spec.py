@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ...images.names import full_name
+from ...images import full_name
 from ..spec import WORKSPACE, SandboxSpec
 
 __all__ = [

@@ -10,7 +10,7 @@ import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from ...protocol.sockets import SocketError
+from ...protocol import SocketError
 from ..base import Sandbox
 from .door import Arrival
 

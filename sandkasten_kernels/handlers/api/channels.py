@@ -14,13 +14,20 @@ from tornado.iostream import IOStream
 from tornado.web import HTTPError
 from tornado.websocket import WebSocketClosedError, WebSocketHandler, WebSocketProtocol13
 
-from ...protocol.frames import V1, MalformedFrame, legacy_decode, legacy_encode, v1_decode, v1_encode
-from ...protocol.messages import EMPTY, Parts, build, json_object
-from ...relay.calls import LinkError
-from ...relay.link import MAX_MESSAGE_BYTES
-from ...relay.replay import Message
-from ...relay.seats import Seat
-from ...sessions.session import Session
+from ...protocol import (
+    EMPTY,
+    V1,
+    MalformedFrame,
+    Parts,
+    build,
+    json_object,
+    legacy_decode,
+    legacy_encode,
+    v1_decode,
+    v1_encode,
+)
+from ...relay import MAX_MESSAGE_BYTES, LinkError, Message, Seat
+from ...sessions import Session
 from ..base import Handler
 from ..services import Services
 from .byte_counts import ByteCounts

@@ -11,9 +11,8 @@ from typing import Any
 
 from ... import __version__
 from ...errors import InvalidRequest
-from ...sessions.request import jupyter_request
-from ...sessions.views import kernel_model
-from ...status.snapshot import gateway_status
+from ...sessions import jupyter_request, kernel_model
+from ...status import gateway_status
 from ..base import Handler
 from .channels import client_of
 

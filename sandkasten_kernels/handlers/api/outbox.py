@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from ...relay.replay import Message, size_of
+from ...relay import Message, size_of
 
 __all__ = ["ENDS_SECONDS", "Outbox"]
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from ...errors import KernelDead, LimitReached, SandboxFailed, SandkastenError
-from ...execution.outcome import Outcome
-from ...execution.runner import Job, Sink
-from ...sessions.session import Session
+from ...execution import Job, Outcome, Sink
+from ...sessions import Session
 from ..base import Handler
 
 __all__ = ["V1Handler"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...sessions.views import info
+from ...sessions import info
 from .base import V1Handler
 from .parameters import extension
 

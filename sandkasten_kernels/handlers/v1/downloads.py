@@ -15,8 +15,7 @@ from urllib.parse import quote
 from tornado.iostream import StreamClosedError
 
 from ...errors import FileRefused, InvalidRequest, SandkastenError
-from ...workspaces.archives import pack
-from ...workspaces.files import Files, absolute
+from ...workspaces import Files, absolute, pack
 from .base import V1Handler
 from .files import files_of, query_path
 

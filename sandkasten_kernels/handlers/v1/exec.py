@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from ...execution.collector import Collector
+from ...execution import Collector
 from .base import V1Handler
 from .parameters import exec_request
 from .sse import EventStream

@@ -8,12 +8,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from ...engines.spec import WORKSPACE
+from ...engines import WORKSPACE
 from ...errors import InvalidRequest, SandboxFailed
-from ...protocol.messages import timestamp
-from ...workspaces.archives import unpack
-from ...workspaces.file_info import FileInfo
-from ...workspaces.files import Allowance, Files, Writer, absolute, relative
+from ...protocol import timestamp
+from ...workspaces import Allowance, FileInfo, Files, Writer, absolute, relative, unpack
 from .base import V1Handler
 from .forms import FormReader, Part
 from .parameters import file_content

@@ -11,12 +11,11 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ...engines.spec import WORKSPACE
-from ...engines.workspace_name import workspace_name
+from ...engines import WORKSPACE, workspace_name
 from ...errors import InvalidRequest
-from ...execution.runner import Job
-from ...kernelspecs.metadata import Culling
-from ...sessions.request import SessionRequest, environment
+from ...execution import Job
+from ...kernelspecs import Culling
+from ...sessions import SessionRequest, environment
 
 __all__ = [
     "MAX_TEXT_BYTES",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from ...sessions.views import info
+from ...sessions import info
 from .base import V1Handler
 from .parameters import label_filter, session_request
 

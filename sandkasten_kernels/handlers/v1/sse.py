@@ -18,8 +18,7 @@ from typing import Any
 from tornado.iostream import StreamClosedError
 
 from ...errors import SandkastenError
-from ...execution.outcome import Outcome
-from ...execution.outputs import as_json, output_of
+from ...execution import Outcome, as_json, output_of
 from ..base import Handler
 
 __all__ = ["HEARTBEAT_SECONDS", "EventStream", "sse_headers"]

@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 from tornado.iostream import StreamClosedError
 
-from ...status.feed import StatusFeed
+from ...status import StatusFeed
 from ..base import Handler
 
 __all__ = ["StatusFeedHandler"]

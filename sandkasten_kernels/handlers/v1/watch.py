@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 
 from ...errors import SessionEnded
-from ...execution.runner import is_too_much
-from ...protocol.messages import Parts, json_object, message_type
-from ...relay.calls import LinkError
-from ...relay.link import KernelLink
-from ...sessions.session import Session
+from ...execution import is_too_much
+from ...protocol import Parts, json_object, message_type
+from ...relay import KernelLink, LinkError
+from ...sessions import Session
 from .base import V1Handler
 from .sse import EventStream
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import docker
 
 from ....errors import ImageBuildError
-from ....images.bootstrap import base_archive, bootstrap_tag
-from ....images.progress import Report, shortened
+from ....images import Report, base_archive, bootstrap_tag, shortened
 from ..images import ENGINE_ERRORS, image_record
 
 __all__ = ["DEFAULT_BASE", "present_base", "resolve_base"]

@@ -20,11 +20,19 @@ from typing import Any
 import docker
 
 from ....errors import ImageBuildError
-from ....images.apt import AptConfig, host_apt_config
-from ....images.custom import CustomImage
-from ....images.names import DIGEST_LABEL, PROTOCOL_LABEL, REPOSITORY, full_name
-from ....images.pip import PipConfig, proxy_variables
-from ....images.progress import BuildProgress, Report
+from ....images import (
+    DIGEST_LABEL,
+    PROTOCOL_LABEL,
+    REPOSITORY,
+    AptConfig,
+    BuildProgress,
+    CustomImage,
+    PipConfig,
+    Report,
+    full_name,
+    host_apt_config,
+    proxy_variables,
+)
 from ....paths import asset_dir
 from ..images import image_record
 from ..spec import SANDBOX_UID

@@ -19,10 +19,19 @@ import docker
 from .... import guest
 from ....errors import ImageBuildError
 from ....guest import PROTOCOL
-from ....images.custom import CustomImage, standing_order
-from ....images.names import DIGEST_LABEL, REPOSITORY, STANDARD, full_name
-from ....images.pip import PipConfig, host_pip_config, proxy_variables
-from ....images.progress import BuildProgress, Report
+from ....images import (
+    DIGEST_LABEL,
+    REPOSITORY,
+    STANDARD,
+    BuildProgress,
+    CustomImage,
+    PipConfig,
+    Report,
+    full_name,
+    host_pip_config,
+    proxy_variables,
+    standing_order,
+)
 from ....paths import asset_dir
 from ..images import ENGINE_ERRORS, image_record
 from .base import resolve_base

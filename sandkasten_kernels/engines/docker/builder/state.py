@@ -7,9 +7,17 @@ from collections.abc import Mapping
 import docker
 
 from ....guest import PROTOCOL
-from ....images.custom import CustomImage, standing_order
-from ....images.names import DIGEST_LABEL, PROTOCOL_LABEL, REPOSITORY, STANDARD, full_name
-from ....images.state import ImageState, ImageStatus
+from ....images import (
+    DIGEST_LABEL,
+    PROTOCOL_LABEL,
+    REPOSITORY,
+    STANDARD,
+    CustomImage,
+    ImageState,
+    ImageStatus,
+    full_name,
+    standing_order,
+)
 from ..images import image_record
 from .base import present_base
 from .custom import own_digest
