@@ -103,8 +103,8 @@ class Engine(LoggingConfigurable, metaclass=_EngineMeta):  # type: ignore[metacl
     tasks: owner of everything that the engine runs in the background; the gateway replaces it by a group of its own
         before `setup`, so that failures are counted in ``/metrics``. The engine ends these tasks in `cleanup`.
 
-    The gateway calls the class with ``instance``, ``run_dir`` and ``parent``; the last is the application, from which
-    the engine has its own settings and its log.
+    The gateway calls the class with ``instance``, ``run_dir``, ``config`` and ``log``: traitlets' configuration, from
+    which the engine reads its own settings, and the gateway's log.
     """
 
     instance: str

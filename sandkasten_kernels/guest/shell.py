@@ -39,6 +39,7 @@ class Shell:
         self._late = LateOutput()
         self._up = False
         self._up_by = 0.0
+        self._killed = False
 
     @property
     def pid(self) -> int:
@@ -78,9 +79,13 @@ class Shell:
                 command.deadline = time.monotonic()
 
     def kill(self) -> None:
-        """Kill bash and its foreground. A running command ends with it."""
+        """Kill bash and its foreground. A running command ends with it; the next command runs in a new bash."""
         if self._bash:
             self._bash.foreground.kill_all()
+            # bash is dead and not reaped yet: a command that comes before that must wait for the next one
+            self._up = False
+            self._up_by = time.monotonic() + READY_SECONDS
+            self._killed = True
 
     def readable(self) -> list[int]:
         """Return the descriptors to wait for."""
@@ -151,8 +156,9 @@ class Shell:
                 self._command.exit_output = output
             self._finish(code if code >= 0 else 128 - code)
         elif self._next:
-            self._next.restarted = True
+            self._next.restarted = not self._killed
             self._spawn()
+        self._killed = False
 
     @property
     def _awaited(self) -> bool:
@@ -193,6 +199,8 @@ class Shell:
         """Handle a report of bash: a command begins (None), or bash is at its prompt."""
         bash, command = self._bash, self._command
         assert bash
+        if self._killed:
+            return  # the last words of a bash that is dead already
         if code is None:
             if command and not command.begun:
                 self._begin(bash, command)

@@ -63,7 +63,7 @@ async def test_what_a_model_reads_is_true_short_and_never_an_exception(session: 
         ("read_file", '{"path": "a", "more": 1}', "unexpected keyword argument 'more'"),
         ("read_file", "{", "Expecting property name"),
         ("read_file", "[1]", "argument after ** must be a mapping"),
-        ("no_tool", "{}", "there is no tool 'no_tool'; there are run_code, run_command"),
+        ("no_tool", "{}", "there is no tool 'no_tool'; choose one of: run_code, run_command"),
     ):
         answer = await toolbox.call(name, arguments)
         assert answer.startswith("Error: ")
@@ -80,15 +80,15 @@ def test_the_schemas_say_what_the_functions_take(gateway: GatewayProcess) -> Non
         assert [schema["function"]["name"] for schema in toolbox.schemas] == NAMES
         assert schema_of(toolbox["run_command"]) == {
             "name": "run_command",
-            "description": "Run a command in the sandbox's bash and return what it printed and its exit code. "
-            "Directory, variables and background jobs are kept between calls.",
+            "description": "Run a shell command in the sandbox and return its output and exit code. "
+            "All calls share one bash: the working directory, variables and background jobs persist.",
             "parameters": {
                 "type": "object",
                 "properties": {
-                    "command": {"type": "string", "description": 'The command line, for example "ls -la | wc -l".'},
+                    "command": {"type": "string", "description": 'The bash command, for example "ls -la | wc -l".'},
                     "timeout_seconds": {
                         "type": "integer",
-                        "description": "How long it may take.",
+                        "description": "Stop the command after this many seconds.",
                         "default": 60,
                     },
                 },
@@ -107,7 +107,7 @@ def check_langchain(toolbox: Toolbox) -> None:
     """Assert that LangChain takes the functions, with the words for their arguments, and can call them."""
     taken = {tool.name: tool for tool in (StructuredTool.from_function(t, parse_docstring=True) for t in toolbox)}
     assert list(taken) == NAMES
-    assert taken["write_file"].args["content"]["description"] == "The whole text of the file."
+    assert taken["write_file"].args["content"]["description"] == "The complete new content of the file."
     taken["write_file"].invoke({"path": "lc.txt", "content": "from a chain"})
     assert taken["read_file"].invoke({"path": "lc.txt"}) == "from a chain"
 

@@ -137,7 +137,7 @@ async def test_what_a_guest_kept_is_taken_for_a_limited_time_whatever_comes(monk
             self.ended = content["end"]
             return Reply("relief_reply", {"status": "ok", "more": True}, bytes(4))
 
-    monkeypatch.setattr(relief, "RELIEF_SECONDS", 0.1)
+    monkeypatch.setattr(relief, "BACKLOG_SECONDS", 0.1)
     guest = Dribbling()
     assert [message async for message in relief.read_backlog(guest, "marker", 1024)] == []  # type: ignore[arg-type]
     assert guest.ended

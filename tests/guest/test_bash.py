@@ -102,6 +102,16 @@ async def test_a_restart_is_a_new_shell_with_the_environment(api: Api) -> None:
     assert result.reply["execution_count"] == 1
 
 
+async def test_a_command_right_after_a_restart_runs_in_the_new_shell(api: Api) -> None:
+    # the old shell is dead and not reaped yet when the restart's own warm-up command comes
+    kernel = await api.create(name="bash")
+    for _ in range(8):
+        response = await api.request("POST", f"/api/kernels/{kernel}/restart")
+        assert response.code == 200, response.body
+    result = await BashSession(await api.connect(kernel)).run("echo $((6 * 7))")
+    assert (result.stream(), result.reply["exit_code"], result.reply["restarted"]) == ("42\n", 0, False)
+
+
 async def test_a_background_job_holds_nobody_up_and_its_late_output_is_its_own(bash: BashSession) -> None:
     first = await bash.run("(until [ -e go ]; do sleep 0.05; done; echo late) & exec 3>&1; echo now")
     assert first.stream() == "now\n"

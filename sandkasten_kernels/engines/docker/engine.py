@@ -57,8 +57,8 @@ class DockerEngine(Engine):
         self._host: DockerHost | None = None
         self._rules: FirewallKeeper | None = None
         self._volumes: Volumes | None = None
-        self._private = WorkspaceSettings(parent=self.parent)
-        self._image_mb = Limits(parent=self.parent).workspace_mb if self._private.disk == "image" else 0
+        self._private = WorkspaceSettings(config=self.config)
+        self._image_mb = Limits(config=self.config).workspace_mb if self._private.disk == "image" else 0
         self._creating: set[asyncio.Future[str]] = set()
 
     async def setup(self, specs: list[SandboxSpec]) -> None:
@@ -196,7 +196,7 @@ class DockerEngine(Engine):
             self._connection.api,
             self.instance,
             self.run_dir,
-            reserve_mb=Limits(parent=self.parent).host_reserve_mb,
+            reserve_mb=Limits(config=self.config).host_reserve_mb,
             bridge=any(spec.network_mode == "bridge" for spec in specs),
             log=self.log,
         )
