@@ -155,10 +155,24 @@ def shell(
 
 
 @pytest.fixture(scope="module")
-def own_gateway(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
-    """A gateway with a file of settings that the tests of a module change."""
-    with configured(tmp_path_factory.mktemp("settings"), engine_of(request.node)) as gateway:
+def own_docker_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+    """A gateway on Docker with a file of settings that the tests of a module change."""
+    with configured(tmp_path_factory.mktemp("settings"), "docker") as gateway:
         yield gateway
+
+
+@pytest.fixture(scope="module")
+def own_local_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+    """The same on the local engine."""
+    with configured(tmp_path_factory.mktemp("settings"), "local") as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def own_gateway(request: pytest.FixtureRequest) -> GatewayProcess:
+    """One of these two, by the mark of the test."""
+    found: GatewayProcess = request.getfixturevalue(f"own_{engine_of(request.node)}_gateway")
+    return found
 
 
 @pytest.fixture

@@ -197,7 +197,7 @@ async def test_an_image_that_is_not_built_is_told_with_the_command_that_builds_i
     of_pool, own = saved["warnings"]
     assert (of_pool["name"], own["name"]) == ("pool.images", "images")
     for warning, image in ((of_pool, "never-made"), (own, "never-built")):
-        assert f"there is no image {image}" in warning["message"]
+        assert f"there is no image sandbox-runtime:{image}" in warning["message"]
         assert f"sandkasten-kernels images build {image} --config={settings.file}" in warning["message"]
     assert tried["warnings"] == saved["settings"]["warnings"] == (await settings.model())["warnings"] == [of_pool, own]
     (lost,) = (await settings.put(changes=dict.fromkeys(changes)))["warnings"]
