@@ -45,6 +45,13 @@ def test_background_tasks_alone_start_tasks() -> None:
         assert not started, f"{path}:{started[0].lineno}: start it through BackgroundTasks"
 
 
+def test_the_wheel_has_every_package() -> None:
+    listed = (PACKAGE.parent / "setup.cfg").read_text()
+    for folder in {path.parent for path, _ in modules()}:
+        name = ".".join(("sandkasten_kernels", *folder.parts))
+        assert f"\n    {name}\n" in listed, f"{name} is missing in setup.cfg"
+
+
 def test_no_module_is_long() -> None:
     long = {
         str(path): lines

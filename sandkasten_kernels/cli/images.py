@@ -84,7 +84,7 @@ def _check_names(verb: str, names: Sequence[str], known: Sequence[str]) -> None:
 
 def _row(state: ImageState) -> tuple[object, ...]:
     size = f"{state.size / 1e6:.0f} MB" if state.size else ""
-    return (state.reference, size, state.created[:16].replace("T", " "), state.standing.value)
+    return (state.reference, size, state.created[:16].replace("T", " "), state.status.value)
 
 
 def _print(line: str) -> None:

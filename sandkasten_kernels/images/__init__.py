@@ -2,7 +2,7 @@
 
 from .apt import AptConfig, host_apt_config
 from .bootstrap import base_archive, bootstrap_tag
-from .custom import CustomImage, custom_images, standing_order
+from .custom import CustomImage, build_order, custom_images
 from .names import DIGEST_LABEL, PROTOCOL_LABEL, REPOSITORY, STANDARD, build_command, full_name
 from .pip import PipConfig, host_pip_config, proxy_variables
 from .progress import BuildProgress, Report, shortened
@@ -24,6 +24,7 @@ __all__ = [
     "base_archive",
     "bootstrap_tag",
     "build_command",
+    "build_order",
     "custom_images",
     "full_name",
     "host_apt_config",
@@ -31,5 +32,4 @@ __all__ = [
     "image_warnings",
     "proxy_variables",
     "shortened",
-    "standing_order",
 ]

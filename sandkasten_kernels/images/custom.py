@@ -8,7 +8,7 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
-__all__ = ["CustomImage", "custom_images", "standing_order"]
+__all__ = ["CustomImage", "build_order", "custom_images"]
 
 
 @dataclass(frozen=True)
@@ -17,14 +17,14 @@ class CustomImage:
 
     Attributes
     ----------
-    stands_on: short name of the image it is made from (`from`).
+    parent_image: short name of the image it is built from (the key `from`).
     pip: requirements, each a name with extras and versions and nothing else.
     apt: names of packages.
     display_name: of its kernelspec; empty: made from the kernelspec of the image it stands on.
     """
 
     name: str
-    stands_on: str
+    parent_image: str
     pip: tuple[str, ...] = ()
     apt: tuple[str, ...] = ()
     display_name: str = ""
@@ -44,17 +44,17 @@ def custom_images(setting: Mapping[str, Any]) -> dict[str, CustomImage]:
     }
 
 
-def standing_order(names: Iterable[str], own: Mapping[str, CustomImage]) -> list[str]:
+def build_order(names: Iterable[str], custom: Mapping[str, CustomImage]) -> list[str]:
     """Return `names` and every image below them, each after the image it is built from."""
     order: dict[str, None] = {}
 
     def add(name: str) -> None:
-        if name in own:
-            add(own[name].stands_on)
+        if name in custom:
+            add(custom[name].parent_image)
         elif name == "python":
             add("base")
         order[name] = None
 
-    for name in sorted(names, key=lambda name: (name in own, name)):
+    for name in sorted(names, key=lambda name: (name in custom, name)):
         add(name)
     return list(order)

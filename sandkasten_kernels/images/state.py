@@ -23,6 +23,6 @@ class ImageState:
 
     name: str
     reference: str
-    standing: ImageStatus
+    status: ImageStatus
     size: int = 0
     created: str = ""

@@ -11,7 +11,7 @@ from jupyter_client.kernelspec import KernelSpec
 
 from ..config import KeyPath, MakeError
 from ..errors import ConfigError
-from ..images import CustomImage, standing_order
+from ..images import CustomImage, build_order
 from .kernelspec import Kernelspec, Kernelspecs
 
 __all__ = ["custom_kernelspecs"]
@@ -24,7 +24,7 @@ def _error(path: KeyPath, problem: str) -> ConfigError:
 
 
 def custom_kernelspecs(
-    own: Mapping[str, CustomImage], found: Kernelspecs, make_error: MakeError = _error
+    custom: Mapping[str, CustomImage], found: Kernelspecs, make_error: MakeError = _error
 ) -> list[Kernelspec]:
     """Return a kernelspec for each custom image without one among `found`.
 
@@ -33,16 +33,16 @@ def custom_kernelspecs(
     """
     made: dict[str, Kernelspec] = {}
     taken = {spec.name: spec.image for spec in found}
-    for name in standing_order(own, own):
-        if name not in own or found.for_image(name):
+    for name in build_order(custom, custom):
+        if name not in custom or found.for_image(name):
             continue
         if name in taken:
             problem = f"a kernelspec of this name runs in the image {taken[name]}; choose another name"
             raise make_error(("images", name), problem)
-        image = own[name]
-        origin = made.get(image.stands_on) or found.for_image(image.stands_on)
+        image = custom[name]
+        origin = made.get(image.parent_image) or found.for_image(image.parent_image)
         if origin is None:
-            problem = f"no kernelspec runs in the image {image.stands_on}"
+            problem = f"no kernelspec runs in the image {image.parent_image}"
             raise make_error(("images", name, "from"), problem)
         made[name] = _copied(origin, image)
     return list(made.values())

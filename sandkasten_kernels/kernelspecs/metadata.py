@@ -41,54 +41,54 @@ DEFAULT_CULLING = Culling()
 class SandboxMetadata(HasTraits):
     """The keys of ``metadata.sandkasten``."""
 
-    image = Unicode(help="The image that the sandboxes are made from; must be there.").tag(config=True)
+    image = Unicode(help="The image of the sandboxes; required.").tag(config=True)
     kernel = Enum(
         ["process", "guest"],
         "process",
-        help="`process`: `argv` is started in the sandbox. `guest`: the sandbox's own bash is the kernel.",
+        help="`process`: the sandbox runs `argv`. `guest`: the bash of the guest is the kernel.",
     ).tag(config=True)
     network_mode = Enum(
-        ["none", "bridge"], "none", help="What a sandbox can reach; left out: `defaults.network_mode`."
+        ["none", "bridge"], "none", help="The network of a sandbox. Default: `defaults.network_mode`."
     ).tag(config=True)
     pool = Bool(True, help="Whether the pool may keep kernels warm.").tag(config=True)
-    auto_restart = Bool(True, help="Whether a kernel that ends by itself is started again, without its variables.").tag(
-        config=True
-    )
+    auto_restart = Bool(
+        True, help="Whether the gateway restarts a kernel that ends by itself; its variables are lost."
+    ).tag(config=True)
     heartbeat_seconds = Int(
         10,
         min=0,
-        help="A kernel that somebody waits for and that says nothing for so long is asked on its control channel, and "
-        "unresponsive when it has not answered after as long; 0: it is never asked.",
+        help="Seconds of silence, while a client waits, after which the gateway asks the kernel on its control "
+        "channel. A kernel without an answer after as many seconds more is unresponsive. 0: no heartbeat.",
     ).tag(config=True)
     interrupt_seconds = Int(
         10,
         min=0,
-        help="So long after an interrupt a cell that still runs gets SIGINT, and after as long again the kernel gets "
-        "SIGTERM and is started again; 0: neither.",
+        help="Seconds after an interrupt until a cell that still runs gets SIGINT; after as many seconds more the "
+        "kernel gets SIGTERM and the gateway restarts it. 0: neither.",
     ).tag(config=True)
-    warm_up = Unicode("", help="Code that a kernel runs silently before it counts as warm.").tag(config=True)
+    warm_up = Unicode("", help="Code that the kernel runs silently before it counts as warm.").tag(config=True)
     after_claim = Unicode(
         "",
-        help="Code that a claimed kernel runs silently, with its owner's environment and ahead of the owner's first "
-        "request; again after a restart. Where it fails, so does the claim.",
+        help="Code that the kernel runs silently after a claim and after each restart, with its owner's environment, "
+        "before the owner's first request. If it fails, the claim fails.",
     ).tag(config=True)
 
 
 class LimitsMetadata(HasTraits):
     """The keys of ``metadata.sandkasten.limits``."""
 
-    cpu_limit = PositiveFloat(1.0, help="CPU time, in cores; left out: `defaults.cpu_limit`.").tag(config=True)
-    mem_limit_mb = Int(512, min=128, help="Memory in MiB; left out: `defaults.mem_limit_mb`.").tag(config=True)
-    pids_limit = Int(256, min=32, help="Processes and threads; left out: `defaults.pids_limit`.").tag(config=True)
+    cpu_limit = PositiveFloat(1.0, help="CPU time, in cores. Default: `defaults.cpu_limit`.").tag(config=True)
+    mem_limit_mb = Int(512, min=128, help="Memory in MiB. Default: `defaults.mem_limit_mb`.").tag(config=True)
+    pids_limit = Int(256, min=32, help="Processes and threads. Default: `defaults.pids_limit`.").tag(config=True)
 
 
 class CullingMetadata(HasTraits):
     """The keys of ``metadata.sandkasten.culling``; a missing key has the value of the gateway's settings."""
 
-    ttl_seconds = Int(0, min=0, help="A session ends so long after its last use; 0: never.").tag(config=True)
-    max_lifetime_seconds = Int(0, min=0, help="It ends so long after its creation; 0: never.").tag(config=True)
-    cull_connected = Bool(False, help="Whether its ttl counts while a client is connected.").tag(config=True)
-    cull_busy = Bool(False, help="Whether it ends while something runs.").tag(config=True)
+    ttl_seconds = Int(0, min=0, help="Seconds after its last use until a session ends; 0: never.").tag(config=True)
+    max_lifetime_seconds = Int(0, min=0, help="Seconds after its creation until it ends; 0: never.").tag(config=True)
+    cull_connected = Bool(False, help="Whether the ttl also counts while a client is connected.").tag(config=True)
+    cull_busy = Bool(False, help="Whether it also ends while something runs.").tag(config=True)
 
 
 SCHEMA: Sections = {"": SandboxMetadata, "limits": LimitsMetadata, "culling": CullingMetadata}

@@ -12,7 +12,7 @@ from sandkasten_kernels.config.traits import SECTIONS
 from sandkasten_kernels.errors import ConfigError, ImageBuildError
 from sandkasten_kernels.gateway.checks import check_settings
 from sandkasten_kernels.images.apt import host_apt_config, parse_apt_options
-from sandkasten_kernels.images.custom import CustomImage, custom_images, standing_order
+from sandkasten_kernels.images.custom import CustomImage, build_order, custom_images
 from sandkasten_kernels.images.progress import BuildProgress
 from sandkasten_kernels.kernelspecs.custom import custom_kernelspecs
 from sandkasten_kernels.kernelspecs.kernelspec import Kernelspecs
@@ -103,9 +103,9 @@ def test_a_configuration_is_checked_with_the_kernelspecs_of_its_images(tmp_path:
 
 def test_each_image_comes_after_what_it_stands_on() -> None:
     own = {"z": CustomImage("z", "python"), "a": CustomImage("a", "z"), "m": CustomImage("m", "base")}
-    assert standing_order({"a"}, own) == ["base", "python", "z", "a"]
-    assert standing_order({"base", "python", *own}, own) == ["base", "python", "z", "a", "m"]
-    assert standing_order({"m"}, own) == ["base", "m"]
+    assert build_order({"a"}, own) == ["base", "python", "z", "a"]
+    assert build_order({"base", "python", *own}, own) == ["base", "python", "z", "a", "m"]
+    assert build_order({"m"}, own) == ["base", "m"]
 
 
 # -- the kernelspecs

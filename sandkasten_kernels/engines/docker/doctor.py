@@ -203,9 +203,9 @@ def check_image(state: ImageState) -> Finding:
     """Return whether an image exists, has this guest protocol, and is up to date."""
     subject = f"image {state.name}"
     command = f"run `{build_command(state.reference)}`"
-    said = f"{state.reference} is {state.standing.value}"
-    if state.standing in (ImageStatus.MISSING, ImageStatus.FOREIGN):
+    said = f"{state.reference} is {state.status.value}"
+    if state.status in (ImageStatus.MISSING, ImageStatus.FOREIGN):
         return problem(subject, said, command)
-    if state.standing is ImageStatus.OUTDATED:
+    if state.status is ImageStatus.OUTDATED:
         return warning(subject, f"{said}: what it is made from has changed since", command)
     return ok(subject, f"{said}, {state.size / 1e6:.0f} MB")

@@ -219,7 +219,7 @@ class DockerEngine(Engine):
     def build(self, names: Sequence[str], images: Mapping[str, CustomImage], report: Report, base: str = "") -> None:
         client = connect(BUILD_TIMEOUT_SECONDS)
         try:
-            build_images(client, names or (*STANDARD, *images), base=base or None, report=report, own=images)
+            build_images(client, names or (*STANDARD, *images), base=base or None, report=report, custom=images)
         finally:
             client.close()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 from collections.abc import Awaitable, Callable, Collection
 from functools import partial
@@ -13,6 +12,7 @@ import requests
 
 from ...background import BackgroundTasks
 from ...errors import EngineError
+from ...retry import forever, retry
 from ..host.door import Door
 from .connection import CALL_SECONDS
 from .containers import Containers, container_name
@@ -101,13 +101,14 @@ class Sweeper:
             await asyncio.wait({created})
             if not created.cancelled() and isinstance(created.exception(), requests.RequestException):
                 self._doubtful = True  # the engine may have read the request, and create the container later
-            for delay in itertools.chain(RETRY_SECONDS, itertools.repeat(RETRY_SECONDS[-1])):
-                try:
-                    await self._containers.remove(container_name(name))
-                    break
-                except EngineError as error:
-                    self._log.warning("sandbox %s is not removed yet, next try in %g s: %s", name, delay, error)
-                await asyncio.sleep(delay)
+            await retry(
+                lambda: self._containers.remove(container_name(name)),
+                EngineError,
+                forever(RETRY_SECONDS),
+                lambda error, delay: self._log.warning(
+                    "sandbox %s is not removed yet, next try in %g s: %s", name, delay, error
+                ),
+            )
         finally:
             self.known.discard(name)
             door.remove()

@@ -37,7 +37,7 @@ from ....paths import asset_dir
 from ..images import image_record
 from ..spec import SANDBOX_UID
 
-__all__ = ["build_own", "own_digest"]
+__all__ = ["build_custom", "custom_digest"]
 
 VENV_BIN = "/opt/venv/bin"
 LOG = {"Type": "json-file", "Config": {"max-size": "16m"}}
@@ -51,13 +51,13 @@ done
 """
 
 
-def own_digest(image: CustomImage, origin: str) -> str:
+def custom_digest(image: CustomImage, origin: str) -> str:
     """Return the digest that `image` has when it is up to date and has the parent image with the id `origin`."""
     parts = (origin, sorted(image.pip), sorted(image.apt), _script())
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
-def build_own(
+def build_custom(
     client: docker.DockerClient, image: CustomImage, pip: PipConfig, report: Report, repository: str = REPOSITORY
 ) -> None:
     """Build `image` unless it is up to date. Raises `ImageBuildError`, also when its parent is missing.
@@ -65,11 +65,11 @@ def build_own(
     The image gets its name only after every package is installed and the result is tested.
     """
     tag = full_name(image.name, repository)
-    below = full_name(image.stands_on, repository)
+    below = full_name(image.parent_image, repository)
     origin = image_record(client, below)
     if not origin:
         raise ImageBuildError(f"{tag} stands on {below}, which is not there: build it first")
-    digest = own_digest(image, origin["Id"])
+    digest = custom_digest(image, origin["Id"])
     old = image_record(client, tag)
     if old and old["Config"]["Labels"].get(DIGEST_LABEL) == digest:
         report(f"{tag} is up to date")
@@ -185,7 +185,7 @@ def _image_config(image: CustomImage, origin: Mapping[str, Any], digest: str) ->
 
 
 def _script() -> bytes:
-    return (asset_dir("images") / "own" / "install").read_bytes()
+    return (asset_dir("images") / "custom" / "install").read_bytes()
 
 
 def _files(image: CustomImage, pip: PipConfig, apt: AptConfig) -> dict[str, bytes]:

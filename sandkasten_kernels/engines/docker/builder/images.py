@@ -27,15 +27,15 @@ from ....images import (
     CustomImage,
     PipConfig,
     Report,
+    build_order,
     full_name,
     host_pip_config,
     proxy_variables,
-    standing_order,
 )
 from ....paths import asset_dir
 from ..images import ENGINE_ERRORS, image_record
 from .base import resolve_base
-from .custom import build_own
+from .custom import build_custom
 
 __all__ = ["build_images", "context_archive", "context_files", "standard_digest"]
 
@@ -48,29 +48,29 @@ def build_images(
     *,
     base: str | None,
     report: Report,
-    own: Mapping[str, CustomImage] = NO_IMAGES,
+    custom: Mapping[str, CustomImage] = NO_IMAGES,
     repository: str = REPOSITORY,
 ) -> None:
     """Build the images `names` and their parents; `report` is called with lines of progress.
 
-    The names are "base", "python" and those of `own`. `base` is the image to start from. With None it is the
+    The names are "base", "python" and those of `custom`. `base` is the image to start from. With None it is the
     official one; where no registry can be reached, one made from the distribution's packages. The images are
     tags of `repository`, and nothing is tagged before it is whole. Raises `ImageBuildError`.
     """
     wanted = set(names)
-    if unknown := wanted.difference(STANDARD, own):
-        known = ", ".join((*STANDARD, *own))
-        hint = "" if own else " (images of your own are in the configuration: name it with --config)"
+    if unknown := wanted.difference(STANDARD, custom):
+        known = ", ".join((*STANDARD, *custom))
+        hint = "" if custom else " (images of your own are in the configuration: name it with --config)"
         raise ImageBuildError(f"no image is called {', '.join(sorted(unknown))}: there are {known}{hint}")
-    order = standing_order(wanted, own)
+    order = build_order(wanted, custom)
     if not order:
         return
     try:
         root = resolve_base(client, base, report)
         pip = host_pip_config()
         for name in order:
-            if name in own:
-                build_own(client, own[name], pip, report, repository)
+            if name in custom:
+                build_custom(client, custom[name], pip, report, repository)
             else:
                 _build(client, name, root, pip, report, repository)
         if repository == REPOSITORY:
@@ -112,8 +112,8 @@ def context_archive(files: Mapping[str, bytes]) -> bytes:
 def _digest(files: Mapping[str, bytes], arguments: Mapping[str, str]) -> str:
     """Return the digest of the sources of an image; the configuration of pip is not part of it."""
     digest = hashlib.sha256(repr(sorted(arguments.items())).encode())
-    own = {path: data for path, data in files.items() if not path.startswith("pip/")}
-    digest.update(context_archive(own))
+    custom = {path: data for path, data in files.items() if not path.startswith("pip/")}
+    digest.update(context_archive(custom))
     return digest.hexdigest()
 
 

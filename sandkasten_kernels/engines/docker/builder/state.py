@@ -15,12 +15,12 @@ from ....images import (
     CustomImage,
     ImageState,
     ImageStatus,
+    build_order,
     full_name,
-    standing_order,
 )
 from ..images import image_record
 from .base import present_base
-from .custom import own_digest
+from .custom import custom_digest
 from .images import standard_digest
 
 __all__ = ["image_states"]
@@ -28,7 +28,7 @@ __all__ = ["image_states"]
 
 def image_states(
     client: docker.DockerClient,
-    own: Mapping[str, CustomImage],
+    custom: Mapping[str, CustomImage],
     *,
     base: str | None = None,
     repository: str = REPOSITORY,
@@ -40,22 +40,24 @@ def image_states(
     """
     states: dict[str, ImageState] = {}
     root = present_base(client, base)
-    for name in standing_order({*STANDARD, *own}, own):
+    for name in build_order({*STANDARD, *custom}, custom):
         reference = full_name(name, repository)
         record = image_record(client, reference)
         if not record:
             states[name] = ImageState(name, reference, ImageStatus.MISSING)
             continue
         labels = record["Config"]["Labels"]
-        below = own[name].stands_on if name in own else "base" if name != "base" else None
+        below = custom[name].parent_image if name in custom else "base" if name != "base" else None
         if labels.get(PROTOCOL_LABEL) != str(PROTOCOL):
             standing = ImageStatus.FOREIGN
-        elif below is not None and states[below].standing is not ImageStatus.CURRENT:
+        elif below is not None and states[below].status is not ImageStatus.CURRENT:
             standing = ImageStatus.OUTDATED
         else:
             expected = (
-                own_digest(own[name], image_record(client, full_name(own[name].stands_on, repository))["Id"])
-                if name in own
+                custom_digest(
+                    custom[name], image_record(client, full_name(custom[name].parent_image, repository))["Id"]
+                )
+                if name in custom
                 else standard_digest(client, name, root, repository)
                 if root
                 else None

@@ -89,7 +89,7 @@ def test_an_image_is_built_from_a_base_that_is_pulled(engine: docker.DockerClien
     built = engine.images.get(reference)
     assert built.labels[PROTOCOL_LABEL] == str(PROTOCOL)
     assert built.attrs["Config"]["User"] == "10001:10001"
-    states = {state.name: state.standing for state in image_states(engine, {}, base=absent, repository=repository)}
+    states = {state.name: state.status for state in image_states(engine, {}, base=absent, repository=repository)}
     assert states == {"base": ImageStatus.CURRENT, "python": ImageStatus.MISSING}
 
     again: list[str] = []

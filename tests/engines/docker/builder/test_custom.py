@@ -17,7 +17,7 @@ import docker
 import pytest
 import yaml
 
-from sandkasten_kernels.engines.docker.builder.custom import build_own
+from sandkasten_kernels.engines.docker.builder.custom import build_custom
 from sandkasten_kernels.engines.docker.builder.images import build_images
 from sandkasten_kernels.engines.docker.builder.state import image_states
 from sandkasten_kernels.engines.docker.host import DockerHost
@@ -48,7 +48,7 @@ def build(engine: docker.DockerClient, *images: CustomImage, pip: PipConfig | No
     """Build `images` on the shared ones, which are left as they are, and return what was reported."""
     lines: list[str] = []
     for image in images:
-        build_own(engine, image, pip or host_pip_config(), lines.append)
+        build_custom(engine, image, pip or host_pip_config(), lines.append)
     return lines
 
 
@@ -169,7 +169,7 @@ def test_an_image_is_rebuilt_when_it_or_what_it_stands_on_has_changed(engine: do
     images = {own: CustomImage(own, "base"), upper: CustomImage(upper, own)}
 
     def states() -> dict[str, ImageStatus]:
-        return {state.name: state.standing for state in image_states(engine, images) if state.name in images}
+        return {state.name: state.status for state in image_states(engine, images) if state.name in images}
 
     assert set(states().values()) == {ImageStatus.MISSING}
     build(engine, *images.values())
@@ -253,7 +253,7 @@ def images_command(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_the_command_builds_and_lists_the_images_of_the_file(
     engine: docker.DockerClient, own: str, folder: Path
 ) -> None:
-    standard = {state.standing for state in image_states(engine, {})}
+    standard = {state.status for state in image_states(engine, {})}
     if standard != {ImageStatus.CURRENT}:
         assert os.environ.get("CI") != "true", "base and python are not up to date"
         pytest.skip("base and python are not up to date, and are not rebuilt by a test")
