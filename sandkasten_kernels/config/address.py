@@ -22,6 +22,7 @@ def parse_listen(listen: str) -> tuple[str, int]:
     Raises `ConfigError`.
     """
     host, colon, port = listen.rpartition(":")
+    # isdigit alone is true of ² too, at which int() fails
     if not colon or not (port.isascii() and port.isdigit()) or len(port) > 5 or int(port) > 65535:
         raise ConfigError(f"listen: expected HOST:PORT as in 127.0.0.1:8080, got {in_words(listen)}")
     if host.startswith("[") and host.endswith("]"):
@@ -56,6 +57,7 @@ def is_loopback(host: str) -> bool:
         address = ipaddress.ip_address(host)
     except ValueError:
         return False
+    # Python 3.11 does not call ::ffff:127.0.0.1 a loopback address
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return (mapped or address).is_loopback
 

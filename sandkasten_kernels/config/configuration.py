@@ -47,9 +47,11 @@ class Configuration:
         over = environment_settings(environ, SECTIONS)
         over.merge(command_line_settings(options, SECTIONS))
         named = config_file or environ.get(CONFIG_VARIABLE)
+        # from environment and command line alone: a file in data_dir cannot say where data_dir is
         own = Path(over.value("data_dir")) / NAME
         file = SettingsFile(Path(named) if named else own, own=not named)
         settings = Settings(SECTIONS)
+        # a named file must exist: with a misspelt path the gateway would start with the defaults
         if named or os.access(own, os.F_OK):
             settings.merge(file_settings(Path(named or own), SECTIONS))
             file.check_own(settings)

@@ -46,6 +46,7 @@ def find_fault(setting: Any) -> Fault | None:
         if found:
             return (str(name), *found[0]), found[1]
     for name in setting:
+        # safe to follow: the loop above has found a known `from` in each image
         chain = [name]
         while (below := setting[chain[-1]]["from"]) in setting:
             if below in chain:

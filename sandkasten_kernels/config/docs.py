@@ -129,5 +129,6 @@ def kind_in_words(trait: TraitType[Any, Any]) -> str:
 
 
 def _as_yaml(value: object) -> str:
+    # PyYAML folds at 80 columns by default, and ends a bare scalar with a line of three dots
     text: str = yaml.safe_dump(value, default_flow_style=True, width=10**6)
     return text.removesuffix("\n").removesuffix("\n...")

@@ -24,6 +24,7 @@ def plain_value(text: str) -> Any:
     try:
         return Document("").load(text)
     except yaml.MarkedYAMLError as error:
+        # not str(error): it quotes the text, which may be a secret
         raise ValueError(error.problem or error.context) from error
     except yaml.YAMLError as error:
         raise ValueError("not a string in UTF-8") from error
@@ -109,6 +110,7 @@ class Document:
 
     def _plain(self, loader: _Loader, node: yaml.Node, path: tuple[str, ...]) -> Any:
         """Return the data of `node` and record the lines below it."""
+        # setdefault: a mapping's value keeps the line of its key, which is already known
         self.lines.setdefault(path, _line(node))
         if isinstance(node, yaml.SequenceNode):
             return [self._plain(loader, item, (*path, str(index))) for index, item in enumerate(node.value)]
@@ -127,9 +129,11 @@ class Document:
                 raise yaml.MarkedYAMLError(problem="a key must be one word", problem_mark=key_node.start_mark)
             key = key_node.value
             here = (*path, key)
+            # YAML 1.1 reads the bare words on, no and 12 as a bool or a number
             if key_node.tag != "tag:yaml.org,2002:str":
                 problem = f"{'.'.join(map(shown, here))}: YAML does not read this key as a string; put it in quotes"
                 raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
+            # PyYAML would silently take the second value
             if key in data:
                 problem = f"{'.'.join(map(shown, here))}: given twice, first on line {self.lines[here]}"
                 raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
@@ -142,6 +146,7 @@ class _Loader(yaml.SafeLoader):
     """Rejects anchors, aliases and tags, so that the result is a finite tree of plain values."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        # a few lines of nested aliases would become gigabytes of plain values
         event = self.peek_event()  # type: ignore[no-untyped-call]
         if getattr(event, "anchor", None) is not None or getattr(event, "tag", None) is not None:
             problem = "anchors, aliases and tags (&, *, !) are not allowed; put a string in quotes"

@@ -113,12 +113,14 @@ class SettingsEditor:
             saved = not dry_run and real != before.text
             state = before._replace(settings=after, errors=[])
             if saved:
+                # first the file, then the running gateway: a failed write changes neither
                 state = state._replace(text=real, version=await asyncio.to_thread(self._save, real, before))
                 self._apply(after)
                 self._running = self._now_running(after)
                 names = ", ".join(key.name for key in changed) or "none changed"
                 self._log.info("settings saved in %s: %s", self._file.path, names)
             warnings = await self._warnings_of(after)
+            # who edits the text removes comments on purpose
             lost = lost_comments(before.text, real) if text is None else 0
             answer: dict[str, Any] = {
                 "saved": saved,
@@ -173,6 +175,7 @@ class SettingsEditor:
     def _settings(self, document: Document, *, check: bool = True) -> Settings:
         """Return the settings that a start with this file would have. Raises `InvalidSettings` with every fault."""
         faults = []
+        # each key by itself: the page shows every fault, not only the first
         for path in _leaves(document.data, self._sections):
             part = Document(document.file, _only(document.data, path), document.lines)
             try:
@@ -225,6 +228,7 @@ class SettingsEditor:
                 hint = self._over.keys.hint(tuple(name.split(".")))
                 faults.append({"name": "", "line": 0, "message": f"{name[:80]}: unknown key{hint}"})
                 continue
+            # the file would take the value, but it would have no effect
             problem = f"set by {self._over.place(*key.path)}, which overrides the file: change it there"
             if not self._over.given(*key.path):
                 try:

@@ -47,6 +47,7 @@ def environment_settings(environ: Mapping[str, str], sections: Sections) -> Sett
     """
     settings = Settings(sections)
     known = {name: key for key in settings.keys for name in key.variables}
+    # sorted: of several faults the same one is reported each time
     for name, text in sorted(environ.items()):
         if not name.startswith(PREFIX) or not text or name in NO_SETTINGS or _of_a_service(name, text):
             continue
@@ -62,6 +63,7 @@ def environment_settings(environ: Mapping[str, str], sections: Sections) -> Sett
 def _value(key: Key, text: str, variable: Variable) -> Any:
     value: Any = text
     try:
+        # os.environ has a lone surrogate for each byte that is not UTF-8; encoding finds it
         text.encode()
         if not isinstance(key.trait, Unicode) and not (
             isinstance(key.trait, Enum) and text in (key.trait.values or ())

@@ -62,12 +62,14 @@ class SettingsFile:
     def why_read_only(self) -> str:
         """Return why the file cannot be saved; empty where it can."""
         target = self.path.resolve()
+        # a save makes a new file beside the old one and renames it
         if not os.access(target.parent, os.W_OK | os.X_OK):
             return f"the gateway may not write to {target.parent}"
         if not target.exists():
             return ""
         if not target.is_file():
             return f"{target} is not a file"
+        # os.access allows root everything, but a file without any write bit is meant to stay as it is
         if not target.stat().st_mode & 0o222 or not os.access(target, os.W_OK):
             return f"the gateway may not write to {target}"
         if os.path.ismount(target):
@@ -76,6 +78,7 @@ class SettingsFile:
 
     def check(self, version: str, seen: str) -> None:
         """Raise `SettingsChanged` when ``seen``, the version that a caller has, is not the current one."""
+        # bytes: compare_digest takes only ASCII in strings; JSON may contain lone surrogates
         if not hmac.compare_digest(version.encode(), seen.encode("utf-8", "replace")):
             raise SettingsChanged("the settings were saved by somebody else meanwhile: look at them before you save")
 
@@ -106,10 +109,12 @@ class SettingsFile:
             raise SettingsReadOnly(f"the settings cannot be saved: {problem}")
         target = self.path.resolve()
         try:
+            # checked once more: an editor on the machine may have saved the file since the caller's check
             old = self._content()
             self.check(self._version(old), version)
             like = target.stat() if target.exists() else None
             if like is not None:
+                # the backup first: if it fails, the file is as it was
                 _replace(self.backup, old, like, private=private)
             content = text.encode()
             _replace(target, content, like, private=private)
@@ -120,6 +125,7 @@ class SettingsFile:
     def _content(self) -> bytes:
         try:
             with self.path.open("rb") as file:
+                # one byte more tells a file at the limit from a larger one
                 content = file.read(MAX_BYTES + 1)
         except FileNotFoundError:
             return b""
@@ -148,11 +154,13 @@ def _replace(path: Path, content: bytes, like: os.stat_result | None, *, private
                 os.fchmod(fd, stat.S_IMODE(like.st_mode) & (0o600 if private else 0o7777))
             file.write(content)
             file.flush()
+            # before the rename: after a power failure the name must not stand for an empty file
             os.fsync(fd)
         Path(draft).replace(path)
     except BaseException:
         Path(draft).unlink(missing_ok=True)
         raise
+    # the rename is on the disk only after its directory is
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(directory)

@@ -97,6 +97,7 @@ def _type(trait: TraitType[Any, Any]) -> Mapping[str, Any]:
         return {"kind": "choice", "choices": [value for value in trait.values or () if isinstance(value, str)]}
     if isinstance(trait, Int | Float):
         bounds = {"min": 0.0 if isinstance(trait, PositiveFloat) else trait.min, "max": trait.max}
+        # traitlets says infinity for no bound, which JSON does not have
         known = {name: bound for name, bound in bounds.items() if bound is not None and math.isfinite(bound)}
         return {"kind": "integer" if isinstance(trait, Int) else "number", **known}
     if isinstance(trait, Unicode):

@@ -68,6 +68,7 @@ class Key:
 
     def default(self) -> Any:
         """Return the value when nobody sets it."""
+        # traitlets sets up traits and defaults in __new__; an Application's __init__ does more
         return getattr(self.owner.__new__(self.owner), self.path[-1])
 
 
@@ -100,6 +101,7 @@ class Keys:
                     if (name, inner) not in self._keys:
                         raise error((name, inner), f"unknown key{self.hint((name, inner))}")
                     yield self._checked((name, inner), inner_value, error)
+            # None: a section with every key commented out, which sets nothing
             elif value is not None:
                 known = ", ".join(sorted(self._names(name)))
                 raise error((name,), f"expected a mapping with some of {known}, got {in_words(value)}")
@@ -124,6 +126,7 @@ class Keys:
         """Return the end of an error message: the nearest option of the command line; empty if none is near."""
         classes = self.sections.values()
         options = [f"{settings_name(cls)}.{name}" for cls in classes for name in cls.class_traits(config=True)]
+        # reversed: of classes with the same trait the first one wins
         by_name = {known.partition(".")[2]: known for known in reversed(options)}
         match = nearest(option, options) or by_name.get(nearest(option.rpartition(".")[2], by_name) or "")
         return f"; did you mean --{match}?" if match is not None else ""
@@ -152,6 +155,7 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
 def _file_traits(owner: type[HasTraits]) -> dict[str, TraitType[Any, Any]]:
     """Return the traits that are keys, in declared order: those of this project, and `log_level` of traitlets."""
+    # class_traits() is sorted by name; vars() has the order of the declarations
     names = {name: None for parent in owner.__mro__ for name in vars(parent)}
     traits = owner.class_traits(config=True)
     return {

@@ -56,6 +56,7 @@ class Masked:
         found = [(path, node) for path, node in _scalars(composed(text)) if is_secret(path)]
         hide = _hiding({*known, *(word for _, node in found for word in _secret_parts(node, text))})
         values: dict[tuple[str, ...], str] = {}
+        # from the end: the positions of the values before stay right
         for path, node in reversed(found):
             start, end = node.start_mark.index, end_of(node)
             if start < end:
@@ -84,6 +85,7 @@ class Masked:
         left = {shown: [*lines] for shown, lines in self.comments.items()}
         lines = [_next(left.get(line, [line])) for line in text.splitlines()]
         text = "".join(line + end for line, end in zip(lines, ends, strict=True))
+        # from the end: the positions of the values before stay right
         for path, node in reversed(list(_scalars(composed(text)))):
             if node.value != KEPT:
                 continue
@@ -130,6 +132,7 @@ def _secret_parts(node: yaml.Node, text: str) -> Iterator[str]:
 
 def _hiding(secrets: Collection[str]) -> Callable[[str], str]:
     """Return a function that masks secrets in a comment, longer ones first."""
+    # longest first: a secret that contains another one is masked as a whole
     parts = sorted(filter(None, secrets), key=len, reverse=True)
     patterns = [re.escape(word) if len(word) >= LEAST_SECRET else rf"(?<!\w){re.escape(word)}(?!\w)" for word in parts]
     repeated = re.compile("|".join(patterns) or r"(?!)")
@@ -141,5 +144,6 @@ def _next(lines: list[str]) -> str:
 
 
 def _quoted(node: yaml.ScalarNode) -> str:
+    # the width keeps PyYAML from folding the line
     dumped: str = yaml.safe_dump(node.value, default_style='"', width=10**9)
     return dumped.rstrip("\n")

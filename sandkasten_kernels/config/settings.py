@@ -47,6 +47,7 @@ class Settings:
 
     def merge(self, other: Settings) -> None:
         """Take the values of ``other``, which replace those that are set here."""
+        # Config.merge takes nested values over by reference
         self.config.merge(deepcopy(other.config))
         self.origins.update(other.origins)
 
@@ -56,6 +57,7 @@ class Settings:
         if path not in self.origins:
             return key.default()
         bearer = key.owner.__new__(key.owner)
+        # set on an instance, so that traitlets converts the value as it does for the running part
         setattr(bearer, path[-1], _plain(key, self.config[key.class_name][path[-1]]))
         return getattr(bearer, path[-1])
 
@@ -140,6 +142,7 @@ def _check_option(owner: type[HasTraits], name: str, value: Any, keys: Keys) -> 
     if trait is None:
         raise ConfigError(f"--{shown(option)}: unknown option{keys.option_hint(option)}")
     try:
+        # traitlets collects a repeated option in a list, which only a container accepts
         plain = value.get_value(trait) if isinstance(value, DeferredConfig) else value
     except ValueError:
         raise ConfigError(f"--{option}: given more than once") from None

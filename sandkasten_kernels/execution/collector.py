@@ -19,6 +19,7 @@ class Collector:
 
     def __init__(self, limit: int, *, code: bool) -> None:
         self._outputs = Outputs(MAX_OUTPUTS_BYTES) if code else None
+        # a Clip for both: two separate ones cannot restore the order of stdout and stderr
         self._all, self._streams = Clip(limit), {"stdout": Clip(limit), "stderr": Clip(limit)}
 
     def text(self, stream: str, text: str) -> None:
@@ -51,4 +52,5 @@ class Collector:
             return json.dumps(answer)
         answer["status"] = "ok" if outcome.exit_code == 0 else "error"
         answer["execution_count"] = outcome.execution_count
+        # the outputs are JSON already: they are inserted, not parsed and encoded again
         return f'{json.dumps(answer)[:-1]}, "outputs": {self._outputs.as_json()}}}'

@@ -60,8 +60,10 @@ def outcome_of(reply: Mapping[str, Any], timed_out: bool, in_shell: bool, durati
 def _error(reply: Mapping[str, Any]) -> str:
     """Return why the kernel or the shell ended before the job; empty if neither did."""
     message, code = reply.get("evalue"), reply.get("exit_code")
+    # without ename: the answer of `_Request.end`
     if reply.get("status") == "error" and reply.get("ename") in (None, *_ENDS):
         return str(message)[:MAX_ERROR]
+    # above 128 a signal ended bash; up to 128 the command itself did, as `exit 3` does
     if reply.get("restarted") is True and isinstance(code, int) and code > 128:
         return f"The shell ended, {message}, and was started again; its variables are lost."[:MAX_ERROR]
     return ""
@@ -73,5 +75,6 @@ def _cwd_of(reply: Mapping[str, Any]) -> str | None:
         text = reply["user_expressions"]["cwd"]["data"]["text/plain"]
     except (KeyError, TypeError):
         return None
+    # a repr with an escape does not match: no directory is better than a wrong one
     found = _PATH.fullmatch(text) if isinstance(text, str) else None
     return found[1] if found else None

@@ -28,11 +28,13 @@ class Clip:
 
     def add(self, text: str) -> None:
         """Append text."""
+        # JSON may contain lone surrogates
         data = text.encode("utf-8", "replace")
         self._total += len(data)
         room = self._limit - self._limit // 2 - len(self._head)
         self._head += data[:room]
         self._tail += data[room:][-(self._limit // 2) - 1 :]
+        # only at twice the size that is kept: each byte is moved at most once on average
         if len(self._tail) > self._limit + 1:
             del self._tail[: -(self._limit // 2) - 1]
 

@@ -75,7 +75,9 @@ class _Request:
             "code": job.text,
             "silent": False,
             "store_history": not in_shell,
+            # no client of these routes can answer input(): it fails at once instead of waiting
             "allow_stdin": False,
+            # an error would abort the requests of other clients that wait behind this one
             "stop_on_error": False,
             "user_expressions": {} if in_shell else {"cwd": CWD},
         }
@@ -127,6 +129,7 @@ def is_too_much(data: bytes) -> bool:
     """Return whether a message's content is above the limits for parsing; printed text comes in small pieces anyway."""
     if len(data) <= UNCOUNTED_BYTES:
         return False
+    # counted in the bytes: parsing is what has to be avoided
     return len(data) > MAX_DISPLAY_BYTES or sum(map(data.count, (b",", b"[", b"{"))) > MAX_DISPLAY_PARTS
 
 
@@ -177,6 +180,7 @@ async def _send(kernel: Kernel, request: _Request, *, in_shell: bool) -> None:
             kernel.check_alive()
         link = await kernel.shell() if in_shell else kernel.link
         request.link = link
+        # before sending: output may arrive before `send` returns
         link.attach(request)
         await link.send(request, "shell", request.parts)
     except LinkError as error:

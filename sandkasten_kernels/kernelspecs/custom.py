@@ -33,6 +33,7 @@ def custom_kernelspecs(
     """
     made: dict[str, Kernelspec] = {}
     taken = {spec.name: spec.image for spec in found}
+    # parents first: a child copies the kernelspec of its parent
     for name in build_order(custom, custom):
         if name not in custom or found.for_image(name):
             continue
@@ -49,6 +50,7 @@ def custom_kernelspecs(
 
 
 def _copied(origin: Kernelspec, image: CustomImage) -> Kernelspec:
+    # to_dict() contains the metadata of the parent itself, not a copy
     model = copy.deepcopy(origin.spec.to_dict())
     model["display_name"] = image.display_name or f"{_SUFFIX.sub('', model['display_name'])} ({image.name})"
     model["metadata"]["sandkasten"]["image"] = image.name

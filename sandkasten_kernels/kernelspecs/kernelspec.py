@@ -122,6 +122,7 @@ class Kernelspecs:
         """
         if not name:
             return self.default
+        # a kernelspec that really has the name goes before the alias
         for candidate in (name, ALIASES.get(name, name)):
             if candidate in self._specs:
                 return self._specs[candidate]
@@ -175,6 +176,7 @@ def _read(resource_dir: Path) -> Kernelspec | None:
         spec = KernelSpec.from_resource_dir(str(resource_dir))
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read: {error.strerror}") from error
+    # KernelSpec takes the JSON unchecked: each kind of fault raises another exception
     except (ValueError, TypeError, TraitError) as error:
         raise ConfigError(f"{file}: not a kernelspec: {' '.join(str(error).split())}") from error
     for key in ("argv", "display_name", "language"):
@@ -203,6 +205,7 @@ def _resources(resource_dir: Path) -> dict[str, Path]:
         for entry in sorted(resource_dir.iterdir())
         if (entry.name.startswith("logo-") or entry.name in ("kernel.js", "kernel.css"))
         and entry.is_file()
+        # without this a link would serve any file of the host
         and entry.resolve().parent == home
     }
 

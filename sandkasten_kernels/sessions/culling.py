@@ -29,6 +29,7 @@ class Deadlines(Generic[T]):
     """
 
     def __init__(self) -> None:
+        # numbers in the heap: sessions with equal deadlines cannot be compared
         self._heap: list[tuple[float, int]] = []
         self._items: dict[int, T] = {}
         self._numbers: dict[T, int] = {}

@@ -50,6 +50,7 @@ class Executions:
             message = f"{self.under_way} executions are under way, which is limits.max_concurrent_execs: try again"
             raise NoCapacity(message, retry_after=1)
         self.under_way += 1
+        # before the lock: the culler spares a session whose job waits
         session.executions += 1
         session.first_result.start()
         self._metrics.executions.labels("command" if job.in_shell else "code").inc()

@@ -79,6 +79,7 @@ class SessionJournal:
     def refused(self, error: SandkastenError, image: str, workspace_id: str) -> None:
         """Record that a session was refused: one event a second for an error code, with the number left out before."""
         now = time.monotonic()
+        # a client that retries in a loop would push every other event out of the log
         if error.code == self._refused[0] and now < self._refused[1] + REFUSED_SECONDS:
             self._suppressed += 1
             return

@@ -135,6 +135,7 @@ class NotebookSessions:
             elif kernel_name is not None:
                 request = jupyter_request(kernel_name, body.get("env"), self._sessions.policy.env_names)
                 kernel = await self._sessions.create(request, owner)
+                # `end` takes no lock: a client may have deleted it while the kernel started
                 if session_id not in self._known:
                     self._sessions.end(kernel.id, "its notebook session was ended meanwhile", owner)
                     self.get(session_id, owner)
@@ -148,6 +149,7 @@ class NotebookSessions:
 
     def end(self, session_id: str, reason: str, owner: str = OWNER) -> None:
         """End a notebook session and its kernel. Raises `UnknownNotebookSession`."""
+        # again: it may have ended while this request waited for the lock
         session = self.get(session_id, owner)
         del self._known[session_id]
         with contextlib.suppress(StoreFailed):  # the store drops it later, because its kernel has ended

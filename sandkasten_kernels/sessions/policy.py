@@ -58,6 +58,7 @@ class SessionPolicy:
         busy = self.cull_busy if own.cull_busy is None else own.cull_busy
         return Lifetime(
             ttl_seconds=asked.ttl_seconds or self.default_ttl(request.origin, spec),
+            # 0 is no limit, so it must not win as the smallest
             max_lifetime_seconds=min(filter(None, (asked.max_lifetime_seconds, age)), default=0),
             cull_connected=connected or asked.cull_connected is True,
             cull_busy=busy or asked.cull_busy is True,

@@ -83,6 +83,7 @@ class QuotaMonitor:
         stopped = [await session.kernel.stop(message) for session in sessions]
         if (before and not any(stopped)) or stops >= MAX_STOPS:
             for session in sessions:
+                # it may have ended while another one was stopped
                 if session in tuple(self._sessions):
                     reason = "its workspace grew on above limits.workspace_mb, whatever was stopped"
                     self._sessions.end(session.id, reason, session.record.owner)

@@ -146,6 +146,7 @@ class Sessions:
                 record = policy.record(request, kernel, owner, acquired.source, attached, detail)
                 self._journal.begun(session := Session(kernel, record), acquired.stored)
                 return session
+            # a cancelled request too: its client has left, and nobody else knows the sandbox
             except BaseException:
                 self._claims.release(kernel)
                 raise
@@ -169,6 +170,7 @@ class Sessions:
         self._pool.adopt_claimed(session.kernel)
         self._add(session)
         self._journal.adopted(session)
+        # it may have died before `_add` set the callback
         if session.kernel.state is KernelState.DEAD and not session.kernel.sandbox.alive:
             self._gone(session)
 
@@ -179,6 +181,7 @@ class Sessions:
         if session is not None and session.record.owner == owner:
             return session
         record = self._store.get(session_id)
+        # one message for both: nobody learns whether another owner's id exists
         if record is None or record.owner != owner:
             raise UnknownKernel(f"there is no kernel {session_id[:64]!r}")
         raise UnknownKernel(f"this kernel has ended ({record.status}): {record.reason}")
@@ -262,6 +265,7 @@ class Sessions:
             session.kernel.link.last_activity = datetime.now(UTC)
 
     def _end(self, session: Session, status: str, reason: str) -> None:
+        # first of all: `_gone`, if closing the kernel calls it, must find the session ended
         del self._sessions[session.id]
         self._journal.ended(session, status, reason)
         self.last_activity = max(self.last_activity, session.last_activity)

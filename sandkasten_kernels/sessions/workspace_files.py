@@ -89,6 +89,7 @@ class WorkspaceFiles:
 
     def _release(self, name: str, expected: _Opened | None = None) -> None:
         opened = self._opened.get(name)
+        # the timer of an older sandbox must not release its successor
         if opened is None or (expected is not None and opened is not expected):
             return
         del self._opened[name]

@@ -148,6 +148,7 @@ class StatusFeed:
                 await asyncio.sleep(SECONDS)
             else:
                 try:
+                    # the first viewer ends the pause
                     await asyncio.wait_for(self._wanted.wait(), STEP_SECONDS)
                 except TimeoutError:
                     continue

@@ -45,14 +45,17 @@ class Store:
         self._path = path
         try:
             path.touch(mode=0o600)  # SQLite would make a file that everybody can read
+            # isolation_level None: sqlite3 opens no transaction by itself; `_transaction` does
             self._database = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
             self._database.row_factory = sqlite3.Row
+            # before the next line, which writes: the file of a newer program stays as it is
             self._check()
             self._database.execute("PRAGMA journal_mode = WAL")
             # without a sync after each commit: only a power failure can lose the last ones, never a killed process
             self._database.execute("PRAGMA synchronous = NORMAL")
             self._migrate()
         except sqlite3.Error as error:
+            # the lowest byte of an extended result code is the primary one
             way_out = WAYS_OUT.get(error.sqlite_errorcode & 0xFF, "move it away to begin a new one")
             raise ConfigError(f"{path}: cannot be used: {error}; {way_out}") from error
         except OSError as error:
@@ -197,6 +200,7 @@ class Store:
         """
         statement = "SELECT * FROM sessions WHERE owner = ? ORDER BY ended IS NOT NULL, created DESC, id"
         with closing(self._database.execute(statement, (owner,))) as rows:
+            # a generator: the limit counts the rows that have the labels, and the rest is never read
             having = (row for row in rows if not labels or labels <= json.loads(row["labels"]).items())
             found = [_record(row) for row in islice(having, MAX_RECORDS)]
         return sorted(found, key=lambda record: -record.created)
@@ -219,11 +223,13 @@ class Store:
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         """Make the writes of the body one: all of them are stored, or none. Raises `StoreFailed`."""
+        # IMMEDIATE takes the lock now: a busy file fails here, before the first write
         self._write("BEGIN IMMEDIATE", ())
         try:
             yield
             self._write("COMMIT", ())
         except BaseException:
+            # after some errors, such as a full disk, SQLite has rolled back by itself
             if self._database.in_transaction:
                 self._database.execute("ROLLBACK")
             raise
@@ -231,6 +237,7 @@ class Store:
     def _migrate(self) -> None:
         (version,) = self._database.execute("PRAGMA user_version").fetchone()
         for number, script in enumerate(MIGRATIONS[version:], version + 1):
+            # version and tables in one transaction, for a killed process; a PRAGMA takes no parameters
             self._database.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
 
 

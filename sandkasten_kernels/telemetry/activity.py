@@ -100,6 +100,7 @@ class Activity:
         """Return the current step, and add empty ones for the time without events. The clock may jump."""
         number = int(self._now()) // STEP_SECONDS
         latest = self._steps[-1].number
+        # at most an hour of steps after a jump forward; after a jump back, the latest step counts on
         for missing in range(max(latest + 1, number - HOUR // STEP_SECONDS + 1), number + 1):
             self._steps.append(_Step(missing))
         return self._steps[-1]

@@ -72,6 +72,7 @@ class EventLog:
         self._log = log
         self._metrics = metrics or Metrics()
         self._changed = asyncio.Event()
+        # the counter of AUTOINCREMENT stays when the newest events are deleted
         (row,) = store.query("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'events'", ())
         self.last: int = row[0]
 
@@ -82,6 +83,7 @@ class EventLog:
         if len(text) > MAX_DETAILS_BYTES:
             text = json.dumps({"left_out": f"more than {MAX_DETAILS_BYTES} bytes"})
         statement = "INSERT INTO events (time, kind, session_id, reason, details) VALUES (?, ?, ?, ?, ?) RETURNING id"
+        # a reason from a sandbox may have lone surrogates, which SQLite cannot store
         shown = reason[:MAX_REASON].encode(errors="replace").decode()
         try:
             ((self.last,),) = self._store.query(statement, (time.time(), kind, session_id, shown, text))
@@ -89,6 +91,7 @@ class EventLog:
                 self._store.query("DELETE FROM events WHERE id <= ?", (self.last - MAX_EVENTS,))
         except StoreFailed as error:
             self._log.warning("event %s of session %r (%s) cannot be stored: %s", kind, session_id, shown, error)
+        # an event that is set stays set: later waiters need a new one
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 

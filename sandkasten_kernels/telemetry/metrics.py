@@ -125,8 +125,10 @@ class Metrics:
 
     def requested(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count a request and its time; a WebSocket is counted, but not timed."""
+        # a client may send any word as its method; each would be a new label
         method = method if method in _METHODS else "other"
         self._requests.labels(route, method, str(status)).inc()
+        # a WebSocket's time is that of its whole connection
         if status != 101:
             self._seconds.labels(route, method).observe(seconds)
 

@@ -32,6 +32,7 @@ async def pack(files: Files, path: str) -> AsyncGenerator[bytes]:
                 inner, name = posixpath.join(folder, entry.name), f"{label}/{entry.name}"
                 if entry.kind == "directory":
                     ahead.append((inner, name, entry.modified))
+                    # the list is in the gateway's memory, and the sandbox decides how long it gets
                     if len(ahead) > MAX_DIRECTORIES_AHEAD:
                         raise FileRefused(f"{absolute(path)[:200]!r} has too many directories for an archive")
                 elif entry.kind == "file":
@@ -55,10 +56,12 @@ async def _packed(files: Files, path: str, name: str, entry: FileInfo) -> AsyncG
                 left -= len(piece[:left])
                 if not left:
                     break
+            # the header with the size is sent: what is missing can only be filled
             while left:
                 yield bytes(min(left, MAX_DATA_BYTES))
                 left -= min(left, MAX_DATA_BYTES)
             yield tar_padding(size)
+    # deleted since its directory was listed
     except UnknownFile:
         return
 
@@ -80,6 +83,7 @@ async def unpack(files: Files, path: str, pieces: AsyncIterable[bytes], *, limit
                     if event.is_dir:
                         await files.mkdir(target)
                     else:
+                        # without set-uid bits; and the owner can read and change the file whatever its mode was
                         writer, mode = Writer(files, target), (event.mode & 0o777) | 0o600
                 elif writer is not None and event:
                     allowance.take(len(event))

@@ -40,6 +40,7 @@ def entries_of(reply: Reply) -> list[FileInfo]:
 def info_of(found: dict[str, Any]) -> FileInfo:
     """Return a guest's facts on a file; a value of a wrong type becomes 0 or an empty string."""
     modified = found.get("modified")
+    # NaN is not equal to itself; min and max would let it through
     if not isinstance(modified, int | float) or modified != modified:
         modified = 0.0
     return FileInfo(
@@ -61,4 +62,5 @@ def _name(name: str) -> str:
         name.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         return "?"
+    # a slash in a name would place an archive's entry in another directory
     return name.replace("/", "?").replace("\0", "?")

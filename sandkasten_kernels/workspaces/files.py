@@ -27,6 +27,7 @@ from .file_info import FileInfo, entries_of, info_of, natural
 __all__ = ["Allowance", "Files", "Writer", "absolute", "relative"]
 
 ASK_SECONDS = 30.0
+# PATH_MAX of Linux is 4096 and counts the NUL at the end
 MAX_PATH_BYTES = 4095
 _ERRORS: dict[str, type[SandkastenError]] = {
     "FILE_NOT_FOUND": UnknownFile,
@@ -47,6 +48,7 @@ def relative(path: str) -> str:
         raise InvalidRequest("path: must have no lone surrogates") from None
     if "\0" in path or size > MAX_PATH_BYTES:
         raise InvalidRequest(f"path: must have at most {MAX_PATH_BYTES} bytes and no NUL characters")
+    # normpath keeps two slashes at the begin, as POSIX demands
     whole = "/" + posixpath.normpath(posixpath.join(WORKSPACE, path)).lstrip("/")
     if whole != WORKSPACE and not whole.startswith(WORKSPACE + "/"):
         raise InvalidRequest(f"path: {path[:200]!r} is outside {WORKSPACE}")
@@ -86,6 +88,7 @@ class Files:
 
     async def entries(self, path: str) -> tuple[list[FileInfo], bool]:
         """Return the first page of a directory, some thousand entries, and whether there are more."""
+        # our own handle, and `more` at first: the guest's is closed even if its reply never comes
         handle, more = _new_handle(), True
         try:
             reply = await self.ask("file_list", path, path=path, handle=handle)
@@ -224,6 +227,7 @@ class Writer:
     async def write(self, data: bytes) -> None:
         """Append. Raises `NoSpace`."""
         self._collected += data
+        # not >=: if the last piece is the only one, `place` sends it in its one request
         while len(self._collected) > MAX_DATA_BYTES:
             await self._send(MAX_DATA_BYTES)
 
@@ -248,6 +252,7 @@ class Writer:
         if self._sending is not None:
             self._sending.cancel()
         if self._handle:
+            # cleared before the await: a second call must not release it again
             handle, self._handle = self._handle, ""
             await self._files.release(handle)
 

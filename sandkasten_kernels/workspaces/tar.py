@@ -15,6 +15,7 @@ BLOCK = tarfile.BLOCKSIZE
 MAX_PAX_BYTES = 64 * 1024
 _FILES = (tarfile.REGTYPE, tarfile.AREGTYPE)
 _LONG = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME)
+# 18 digits fit into 63 bits
 MAX_SIZE_DIGITS = 18
 _UNREADABLE = "the archive has an extended header that cannot be read"
 _RECORD = re.compile(rb"([1-9][0-9]{0,5}) ([^=\n]+)=")
@@ -95,6 +96,7 @@ class TarReader:
                 block = bytes(self._buffer[:BLOCK])
                 del self._buffer[:BLOCK]
                 yield from self._header(block)
+        # tar pads an archive to 10 KiB and more: bytes after the end are not collected
         self._buffer.clear()
 
     def finish(self) -> None:
@@ -112,6 +114,7 @@ class TarReader:
             raise InvalidRequest(f"not a tar archive, or a compressed one: {error}") from error
         self._any = True
         if info.type in _LONG:
+            # an extended header is kept in memory as a whole
             if not 0 < info.size <= MAX_PAX_BYTES:
                 raise InvalidRequest(f"the archive has a header of {info.size} bytes; the limit is {MAX_PAX_BYTES}")
             self._long, self._data_left, self._padding = info, info.size, 0
@@ -121,6 +124,7 @@ class TarReader:
         self._path = self._size = None
         if info.type == tarfile.DIRTYPE:
             yield Entry(path, 0, info.mode, True)
+        # a size in base 256 may be negative
         elif info.type in _FILES and size >= 0:
             self._data_left, self._padding = size, -size % BLOCK
             yield Entry(path, size, info.mode, False)
@@ -138,6 +142,7 @@ class TarReader:
             self._path = data.rstrip(b"\0").decode("utf-8", "surrogateescape")
             return
         for key, value in _pax(data):
+            # the data of a sparse file are a map and pieces, not its content
             if key.startswith(b"GNU.sparse."):
                 raise InvalidRequest("the archive has a sparse file: make it without --sparse")
             if key in (b"path", b"size") and kind == tarfile.XGLTYPE:

@@ -58,6 +58,7 @@ class Workspaces:
         self._log = log
         self._leases: dict[str, list[Lease]] = {}
         self._known: set[str] = set()
+        # weak: a lock lives only while somebody holds or awaits it, so names do not pile up
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def setup(self) -> None:
@@ -103,6 +104,7 @@ class Workspaces:
     async def models(self) -> list[dict[str, Any]]:
         """Return ``id created_at size_mb size_complete labels session_ids`` of each, by name."""
         stored = [stored for stored in await self._engine.workspaces() if is_workspace_name(stored.name)]
+        # one workspace that cannot be measured must not hide the others
         sizes = await asyncio.gather(*(self._engine.workspace_size(one.name) for one in stored), return_exceptions=True)
         models = []
         for one, size in zip(stored, sizes, strict=True):
@@ -128,6 +130,7 @@ class Workspaces:
         """
         self.require(name)
         async with self._lock(name):
+            # again: another request may have deleted it while this one waited for the lock
             self.require(name)
             await self._until_unused(name)
             await self._engine.remove_workspace(name)
