@@ -87,6 +87,7 @@ class Sandbox(ABC):
         """
 
 
+# traitlets has a metaclass of its own, and a class that is abstract too needs both.
 class _EngineMeta(ABCMeta, type(LoggingConfigurable)):  # type: ignore[misc]
     pass
 
@@ -167,6 +168,7 @@ class Engine(LoggingConfigurable, metaclass=_EngineMeta):  # type: ignore[metacl
         images: the images that the configuration uses.
         custom: the custom images of the configuration, by name.
         """
+        # The `yield` below makes this an async generator, as the overriding methods are.
         nothing: tuple[Finding, ...] = ()
         for finding in nothing:
             yield finding

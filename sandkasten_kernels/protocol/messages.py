@@ -51,6 +51,7 @@ class Signer:
     """Signs and verifies messages with the key of one connection (HMAC-SHA256)."""
 
     def __init__(self, key: bytes) -> None:
+        # Keyed once; a copy is cheaper than a new HMAC for each message.
         self._hmac = hmac.new(key, digestmod=hashlib.sha256)
 
     def frames(self, parts: Parts) -> list[bytes]:
@@ -66,6 +67,7 @@ class Signer:
         if parts is None:
             return None
         _, signature, *_ = self.frames(parts[:4])
+        # In constant time, so that code in the sandbox cannot guess a signature byte by byte.
         return parts if hmac.compare_digest(frames[-len(parts) - 1], signature) else None
 
 
@@ -108,7 +110,7 @@ def json_object(data: bytes, limit: int = MAX_HEADER_BYTES) -> dict[str, Any]:
         return {}
     try:
         value = json.loads(data)
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError):  # RecursionError: deeply nested JSON
         return {}
     return value if isinstance(value, dict) else {}
 

@@ -84,6 +84,7 @@ class ZmtpSocket(asyncio.Protocol):
         except TimeoutError as error:
             raise SocketError(f"socket {name}: no answer within {timeout:g} s") from error
         finally:
+            # Also after a cancelled or timed out wait: no half-open connection stays.
             if not self._ready.done() or self._ready.cancelled() or self._ready.exception():
                 self.close()
 
@@ -113,6 +114,7 @@ class ZmtpSocket(asyncio.Protocol):
         self._closed = True
         self._writable.set()
         if self._transport is not None:
+            # Not `close`: that waits until a peer that does not read has taken the unsent bytes.
             self._transport.abort()
         if not self._ready.done():
             self._ready.set_exception(SocketError("the connection was closed"))
@@ -137,6 +139,7 @@ class ZmtpSocket(asyncio.Protocol):
             return
         try:
             for count, event in enumerate(events, 1):
+                # Commands go on: a paused channel still needs its handshake, and PINGs their PONGs.
                 if self._paused and not isinstance(event, zmtp.ZmtpCommand):
                     self._transport.pause_reading()
                     self._held = itertools.chain((event,), events)
@@ -153,6 +156,7 @@ class ZmtpSocket(asyncio.Protocol):
                     self._transport.pause_reading()
                     asyncio.get_running_loop().call_soon(self._work, events)
                     return
+            # Only now: `data_received` must not feed the decoder while an iterator of it is unfinished.
             self._transport.resume_reading()
         except zmtp.ProtocolError as error:
             self._lose(SocketError(f"the sandbox does not speak ZMTP: {error}"))
@@ -170,9 +174,12 @@ class ZmtpSocket(asyncio.Protocol):
         assert self._transport is not None
         if command.name == b"READY" and not self._ready.done():
             if self._socket_type == "SUB":
+                # ZMTP 3.0 subscribes by a message: 1, then a topic; the empty topic means every message.
                 self._transport.write(zmtp.encode([b"\x01"]))
             self._ready.set_result(None)
+        # A peer that sends PINGs and reads nothing must not fill the send buffer with PONGs.
         elif command.name == b"PING" and self._writable.is_set():
+            # A PING has 2 bytes of TTL, then up to 16 bytes of context, which the PONG repeats (ZMTP 3.1).
             self._transport.write(zmtp.encode_command(b"PONG", command.body[2:18]))
         elif command.name == b"ERROR":
             raise zmtp.ProtocolError("the peer refused the handshake")

@@ -27,6 +27,7 @@ __all__ = [
 ]
 
 MORE, LONG, COMMAND = 1, 2, 4
+# Signature, version 3.0, mechanism, as-server 0, filler: 64 bytes.
 GREETING = b"\xff" + bytes(8) + b"\x7f" + b"\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
 _KEPT_OF_OVERSIZED, _KEPT_FRAME_BYTES = 8, 64 * 1024
 
@@ -94,6 +95,7 @@ class MemoryBudget:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         # in the order of insertion: the oldest unfinished message first
+        # Weak, so that a closed connection gives its share back by itself.
         self._held: WeakKeyDictionary[Decoder, int] = WeakKeyDictionary()
 
     def hold(self, decoder: Decoder, size: int) -> None:
@@ -101,6 +103,7 @@ class MemoryBudget:
         if size <= self.SMALL_BYTES:
             self._held.pop(decoder, None)
             return
+        # A decoder that is in here keeps its place, so a message that grows slowly becomes the oldest.
         self._held[decoder] = size
         while sum(self._held.values()) > self._limit:
             oldest = next(iter(self._held))
@@ -198,7 +201,7 @@ class Decoder:
                 if event := self._end_frame(flags):
                     yield event
         finally:
-            del buffer[:position]
+            del buffer[:position]  # once for all messages: each deletion moves the rest
             self._feeding = False
             if self.room:
                 self.room.hold(self, sum(map(len, self._frames)) + len(buffer))
@@ -219,6 +222,7 @@ class Decoder:
             buffer.clear()
         elif self._count:
             self._over = True
+        # The first frames name the request of the message; large ones would keep the memory in use.
         self._frames = [frame if len(frame) <= _KEPT_FRAME_BYTES else b"" for frame in self._frames]
         del self._frames[_KEPT_OF_OVERSIZED:]
 

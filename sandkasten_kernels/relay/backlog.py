@@ -84,6 +84,7 @@ async def read_backlog(guest: GuestLink, marker: str, max_message_bytes: int) ->
                 yield message
                 if number % MESSAGES_PER_TURN == 0:
                     await asyncio.sleep(0)  # a sandbox may send very many messages of a few bytes
+        # The link works without the rest of the backlog too, so the kernel is not given up.
         except (LinkError, ValueError):
             return
         more = not end and reply.content.get("more") is True

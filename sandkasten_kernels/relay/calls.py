@@ -26,6 +26,7 @@ class Calls:
         """Return the future of the reply to ``msg_id``."""
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._waiting[msg_id] = future
+        # Also after a timeout or a cancel, so that a reply that never comes leaves no entry.
         future.add_done_callback(lambda _: self._waiting.pop(msg_id, None))
         return future
 

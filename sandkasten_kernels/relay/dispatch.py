@@ -59,9 +59,10 @@ class Dispatcher:
             self._on_state(state)
         if own or kind == "iopub_welcome":
             return
-        if self._clients.clients:
+        if self._clients.clients:  # a warm kernel has none; splitting takes time
             for piece in split_stream(parts) if kind == "stream" else (parts,):
                 self._clients.fan_out("iopub", piece)
+        # After the fan-out: a client stops reading at the reply that `idle` releases.
         if state == "idle":
             self._replies.idle(parts[1])
 
@@ -73,6 +74,7 @@ class Dispatcher:
             return
         if self._own_session in parts[1] and self._calls.answer(str(json_object(parts[1]).get("msg_id")), parts):
             return
+        # A question of a running cell, not the reply to it: the request stays open.
         if channel == "stdin":
             if client := self._requests.client_of(parts[1]):
                 self._clients.deliver(client, channel, parts)

@@ -81,6 +81,7 @@ class GuestLink:
         if answer.get("status") != "ok":
             message = str(answer.get("evalue"))
             if last := str(answer.get("stderr") or "").strip().rpartition("\n")[2]:
+                # From a sandbox: escape sequences must not reach a terminal through a log.
                 message += f": {''.join(c if c.isprintable() else '?' for c in last[:300])}"
             raise LinkError(message)
         return answer

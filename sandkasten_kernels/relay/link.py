@@ -128,7 +128,7 @@ class KernelLink:
                 elif channel in KernelChannels.names:
                     self._dispatcher.reply(channel, frames)
             self._channels.resume()
-            probe = self.post("shell", "kernel_info_request", {})
+            probe = self.post("shell", "kernel_info_request", {})  # answered after every earlier request
         except SocketError as error:
             self.close("the kernel does not answer")
             raise LinkError(f"the kernel cannot be reached: {error}") from error
@@ -153,9 +153,10 @@ class KernelLink:
         give_up = loop.time() + timeout
         self._iopub_proven.clear()
         while loop.time() < give_up:
+            # Again and again: our subscription may take effect only after the first request.
             msg_id, parts = build("kernel_info_request", {}, self.session)
             self._marker = msg_id.encode()
-            self._channels.send("control", parts)
+            self._channels.send("control", parts)  # a busy kernel answers on control alone
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._iopub_proven.wait(), IOPUB_PROOF_SECONDS)
                 return msg_id
@@ -286,7 +287,7 @@ class KernelLink:
             if parts and self._marker in parts[1]:
                 self._marker = b""
                 self._iopub_proven.set()
-                self._channels.pause("iopub")
+                self._channels.pause("iopub")  # newer messages wait for the backlog
             return
         self._dispatcher.iopub(parts)
 

@@ -84,6 +84,7 @@ class ReplayBuffer:
         parent = bytes(parts[1])
         count, size = self._lost.pop(parent, (0, 0))
         if len(self._lost) >= MAX_PARENTS:
+            # The losses of the oldest request are added to this one's, so that the sum stays right.
             more = self._lost.pop(next(iter(self._lost)))
             count, size = count + more[0], size + more[1]
         self._lost[parent] = (count + 1, size + size_of(parts))

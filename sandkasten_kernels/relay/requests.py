@@ -70,6 +70,7 @@ class OpenRequests(Generic[C]):
 
     def note_parent(self, parent: bytes) -> None:
         """Note the parent header of a kernel's message; a request that an earlier process sent is open from now on."""
+        # The parent comes from the sandbox, which can invent any number of ids.
         if self._inherited is None or len(self._inherited) >= MAX_OPEN:
             return
         fields = json_object(parent)

@@ -117,6 +117,7 @@ class Seats:
         seat.timer = asyncio.get_running_loop().call_later(AWAY_SECONDS, self._forget, seat)
         away = [other for other in self._named.values() if not other.present and other.timer is not None]
         if len(away) > MAX_AWAY:
+            # The seat that has been empty longest.
             self._forget(min(away, key=lambda other: other.timer.when() if other.timer else 0.0))
 
     def close(self, client: str, reason: str) -> None:

@@ -51,6 +51,7 @@ class CgroupReader:
 
     def _find(self, sandbox: HostSandbox) -> _Files:
         """Return the files of a sandbox. Raises `OSError` or `ValueError` if they cannot be found."""
+        # By the pidfd: a stored process id may belong to another process by now. Pid is -1 after the end.
         match = _PID.search(Path(f"/proc/self/fdinfo/{sandbox.arrival.pidfd}").read_text())
         if match is None:
             raise ValueError("the process is in another pid namespace, or gone")
@@ -59,11 +60,12 @@ class CgroupReader:
             _, controllers, path = line.split(":", 2)
             for controller in controllers.split(","):
                 places[controller] = path.lstrip("/")
+        # cgroup v1 has a line for each controller, v2 a single one without a controller's name.
         if "memory" in places:
             memory = self._root / "memory" / places["memory"]
             limit = _number(memory / "memory.limit_in_bytes")
             cpu = self._root / "cpuacct" / places["cpuacct"] / "cpuacct.usage"
-            return _Files(memory / "memory.usage_in_bytes", limit, cpu, 1000)
+            return _Files(memory / "memory.usage_in_bytes", limit, cpu, 1000)  # nanoseconds
         unified = self._root / places[""]
         return _Files(unified / "memory.current", _number(unified / "memory.max"), unified / "cpu.stat", 1)
 

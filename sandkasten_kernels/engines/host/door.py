@@ -66,27 +66,30 @@ class Door:
         self.directory = directory
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         if again:
-            (directory / "hello.sock").unlink(missing_ok=True)
+            (directory / "hello.sock").unlink(missing_ok=True)  # of an earlier process that was killed
         else:
             directory.mkdir(mode=0o755)
-            directory.chmod(0o755)
+            directory.chmod(0o755)  # `mkdir` obeys the umask
         anchor = os.open(directory, os.O_PATH | os.O_DIRECTORY)
         try:  # by descriptor: the path of a socket has at most 107 bytes, that of a data directory may be longer
             self._listener.bind(f"/proc/self/fd/{anchor}/hello.sock")
         finally:
             os.close(anchor)
-        (directory / "hello.sock").chmod(0o666)
+        (directory / "hello.sock").chmod(0o666)  # the guest has another uid, and `bind` obeys the umask
         self._listener.listen(_CALLERS)
 
     async def hello(self) -> Arrival:
         """Return the arrival of the first guest that connects, and shut the door. Raises `SandboxFailed`."""
         loop = asyncio.get_running_loop()
         connection = await accepted(self._listener)
+        # One hello alone: user code starts after the guest, and must find no open door.
         self.shut()
         try:
             await _readable(connection)
             data, fds, _, _ = socket.recv_fds(connection, _HELLO_BYTES, 4)
+            # From Linux: the caller cannot choose them.
             pid, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+            # A hostile guest may pass more descriptors than the one expected.
             for fd in fds[1:]:
                 os.close(fd)
             arrival = Arrival(fds[0] if fds else -1, -1, uid, secrets.token_bytes(32))
@@ -122,7 +125,7 @@ class Door:
                 os.close(fd)
             arrival = Arrival(fds[0] if fds else -1, -1, uid, key)
             try:
-                _check(data, arrival, pid, PROTOCOLS)
+                _check(data, arrival, pid, PROTOCOLS)  # a sandbox of an earlier release may speak an older one
                 arrival.sockets = _names(data)
                 arrival.pidfd = os.pidfd_open(pid)
             except BaseException as error:
@@ -160,7 +163,7 @@ def _check(hello: bytes, arrival: Arrival, pid: int, accepted: Collection[int] =
     if protocol not in accepted:
         mend = "run 'sandkasten-kernels images build'"
         raise SandboxFailed(f"the image speaks guest protocol {protocol}, this gateway {PROTOCOL}: {mend}")
-    if arrival.directory < 0 or not pid:
+    if arrival.directory < 0 or not pid:  # 0: of a process outside of our pid namespace
         raise SandboxFailed("the guest's process cannot be seen: run the gateway in the host's pid namespace")
 
 

@@ -72,8 +72,11 @@ def firewall(instance: str, name_servers: list[str]) -> str:
         "  chain forward {\n"
         "    type filter hook forward priority -10; policy accept;\n"
         f'    iifname "{bridge}" oifname "{bridge}" drop\n'
+        # Nobody connects to a sandbox; only answers to its own connections pass.
         f'    oifname "{bridge}" ct state new drop\n'
+        # NEAR has IPv4 networks alone.
         f'    iifname "{bridge}" meta nfproto ipv6 {REFUSE}\n'
+        # Before the next rule, which would reject a private resolver.
         f"{''.join(dns)}"
         f'    iifname "{bridge}" ip daddr {{ {", ".join(NEAR)} }} {REFUSE}\n'
         "  }\n"
@@ -83,6 +86,7 @@ def firewall(instance: str, name_servers: list[str]) -> str:
 
 def no_firewall(instance: str) -> str:
     """Return the input of ``nft -f`` that removes the gateway's table, whether or not it exists."""
+    # `table` creates a missing one: nft fails at the deletion of a table that does not exist.
     return f"table {table_name(instance)}\ndelete table {table_name(instance)}\n"
 
 

@@ -103,18 +103,23 @@ def format_image(directory: str, uid: int, size: int) -> None:
         file.truncate(size)
     run(*MKFS, unmade)
     mount(unmade, f"{directory}/data")
+    # An owner finds an empty workspace.
     os.rmdir(f"{directory}/data/lost+found")  # noqa: PTH106
     os.chown(f"{directory}/data", uid, uid)
+    # Last: an interrupted format leaves no file that counts as an image.
     os.rename(unmade, f"{directory}/{IMAGE}")  # noqa: PTH104
 
 
 def attach(directory: int, pidfd: int) -> None:
     """Mount a directory in the namespace of a process; this process stays in that namespace and must exit."""
     expected = os.fstat(directory)
+    # Before `setns`: a mount is cloned only from the mount namespace of the caller.
     tree = syscall(OPEN_TREE, directory, b"", OPEN_TREE_CLONE | os.O_CLOEXEC | AT_EMPTY_PATH)
     attributes = struct.pack("QQQQ", NOSUID_NODEV, 0, PRIVATE, 0)
+    # On the clone, before it is moved: the sandbox never sees the mount without nosuid and nodev.
     syscall(MOUNT_SETATTR, tree, b"", AT_EMPTY_PATH, attributes, len(attributes))
     checked(libc.setns(pidfd, CLONE_NEWNS))
+    # Where the root is writable the sandbox may have put a link there.
     target = os.open("/workspace", os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW)
     syscall(MOVE_MOUNT, tree, b"", target, b"", MOVE_FROM_FD | MOVE_TO_FD)
     found = os.stat("/workspace")  # noqa: PTH116  of a piece with the calls around it
@@ -185,7 +190,7 @@ def size(top: int) -> dict[str, int | bool]:
                     if found.st_ino in linked:
                         continue
                     linked.add(found.st_ino)
-                total += found.st_blocks * 512
+                total += found.st_blocks * 512  # the unit of st_blocks, whatever the file system's block size
                 if stat.S_ISDIR(found.st_mode):
                     ahead.append((root, path, entry.name))
         if not deep:
@@ -208,6 +213,7 @@ def answer(root: int, request: dict[str, str | int], fds: list[int]) -> dict[str
     image = os.path.exists(f"{path}/{IMAGE}")  # noqa: PTH110
     if image and do == "size":
         found = os.stat(f"{path}/{IMAGE}")  # noqa: PTH116
+        # The file is sparse: only written blocks take up the disk.
         return {"bytes": min(found.st_blocks * 512, found.st_size), "complete": True}
     if image and do == "attach":
         mount(f"{path}/{IMAGE}", f"{path}/data")
@@ -227,11 +233,12 @@ def main() -> None:
         link.connect(sys.argv[2])
     else:
         link = socket.socket(fileno=0)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # Linux reaps the children
     while True:
         data, fds, _, _ = socket.recv_fds(link, 65536, 1)
         if not data:
             return
+        # A child for each request: `attach` moves its process into the sandbox's mount namespace for good.
         if os.fork() == 0:
             request = json.loads(data)
             try:

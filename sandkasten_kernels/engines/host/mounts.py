@@ -76,7 +76,7 @@ class Helper:
             if not reply.done():
                 reply.set_exception(EngineError("the helper for workspaces has ended"))
         if self._process:
-            self._process.wait()
+            self._process.wait()  # no long block: it exits at the end of the socket
 
     def _receive(self) -> None:
         try:
@@ -98,11 +98,12 @@ def own_helper(root: Path) -> Helper:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
         process = subprocess.Popen(
+            # Isolated: no PYTHON* variable and no site-packages get into a process of root's.
             [sys.executable, "-I", "-S", str(SCRIPT), str(root)],
             stdin=theirs.fileno(),
             stdout=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C in a terminal must reach the gateway alone
-            env={"PATH": f"{os.defpath}:/usr/sbin:/sbin"},
+            env={"PATH": f"{os.defpath}:/usr/sbin:/sbin"},  # mkfs.ext4 and mount are in sbin
         )
     ours.setblocking(False)
     return Helper(ours, process)

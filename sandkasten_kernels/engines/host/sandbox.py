@@ -45,6 +45,7 @@ class HostSandbox(Sandbox):
                 sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
                 try:
                     # by descriptor: it leads to the very socket that was checked, whatever has the name by now
+                    # Synchronous: a Unix socket connects at once or fails.
                     sock.connect(f"/proc/self/fd/{found}")
                 except (ConnectionRefusedError, BlockingIOError):
                     sock.close()  # its process has bound it and listens in a moment, or its backlog is full
@@ -64,7 +65,7 @@ class HostSandbox(Sandbox):
             return False
         poll = select.poll()
         poll.register(self.arrival.pidfd, select.POLLIN)
-        return not poll.poll(0)
+        return not poll.poll(0)  # a pidfd is readable once the process has ended
 
     def on_exit(self, callback: Callable[[], None]) -> None:
         self._on_exit.append(callback)
@@ -84,6 +85,7 @@ class HostSandbox(Sandbox):
 
         Raises `SocketError` without such a name, and for a link, a file of another kind, or another user's socket.
         """
+        # The sandbox chooses the name; a path would lead out of its directory.
         if not name or "/" in name or not name.isprintable():
             raise SocketError(f"{name!r} is not the name of a socket")
         try:
