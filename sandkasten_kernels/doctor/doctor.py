@@ -74,6 +74,7 @@ def _engine(settings: Settings, place: Path) -> Engine:
     return find_engine(settings.value("engine"))(
         config=settings.config,
         log=RootSettings(config=settings.config).log,
+        # An instance of its own: a running gateway's sandboxes must stay
         instance=f"doctor-{number}",
         run_dir=place / f".sandkasten-{number[:8]}",
     )

@@ -83,6 +83,7 @@ def check_mounts() -> Finding:
     }
     missing = []
     for name, number in _SYSCALLS.items():
+        # Descriptor -1 fails in a kernel that has the call, by another error than ENOSYS.
         libc.syscall(ctypes.c_long(number), *arguments[name])
         if ctypes.get_errno() == errno.ENOSYS:
             missing.append(name)
@@ -127,7 +128,7 @@ def check_disk(path: Path) -> Finding:
 
 def check_descriptors(max_sandboxes: int) -> Finding:
     """Return whether the limit of open files is high enough for `max_sandboxes`."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)  # the gateway raises its soft limit to the hard one
     needed = max_sandboxes * DESCRIPTORS_EACH + DESCRIPTORS_OWN
     saw = f"{hard} open files are allowed, {max_sandboxes} sandboxes take about {needed}"
     if hard != resource.RLIM_INFINITY and hard < needed:
@@ -157,8 +158,10 @@ def check_port(host: str, port: int, *, running: bool) -> Finding:
         found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         for family, kind, protocol, _, address in found:
             with socket.socket(family, kind, protocol) as probe:
+                # As the gateway's own sockets: else connections in TIME_WAIT make the port look taken.
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 if family == socket.AF_INET6:
+                    # As the gateway's own sockets: else `::` takes the IPv4 port too, which is bound beside it.
                     probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
                 probe.bind(address)
                 probe.listen(1)

@@ -173,7 +173,7 @@ def _run(command: Sequence[str], report: Report, work: Path | None = None) -> No
         command,
         cwd=work,
         env=environment,
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL,  # no tool may wait for an answer
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -61,6 +61,7 @@ def parse_config_list(text: str) -> dict[str, str]:
         key, separator, literal = line.partition("=")
         section, dot, option = key.rpartition(".")
         if separator and dot and section in found:
+            # pip prints values as Python literals.
             found[section][option.replace("_", "-")] = str(ast.literal_eval(literal))
     merged: dict[str, str] = {}
     for section in _SECTIONS:

@@ -92,6 +92,7 @@ class BuildProgress:
     def failure(self, error: str) -> ImageBuildError:
         """Return the error, with the step, its last lines and the way out."""
         output = "\n".join((*self._tail, error))
+        # The first match counts, so the order of `_ADVICE` decides.
         known = (words for pattern, words in _ADVICE if re.search(pattern, output, re.IGNORECASE))
         advice = next(known, "mend what it says and repeat `sandkasten-kernels images build`")
         indented = "\n".join(f"    {line}" for line in (*self._tail, error))

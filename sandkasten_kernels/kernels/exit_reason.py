@@ -70,5 +70,6 @@ class ExitReason:
             async with asyncio.timeout(SECONDS):
                 return await self._how_ended(self._sandbox) or "its sandbox ended"
         except (TimeoutError, SandkastenError) as error:
+            # The clients must get an answer now; a reason that comes later is of no use to them.
             self._log.info("the engine did not say how sandbox %s ended: %s", self._sandbox.id, error)
             return "its sandbox ended, and the engine does not say how"

@@ -63,13 +63,14 @@ class Heartbeat:
                 continue
             try:
                 answer = self._link.post("control", "kernel_info_request", {})
+                # `wait_for` would cancel the request; its late answer is what ends the unresponsive state.
                 await asyncio.wait({answer}, timeout=self._seconds)
                 if not answer.done():
                     self.unresponsive = True
                     self._on_report(
                         f"no answer for {self._seconds:g} s: its process is stopped, or a cell blocks all its threads"
                     )
-                await answer
+                await answer  # without a timeout: the end of the process raises LinkError
             except LinkError:
                 return  # the process ended; the heartbeat begins again with the next request to another one
             answered = loop.time()

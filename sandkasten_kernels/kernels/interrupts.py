@@ -48,9 +48,10 @@ class Interrupts:
 
     async def interrupt(self) -> None:
         """Take the first step, and the others in the background. Raises `SandboxFailed`."""
+        # Before the first step: it may end this execution and let the next one begin.
         running = next(iter(self._link.executing()), None)
         await self._first()
-        if running and self._spec.interrupt_seconds and self._task is None:
+        if running and self._spec.interrupt_seconds and self._task is None:  # one interrupt's steps at a time
             self._task = self._tasks.run("next steps of an interrupt", self._escalate(running))
             self._task.add_done_callback(self._done)
 

@@ -217,6 +217,7 @@ class Kernel:
         commands = shell.write_to_executions(reason) if shell else []
         for msg_id in commands:
             await self.interrupts.stop_command(msg_id)
+        # A bash kernel has one link: its cells are the commands.
         cells = [] if shell is self.link else self.link.write_to_executions(reason)
         if cells:
             await self.interrupt()

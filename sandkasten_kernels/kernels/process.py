@@ -58,6 +58,7 @@ class KernelProcess:
         ``in_workspace``: start in the workspace, with its user base. Raises `LinkError`, also when `after_claim` fails.
         """
         needs_restart = self._take(env, cwd, in_workspace=in_workspace)
+        # First: if the gateway ends now, the next one must not give the kernel to another owner.
         self.leave_note()
         if needs_restart:
             return True
@@ -81,6 +82,7 @@ class KernelProcess:
 
         ``request`` is the guest's message type, ``extra`` goes into its content. Raises `LinkError`.
         """
+        # The death of the process that is replaced must not count as the death of the next one.
         self.pid = None
         if self._spec.in_guest:
             await self._guest.call("shell_restart_request", {}, GUEST_SECONDS)
@@ -117,7 +119,7 @@ class KernelProcess:
         if note := recalled.note:
             self.owned, self.env, self.cwd = note.owned, dict(note.env), note.cwd
         problem = ""
-        if not self._spec.in_guest and recalled.pid not in (None, record.pid):
+        if not self._spec.in_guest and recalled.pid not in (None, record.pid):  # None: an older guest
             problem = "it ended while the gateway was away"
         try:
             if not problem:
@@ -158,6 +160,7 @@ class KernelProcess:
             "deadline": START_SECONDS,
             **extra,
         }
+        # Longer than `deadline` above, so that the guest's own error, which names the cause, comes first.
         answer = await self._guest.call(request, content, START_SECONDS + 5)
         self.pid = answer.get("pid")
         return socket_names(answer), key.encode()
@@ -169,5 +172,6 @@ class KernelProcess:
         reply = (await self._link.call("shell", "execute_request", silent(code), timeout)).content
         if reply.get("status") != "ok":
             error = f"{reply.get('ename')}: {reply.get('evalue')}"[:MAX_ERROR_CHARS]
+            # From a sandbox: escape sequences must not reach a terminal through a log.
             printable = "".join(c if c.isprintable() else " " for c in error)
             raise LinkError(f"its {name} failed: {printable}")

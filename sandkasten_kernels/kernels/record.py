@@ -128,4 +128,4 @@ def _note(data: Any) -> Note | None:
 
 def _path(content: Mapping[str, Any], name: str) -> str:
     value = content.get(name)
-    return value if isinstance(value, str) and value.startswith("/") and len(value) <= 4096 else ""
+    return value if isinstance(value, str) and value.startswith("/") and len(value) <= 4096 else ""  # PATH_MAX

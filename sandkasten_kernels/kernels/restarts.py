@@ -26,6 +26,7 @@ class RestartLimiter:
         That is not so when `MAX_DEATHS` deaths came before it within `DEATHS_WITHIN_SECONDS`. ``now``: seconds of any
         clock that only goes forward.
         """
+        # A full queue has dropped older deaths: its first entry is the MAX_DEATHS-th before this one.
         allowed = len(self._times) < MAX_DEATHS or now - self._times[0] > DEATHS_WITHIN_SECONDS
         self._times.append(now)
         return allowed

@@ -37,6 +37,7 @@ def silent(code: str) -> dict[str, Any]:
 def bash_setup(env: Mapping[str, str], cwd: str | None) -> dict[str, Any]:
     """Return the request that sets a bash's environment and directory; a bash started later has the environment too."""
     exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in env.items())
+    # A missing directory must not fail the set-up: the shell then stays where it is.
     enter = f"cd {shlex.quote(cwd)} 2>/dev/null || :" if cwd else ""
     if base := env.get("PYTHONUSERBASE"):
         exports += f'export PATH="$PATH":{shlex.quote(base)}/bin\n'

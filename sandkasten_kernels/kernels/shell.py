@@ -101,7 +101,7 @@ class ShellLink:
             asyncio.get_running_loop().call_later(NEWS_SECONDS, self._end_without_reason, link)
 
     def _end_without_reason(self, link: KernelLink) -> None:
-        if link in self._lost_links:
+        if link in self._lost_links:  # not ended by `close` meanwhile
             self._end(link, "the shell ended the connection")
 
 

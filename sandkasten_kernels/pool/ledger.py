@@ -191,6 +191,7 @@ class Ledger(Generic[M]):
                     return Evict(kind.warm.popleft())
         if refill and not unserved and in_start < self.max_starting and free > 0:
             for key, kind in kinds.items():
+                # A start that a waiting claim will take does not refill the pool.
                 if len(kind.warm) + kind.starting - kind.waiting < kind.target:
                     kind.starting += 1
                     return Start(key)

@@ -109,6 +109,7 @@ class LeftKernel:
         if self._lease:
             self._lease.close()
         try:
+            # Last: if this process ends before, the next one still finds the sandbox and removes it.
             self._store.disconnect(self.record.id)
         except StoreFailed as error:
             self._log.warning("sandbox %s is gone and still stored: %s", self.record.sandbox.id, error)

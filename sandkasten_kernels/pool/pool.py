@@ -234,7 +234,7 @@ class Pool(PoolSettings):
         except SandkastenError as error:
             self._start_failed(name, error)
             return
-        except BaseException:
+        except BaseException:  # a cancelled start too must leave the count
             self._start_failed(name, SandboxFailed("the sandbox could not be started", retry_after=5))
             raise
         self._failures = 0
@@ -267,6 +267,7 @@ class Pool(PoolSettings):
             self._begin_removal(kernel)
 
     async def _remove(self, kernel: Kernel) -> None:
+        # Before the sandbox ends: a later process must not look for it.
         self._register.forget(kernel)
         try:
             await self._launcher.destroy(kernel)

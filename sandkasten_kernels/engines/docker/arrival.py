@@ -46,7 +46,7 @@ async def arrived(
     exited = asyncio.Event()
     try:
         pidfd = os.pidfd_open(pid)
-    except (OSError, ValueError):
+    except (OSError, ValueError):  # the container has ended already: its pid is 0, or gone
         raise await _failure(connection, container, log) from None
     loop.add_reader(pidfd, exited.set)
     hello = tasks.awaited("hello of a guest", door.hello())
@@ -57,11 +57,12 @@ async def arrived(
             return hello.result()
         raise await _failure(connection, container, log)
     except asyncio.CancelledError:
+        # The guest arrived in the turn of the cancellation; nobody else closes its descriptors.
         if hello.done() and not hello.cancelled() and not hello.exception():
             hello.result().close()
         raise
     finally:
-        loop.remove_reader(pidfd)
+        loop.remove_reader(pidfd)  # first: the number may soon be that of another descriptor
         os.close(pidfd)
         for task in (hello, death):
             task.cancel()
@@ -97,6 +98,7 @@ async def returned(
         await run(api.unpause, left.handle)
     pid = int(state["Pid"])
     try:
+        # Before the wake-up, at which the guest connects to it.
         door = Door(run_dir / left.id, again=True)
     except OSError as error:
         raise SandboxFailed(f"its sandbox cannot be reached: the way to it was removed ({error.strerror})") from error
@@ -151,9 +153,9 @@ def _inspect(api: Any, container: str) -> dict[str, Any] | None:
 
 def _wake(api: Any, container: str) -> None:
     try:
-        api.kill(container, "SIGHUP")
+        api.kill(container, "SIGHUP")  # a guest says hello again at SIGHUP
     except APIError as error:
-        if error.status_code not in (404, 409):
+        if error.status_code not in (404, 409):  # removed; not running
             raise EngineError(f"the Docker engine failed: {words(error)}") from error
         raise SandboxFailed("its sandbox ended while it was adopted") from error
 
@@ -167,7 +169,7 @@ def _image_id(api: Any, image: str) -> str:
 
 def _end(state: dict[str, Any], left: LeftSandbox) -> str:
     code = state.get("ExitCode")
-    if code == 137:
+    if code == 137:  # 128 + SIGKILL
         killed = f"killed, out of memory, limit {left.spec.mem_limit_mb} MiB" if state.get("OOMKilled") else "killed"
         return f"{killed}: exit code {code}"
     return f"exit code {code}"

@@ -80,6 +80,7 @@ class EngineConnection:
 
     async def answer(self, call: asyncio.Future[T]) -> T:
         """Return the result of a call started by `begin`; raises as `run`."""
+        # `wait_for` would cancel the future, whose result `Sweeper.discard` still waits for.
         done, _ = await asyncio.wait({call}, timeout=CALL_SECONDS)
         if not done:
             raise EngineError(f"the Docker engine did not answer within {CALL_SECONDS:g} s")
@@ -115,6 +116,7 @@ def _endpoint() -> tuple[str, Any]:
             pair = (str(path / "cert.pem"), str(path / "key.pem"))
             tls = docker.tls.TLSConfig(client_cert=pair, ca_cert=str(path / "ca.pem"), verify=True)
         return host, tls
+    # docker-py itself ignores the contexts of the command line.
     context = docker.context.ContextAPI.get_current_context()
     if context is not None and context.name != "default" and context.Host:
         return context.Host, context.TLSConfig

@@ -50,6 +50,7 @@ class Containers:
         if cpu_limit is not None:
             changes |= {"NanoCpus": int(cpu_limit * 1e9)}
         if mem_limit_mb is not None:
+            # Both, so that there is no swap; the engine refuses a Memory above MemorySwap.
             changes |= {"Memory": mem_limit_mb * 2**20, "MemorySwap": mem_limit_mb * 2**20}
         await self._connection.run(self._update, container, changes)
 
@@ -59,6 +60,7 @@ class Containers:
 
     async def stats(self, container: str) -> dict[str, int]:
         """Return the usage of a container, as `Engine.stats`."""
+        # Without `one_shot` the engine waits for a second sample, a second later.
         found = await self._connection.run(self._connection.api.stats, container, stream=False, one_shot=True)
         return {
             "memory_bytes": found["memory_stats"].get("usage", 0),
@@ -89,6 +91,7 @@ class Containers:
 
     def _how_ended(self, container: str) -> str:
         api, now = self._connection.api, time.time()
+        # With `until` the engine ends the stream of events; without it the call blocks.
         times = {"since": f"{now - LOOK_BACK_SECONDS:.9f}", "until": f"{now:.9f}"}
         filters = {"container": container, "event": "kill"}
         if killed := how_it_was_killed(api.events(**times, filters=filters, decode=True)):
@@ -120,6 +123,7 @@ def how_it_ended(details: Mapping[str, Any]) -> str:
     """Return why a container has ended by itself, from the result of ``inspect``."""
     state = details["State"]
     code = state.get("ExitCode", 0)
+    # OOMKilled is true after any OOM kill inside, also if the first process then ended well.
     if state.get("OOMKilled") and code == KILLED:
         limit = details.get("HostConfig", {}).get("Memory", 0) // 2**20
         return "its sandbox was killed, out of memory" + (f", limit {limit} MiB" if limit else "")

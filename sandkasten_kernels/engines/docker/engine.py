@@ -78,6 +78,7 @@ class DockerEngine(Engine):
         if not self._connection.is_open:
             return
         self.left = frozenset()
+        # A container that the engine is still creating would escape the sweep.
         if self._creating:
             await asyncio.wait(self._creating, timeout=CALL_SECONDS)
         await self._sweeper.cleanup()
@@ -85,6 +86,7 @@ class DockerEngine(Engine):
             await self._rules.cleanup()
         try:
             if self._volumes:
+                # The helper still has to remove the private directories.
                 await self._sweep(keep=HELPER_LABEL)
                 await self._volumes.cleanup()
             await self._sweep()
@@ -119,8 +121,9 @@ class DockerEngine(Engine):
 
     async def start(self, spec: SandboxSpec) -> HostSandbox:
         name = uuid.uuid4().hex
-        self._sweeper.known.add(name)
+        self._sweeper.known.add(name)  # before the container exists: else it counts as ownerless
         door = Door(self.run_dir / name)
+        # Not `run`: after a timeout the container may still appear, and `discard` waits for that.
         created = self._connection.begin(self._start_container, name, spec, door.directory)
         self._creating.add(created)
         created.add_done_callback(self._creating.discard)
@@ -275,7 +278,7 @@ class DockerEngine(Engine):
             workspace_mb=self._private.ephemeral_mb,
         )
         if spec.network_mode == "bridge" and self._rules:
-            self._rules.load()
+            self._rules.load()  # another program may have flushed them since
         api = self._connection.api
         container: str = api.create_container_from_config(config, name=container_name(name))["Id"]
         api.start(container)

@@ -102,6 +102,7 @@ class DockerHost:
         """Remove network, rules and cgroup; no sandbox may be left."""
         self._remove_network()
         gone = None if self._systemd else self.cgroup.strip("/")
+        # parent="": a cgroup cannot be removed while the helper's container is in it.
         self._run(rules=no_firewall(self._instance) if self._bridge else None, gone=gone, parent="")
 
     def _network_is_used(self) -> bool:

@@ -21,7 +21,7 @@ def limit_memory(cgroup: str, memory_bytes: int) -> None:
 
 
 def remove_cgroup(cgroup: str) -> None:
-    for directory in [*Path("/cgroup").glob(f"*/{cgroup}"), Path("/cgroup") / cgroup]:
+    for directory in [*Path("/cgroup").glob(f"*/{cgroup}"), Path("/cgroup") / cgroup]:  # v1: one for each controller
         with contextlib.suppress(FileNotFoundError):
             directory.rmdir()
 

@@ -78,6 +78,7 @@ def container_config(
     owned = f"uid={SANDBOX_UID},gid={SANDBOX_UID}"
     tmpfs = {
         WORKSPACE: f"rw,exec,nosuid,nodev,size={sizes[WORKSPACE]}m,{owned},mode=0755",
+        # exec: the engine's default is noexec, and users run programs here.
         "/tmp": f"rw,exec,nosuid,nodev,size={sizes['/tmp']}m,mode=1777",
         HOME: f"rw,exec,nosuid,nodev,size={sizes[HOME]}m,{owned},mode=0700",
         "/run/sandkasten": f"rw,noexec,nosuid,nodev,size=1m,nr_inodes=64,{owned},mode=0711",
@@ -93,6 +94,7 @@ def container_config(
     ]
     if volume:
         del tmpfs[WORKSPACE]
+        # NoCopy: else the engine fills an empty volume with the image's files.
         mounts.append({"Type": "volume", "Source": volume, "Target": WORKSPACE, "VolumeOptions": {"NoCopy": True}})
     memory = spec.mem_limit_mb * 1024 * 1024
     return {
@@ -115,7 +117,7 @@ def container_config(
             "IpcMode": "private",
             "CgroupnsMode": "private",
             "Memory": memory,
-            "MemorySwap": memory,
+            "MemorySwap": memory,  # memory and swap together: no swap
             "NanoCpus": int(spec.cpu_limit * 1e9),
             "PidsLimit": spec.pids_limit,
             "Ulimits": [
@@ -125,6 +127,7 @@ def container_config(
             "RestartPolicy": {"Name": "no"},
             "LogConfig": {
                 "Type": "local",
+                # Bounded, as the output comes from a sandbox; `local` refuses to compress a single file.
                 "Config": {"max-size": "64k", "max-file": "1", "compress": "false"},
             },
             "Mounts": mounts,
@@ -148,10 +151,11 @@ def helper_config(instance: str, image: str, root: Path, door: Path) -> dict[str
         "HostConfig": {
             "AutoRemove": True,
             "NetworkMode": "none",
-            "UsernsMode": "host",
+            "UsernsMode": "host",  # root of a user namespace may not mount for the host
             "CapDrop": ["ALL"],
             # mount and setns (PTRACE: a guest is not dumpable); the rest is for files that belong to the sandbox's user
             "CapAdd": ["SYS_ADMIN", "SYS_CHROOT", "SYS_PTRACE", "CHOWN", "DAC_OVERRIDE", "FOWNER"],
+            # The engine's default AppArmor and seccomp profiles refuse mounts.
             "SecurityOpt": ["no-new-privileges", "apparmor=unconfined", "seccomp=unconfined", "label=disable"],
             "ReadonlyRootfs": True,
             "PidsLimit": 64,

@@ -65,6 +65,7 @@ class Sweeper:
             if leftover.name in left:
                 continue
             try:
+                # By name, and no tree: a directory with other files is not ours to remove.
                 for name in ("hello.sock", MOUNT_HELPER):
                     (leftover / name).unlink(missing_ok=True)
                 leftover.rmdir()
@@ -98,7 +99,7 @@ class Sweeper:
 
     async def _discard(self, created: asyncio.Future[str], name: str, door: Door) -> None:
         try:
-            await asyncio.wait({created})
+            await asyncio.wait({created})  # until then there may be nothing to remove
             if not created.cancelled() and isinstance(created.exception(), requests.RequestException):
                 self._doubtful = True  # the engine may have read the request, and create the container later
             await retry(

@@ -63,7 +63,7 @@ class Volumes:
         self._image = ""
         self._uid = SANDBOX_UID
         self._helper: Helper | None = None
-        self._starting = asyncio.Lock()
+        self._starting = asyncio.Lock()  # two requests at once must not start two helpers
         self._counting = asyncio.Semaphore(COUNTS_AT_ONCE)
         self._in_container = os.geteuid() != 0
         self.can_attach = False
@@ -174,7 +174,7 @@ class Volumes:
         try:
             await self._ask("plain", name)
         except HelperError as error:
-            if error.errno == errno.EXDEV:
+            if error.errno == errno.EXDEV:  # the helper found a mount on the way
                 raise WorkspaceInUse(
                     f"workspace {name}: a file system is mounted on its directory: unmount it"
                 ) from error
@@ -239,7 +239,7 @@ class Volumes:
             door.mkdir(mode=0o755)
             anchor = os.open(door, os.O_PATH | os.O_DIRECTORY)
             try:
-                listener.bind(f"/proc/self/fd/{anchor}/hello.sock")
+                listener.bind(f"/proc/self/fd/{anchor}/hello.sock")  # a socket's path has at most 107 bytes
             finally:
                 os.close(anchor)
             path.chmod(0o666)

@@ -87,7 +87,7 @@ def build_custom(
             _run(client, container, progress)
         client.api.tag(made, repository, image.name)
     except BaseException:
-        client.api.remove_image(made)
+        client.api.remove_image(made)  # Ctrl-C too leaves no untested image
         raise
     built = image_record(client, tag)
     report(f"{tag} is built: {progress.seconds:.1f} s, {built['Size'] / 1e6:.0f} MB")
@@ -108,6 +108,7 @@ def _install_config(origin: str) -> dict[str, Any]:
         "WorkingDir": "/",
         "Entrypoint": ["/bin/bash", "/build/install"],
         "Cmd": [],
+        # The host's network, so that an index, a mirror or a proxy on loopback works.
         "HostConfig": {"NetworkMode": "host", "SecurityOpt": ["no-new-privileges"], "LogConfig": LOG},
     }
 
@@ -135,6 +136,7 @@ def _check_config(made: str) -> dict[str, Any]:
 
 def _run(client: docker.DockerClient, container: str, progress: BuildProgress) -> None:
     """Run the container to its end. Raises `ImageBuildError` for a nonzero exit code."""
+    # Before the start, so that no line is missed.
     output = client.api.attach(container, stream=True, logs=True)
     client.api.start(container)
     for line in _lines(output):

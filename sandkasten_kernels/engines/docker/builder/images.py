@@ -102,7 +102,7 @@ def context_archive(files: Mapping[str, bytes]) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as archive:
         for path, data in sorted(files.items()):
-            entry = tarfile.TarInfo(path)
+            entry = tarfile.TarInfo(path)  # its time stays 0: the same files give the same archive
             entry.size = len(data)
             entry.mode = 0o644
             archive.addfile(entry, io.BytesIO(data))
@@ -147,7 +147,7 @@ def _build(client: docker.DockerClient, name: str, root: str, pip: PipConfig, re
         tag=tag,
         buildargs=arguments | proxy_variables(os.environ),
         labels={DIGEST_LABEL: digest},
-        network_mode="host",
+        network_mode="host",  # an index, a mirror or a proxy may be on loopback
         rm=True,
         forcerm=True,
         decode=True,
@@ -165,5 +165,5 @@ def _remove_replaced(client: docker.DockerClient) -> None:
         try:
             client.api.remove_image(identifier)
         except docker.errors.APIError as error:
-            if error.status_code not in {404, 409}:
+            if error.status_code not in {404, 409}:  # removed by another; in use
                 raise
