@@ -44,6 +44,7 @@ class RunCommand(ClientCommand):
         parser.add_argument("file", metavar="FILE", help="file of the program, or - for stdin")
 
     def call(self, client: SyncSandboxClient, options: argparse.Namespace) -> int:
+        # utf-8-sig: editors of Windows write a byte order mark
         code = sys.stdin.read() if options.file == "-" else Path(options.file).read_text("utf-8-sig")
         with client.create_session(
             image=options.image, workspace_id=options.workspace, ttl_seconds=TTL_SECONDS
@@ -77,6 +78,7 @@ def _exit_code(chunk: RunChunk, exit_argument: str | None) -> int:
     A number is the code, no argument means 0, and any other argument is printed on stderr and means 1.
     """
     if exit_argument is None:
+        # an exit code has 8 bits: -1 becomes 255
         return chunk.exit_code & 0xFF
     if exit_argument == "":
         return 0
@@ -93,6 +95,7 @@ def _save(image: Image, numbers: Iterator[int]) -> Path:
     while True:
         path = Path(f"figure-{next(numbers)}.{ending}")
         try:
+            # creates the file: two runs in one directory never take the same name
             path.touch(exist_ok=False)
         except FileExistsError:
             continue

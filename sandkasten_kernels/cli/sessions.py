@@ -112,6 +112,7 @@ class ExecCommand(ClientCommand):
 
 def _stdin() -> str:
     """Return stdin, read to its end. Raises `ValueError` above `MAX_STDIN_BYTES`, and for anything but UTF-8."""
+    # the bytes: sys.stdin would decode them by the locale
     with open(0, "rb", closefd=False) as stdin:
         content = stdin.read(MAX_STDIN_BYTES + 1)
     way_out = "copy it with `sandkasten-kernels cp` first, and let the command read it from /workspace"

@@ -58,6 +58,7 @@ class StopCommand(SettingsCommand):
 def _stop(pid: int) -> bool:
     """Send SIGTERM to a process; return whether it ended within `STOP_SECONDS`. Raises `ConfigError`."""
     try:
+        # a pidfd stays with this process; its number may be used again
         pidfd = os.pidfd_open(pid)
     except ProcessLookupError:
         return True
@@ -79,6 +80,7 @@ async def _end_all(settings: Settings, path: Path) -> None:
     data = DataDir(path)
     try:
         specs = sandbox_specs(find_kernelspecs(settings), Defaults(config=settings.config))
+        # first the sandboxes: after a failure the store still has the sessions, for another try
         await _end_sandboxes(engine_of(settings, data, RootSettings(config=settings.config).log), specs)
         store = Store(data.path / "sessions.sqlite")
         ended = store.end_all("destroyed", "ended by stop --all", time.time())

@@ -41,6 +41,7 @@ def find_gateway(base_url: str | None, api_key: str | None) -> Address:
     """
     base_url = base_url or os.environ.get("SANDKASTEN_URL") or None
     api_key = (api_key or os.environ.get("SANDKASTEN_API_KEY") or "").strip() or None
+    # the key goes into an HTTP header, which takes nothing else
     if api_key and not (api_key.isascii() and api_key.isprintable()):
         raise GatewayNotFound("api_key: must have printable ASCII characters only")
     if base_url:

@@ -186,6 +186,7 @@ def _request_of(error: httpx.TransportError) -> httpx.Request | None:
     try:
         return error.request
     except RuntimeError:
+        # httpx raises it for an error that has no request
         return None
 
 
@@ -201,6 +202,7 @@ def _is_final(error: BaseException | None) -> bool:
     while error:
         if isinstance(error, ssl.SSLError | socket.gaierror):
             return True
+        # httpx and httpcore wrap the error of the socket in their own
         error = error.__cause__ or error.__context__
     return False
 
@@ -210,6 +212,7 @@ def _pause(response: httpx.Response, wait: float, again: bool) -> float | None:
     if response.status_code not in TRANSIENT:
         return None
     asked = response.headers.get("Retry-After", "")
+    # HTTP allows a date too; the gateway sends seconds
     if asked.isascii() and asked.isdigit() and response.status_code in (429, 503):
         return max(float(asked), wait)
     return wait * random.uniform(0.8, 1.2) if again else None  # noqa: S311  spreads the retries of many clients

@@ -61,6 +61,7 @@ def form_of(source: BinaryIO, name: str, dest_path: str, progress: Progress | No
 
     def pieces() -> Iterator[bytes]:
         yield head
+        # each attempt of a repeated request begins at the same place
         if begin is not None:
             source.seek(begin)
         yield from _counted(iter(lambda: source.read(PIECE_BYTES), b""), size, progress)
@@ -128,6 +129,7 @@ def _put(tar: tarfile.TarFile, member: tarfile.TarInfo, root: Path, name: str) -
     assert source is not None
     with source, path.open("wb") as file:
         shutil.copyfileobj(source, file, PIECE_BYTES)
+    # others get no write permission, and the owner keeps his, whatever the archive says
     path.chmod(member.mode & 0o755 | 0o600)
     os.utime(path, (member.mtime, member.mtime))
 
@@ -179,6 +181,7 @@ def _counted(pieces: Iterator[bytes], total: int | None, progress: Progress | No
     passed = 0
     for piece in pieces:
         yield piece
+        # behind the yield: by now the piece is sent
         passed += len(piece)
         if progress:
             progress(min(passed, total) if total is not None else passed, total)
@@ -193,6 +196,7 @@ def _packed(directory: Path, prefix: str) -> Iterator[bytes]:
             yield _header(name, 0, state.st_mode & 0o777, state.st_mtime, is_dir=True)
             continue
         with path.open("rb") as file:
+            # of the open file: it may have changed since the directory was listed
             size = left = os.fstat(file.fileno()).st_size
             yield _header(name, size, state.st_mode & 0o777, state.st_mtime)
             while left:

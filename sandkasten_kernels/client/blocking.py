@@ -69,6 +69,7 @@ def _iterating(
                     return
                 yield item
         finally:
+            # a caller that stops early: the answer's connection must be closed
             finished(source.aclose())
 
     return _Method(method, call)

@@ -31,6 +31,7 @@ from .wire import Body
 
 __all__ = ["Files"]
 
+# 8 MiB are 11 MiB of base64, below the gateway's limit of 16 MiB for a body
 MAX_WRITE_BYTES = 8 * 1024 * 1024
 
 
@@ -140,6 +141,7 @@ class Files:
 
     async def remove(self, path: str) -> None:
         """Remove a file or an empty directory. Raises `FileNotFound`."""
+        # not `again`: a repeated removal would raise `FileNotFound`
         await self._api.ask("DELETE", f"{self._path}/fs", params={"path": path})
 
     async def unpack(self, archive: BinaryIO, path: str = ".") -> int:

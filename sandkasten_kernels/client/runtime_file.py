@@ -27,12 +27,14 @@ def default_data_dir() -> Path:
     if os.getuid() == 0:
         return Path("/var/lib/sandkasten")
     state = os.environ.get("XDG_STATE_HOME", "")
+    # the XDG specification says to ignore a relative path
     base = Path(state) if state.startswith("/") else Path.home() / ".local" / "state"
     return base / "sandkasten"
 
 
 def write_running(data_dir: Path, running: Running) -> Path:
     """Write the file atomically, readable by its owner alone; return its path."""
+    # mkstemp gives it mode 0600 before the token is in it
     fd, draft = tempfile.mkstemp(dir=data_dir, prefix=f".{RUNTIME_FILE}-")
     with open(fd, "w") as writer:
         json.dump(asdict(running), writer)
@@ -51,7 +53,9 @@ def read_running(data_dir: Path) -> Running | None:
     user: else another program may listen on the port, which must not get the token.
     """
     try:
+        # O_NONBLOCK: a FIFO under this name must not block the client
         with open(os.open(data_dir / RUNTIME_FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)) as file:
+            # of the open file: the name may stand for another one by now
             state = os.fstat(file.fileno())
             if state.st_uid not in (os.getuid(), 0) or state.st_mode & 0o077:
                 return None

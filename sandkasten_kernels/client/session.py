@@ -56,6 +56,7 @@ class Session(Files):
         except SessionNotFound:
             return
         except SandboxError:
+            # an error of the block matters more than one of the clean-up
             if error is None:
                 raise
 
@@ -79,6 +80,7 @@ class Session(Files):
         check: raise `CommandFailed` or `CommandTimedOut` when the command does not succeed.
         """
         body = _command(cmd, timeout_ms, stdin, cwd, env)
+        # patient: the gateway itself ends the command at its timeout; not `again`: it must not run twice
         result = ExecResult.of(await self._api.ask("POST", f"{self._path}/exec", json=body, patient=True))
         return result.check() if check else result
 
@@ -171,6 +173,7 @@ class Session(Files):
                     elif done is None:
                         yield event.name, data
             except StreamError:
+                # after `done` the result is complete: a connection that is lost then does not matter
                 if done is None:
                     raise
         if done is None:

@@ -38,6 +38,7 @@ class EventReader:
     def _line(self, line: str) -> ServerEvent | None:
         if line:
             name, _, value = line.partition(":")
+            # a line that begins with a colon is a comment, such as the gateway's heartbeat
             if name:
                 self._fields.setdefault(name, []).append(value.removeprefix(" "))
             return None

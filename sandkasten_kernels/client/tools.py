@@ -134,6 +134,7 @@ def _functions(session: Session, limit: int) -> list[Callable[..., Coroutine[Any
         """
         found = await session.read(path, max_bytes=MAX_READ_BYTES)
         try:
+            # the limit may have cut a character in two
             text = found.content.decode("utf-8", "strict" if not found.truncated else "ignore")
         except UnicodeDecodeError:
             return f"[{found.path} is not a text file: {len(found.content)} bytes]"

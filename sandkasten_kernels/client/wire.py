@@ -23,6 +23,7 @@ __all__ = ["AsyncWire", "BlockingWire", "Body", "Wire"]
 
 T = TypeVar("T")
 CLEANUP_SECONDS = 10.0
+# httpx allows 100 connections by default: long executions would make every other request wait
 LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=20)
 
 
@@ -61,6 +62,7 @@ class Body(httpx.SyncByteStream, httpx.AsyncByteStream):
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         pieces = iter(self)
+        # None as the end, because StopIteration cannot pass through a future
         while (piece := await anyio.to_thread.run_sync(next, pieces, None)) is not None:
             yield piece
 
@@ -158,6 +160,7 @@ class BlockingWire:
     def http(self) -> httpx.Client:
         client = self._clients.get(os.getpid())
         if client is None:  # a connection shared with the parent process would mix up the answers
+            # setdefault: two threads may come here at once
             client = self._clients.setdefault(os.getpid(), self._client())
         return client
 

@@ -101,8 +101,8 @@ class Keys:
                     if (name, inner) not in self._keys:
                         raise error((name, inner), f"unknown key{self.hint((name, inner))}")
                     yield self._checked((name, inner), inner_value, error)
-            # None: a section with every key commented out, which sets nothing
             elif value is not None:
+                # None: a section with every key commented out, which sets nothing
                 known = ", ".join(sorted(self._names(name)))
                 raise error((name,), f"expected a mapping with some of {known}, got {in_words(value)}")
 

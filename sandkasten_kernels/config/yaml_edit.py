@@ -39,6 +39,7 @@ def edited(text: str, changes: Mapping[tuple[str, ...], Any]) -> str:
             result = _changed(result, inner, part)
         _put(target, path, value)
     try:
+        # the edits go by position in the text: this checks what the result means to YAML
         right = _without_empty(plain_value(result)) == _without_empty(target)
     except ValueError:
         right = False
@@ -71,6 +72,7 @@ def end_of(node: yaml.Node) -> int:
 def _parts(old: Any, path: tuple[str, ...], value: Any) -> list[tuple[tuple[str, ...], Any]]:
     """Split a change into the smallest ones: a change of a mapping into those of its entries."""
     if not (isinstance(old, dict) and isinstance(value, dict) and old and value):
+        # the types too: in Python True equals 1
         return [] if value is not UNSET and old == value and type(old) is type(value) else [(path, value)]
     found = [part for name in value for part in _parts(old.get(name, UNSET), (*path, name), value[name])]
     return found + [((*path, name), UNSET) for name in old if name not in value]

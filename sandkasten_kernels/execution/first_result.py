@@ -45,6 +45,7 @@ class FirstResult:
 
     def note_message(self, channel: str, parts: Parts) -> None:
         """Note a message to a client. Output and replies to executions are results; others do not count."""
+        # a search in the bytes is cheaper than parsing the header of each message
         if (channel == "shell" and b'"execute_reply"' in parts[0]) or (
             channel == "iopub" and any(kind in parts[0] for kind in _RESULTS)
         ):

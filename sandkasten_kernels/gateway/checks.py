@@ -150,6 +150,7 @@ def _check_machine(settings: Settings, specs: Kernelspecs, machine: Machine) -> 
     }
     for name, (least, most, available) in ranges.items():
         asked = [(settings.value("defaults", name), partial(settings.error, ("defaults", name)))]
+        # `or most`: a kernelspec without a limit passes
         asked += [(getattr(spec.limits, name) or most, partial(_kernelspec_error, spec, name)) for spec in specs]
         for value, error in asked:
             if value > most:

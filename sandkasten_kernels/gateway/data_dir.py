@@ -31,6 +31,7 @@ class DataDir:
         except OSError as error:
             raise ConfigError(f"data_dir: {self.path}: {error.strerror}; name another with --data-dir") from error
         try:
+            # the kernel releases a flock with the process, also a killed one; a pid file would stay
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(self._lock)
@@ -103,6 +104,7 @@ def _kept(directory: Path, name: str, new: str, *, anew: bool = False) -> str:
     try:
         if anew or not file.exists():
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # renamed when complete: a process that is killed here must not leave an empty file
             fd, draft = tempfile.mkstemp(dir=directory, prefix=f".{name}-")
             with open(fd, "w") as writer:
                 writer.write(new + "\n")

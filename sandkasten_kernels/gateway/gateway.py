@@ -67,12 +67,15 @@ class Gateway:
         data = DataDir(Path(settings.value("data_dir")))
         stack.callback(data.close)
         token = settings.value("api_key") or data.token()
+        # lasting, so that a page open since before a restart can still save
         self._configuration.file.salt = data.instance().encode()
+        # before anything is started: a port in use must not cost the start of an engine
         sockets = _bind(host, port)
         for sock in sockets:
             stack.callback(sock.close)
 
         engine = engine_of(settings, data, self._log)
+        # registered before its setup: a start that fails half-way is cleaned up too
         stack.push_async_callback(self._stop, engine)
         store = Store(data.path / "sessions.sqlite")
         stack.callback(store.close)
@@ -99,6 +102,7 @@ class Gateway:
             metrics=parts.metrics,
         )
         server = http_server(services)
+        # only now: no request may meet parts that are not set up
         server.add_sockets(sockets)
         stack.callback(server.stop)
         self._set_on_stop(engine, settings.value("on_stop"))

@@ -90,6 +90,7 @@ class LiveSettings:
         for name in _POOL:
             setattr(self._pool, name, settings.value("pool", name))
         self._pool.resize(limits.max_sandboxes)
+        # only for a real change: it replaces every warm sandbox
         if other:
             self._pool.renew()
 

@@ -66,6 +66,7 @@ class Authenticator:
 
     def is_token(self, token: str) -> bool:
         """Return whether ``token`` is the token."""
+        # bytes: compare_digest takes only ASCII in strings
         return hmac.compare_digest(token.encode("utf-8", "replace"), self._token)
 
     def new_cookie(self) -> str:
@@ -78,6 +79,7 @@ class Authenticator:
             now = time.time()
             for old in [old for old, end in self._signed_out.items() if end < now]:
                 del self._signed_out[old]
+            # a caller with the token can sign in and out in a loop: the memory stays bounded
             while len(self._signed_out) >= _MAX_SIGNED_OUT:
                 del self._signed_out[next(iter(self._signed_out))]
             self._signed_out[name] = int(now) + SIGNED_IN_SECONDS
@@ -111,6 +113,7 @@ class Authenticator:
         """Return whether a request with a cookie sends its `xsrf_token`, which no foreign page can know."""
         expected = self.xsrf_token(request)
         given = request.headers.get(XSRF_HEADER, "")
+        # without a cookie both are empty, which must not count as equal
         return bool(expected) and hmac.compare_digest(given.encode("utf-8", "replace"), expected.encode())
 
     def _has_token(self, request: HTTPServerRequest) -> bool:

@@ -39,6 +39,7 @@ def log_request(handler: RequestHandler) -> None:
     """Log one line for a finished request, without any token, and count it."""
     status = handler.get_status()
     level = logging.DEBUG if status < 400 else logging.WARNING if status < 500 else logging.ERROR
+    # a line break in the URI would forge a line of the log
     uri = _UNPRINTABLE.sub("?", _PARAMETER.sub(_masked, handler.request.uri or "")[:512])
     request_id = getattr(handler, "request_id", "-")
     duration = 1000 * handler.request.request_time()
@@ -73,9 +74,11 @@ class Handler(RequestHandler):
         self.request_id = uuid.uuid4().hex[:12]
         self.set_header("X-Request-Id", self.request_id)
         self.set_header("X-Content-Type-Options", "nosniff")
+        # a browser may open any answer as a page: none of them runs a script
         self.set_header("Content-Security-Policy", "default-src 'none'; sandbox; frame-ancestors 'none'")
         self.set_header("Cache-Control", "no-store")
         self.set_header("Server", "sandkasten-kernels")
+        # from the settings: Tornado calls this method before `initialize`
         for name, value in self.settings["web"].cors(self.request.headers).items():
             self.set_header(name, value)
 
@@ -110,6 +113,7 @@ class Handler(RequestHandler):
         A browser sends the cookie with every request, also with those that a foreign page makes.
         """
         headers = self.request.headers
+        # CORS does not cover WebSockets: any page can open one, and the browser sends the cookie
         if "Upgrade" in headers:
             if not self.services.web.is_trusted_page(headers, named=True):
                 raise ForeignPage(
@@ -197,6 +201,7 @@ class Handler(RequestHandler):
             if error.retry_after is not None:
                 self.set_header("Retry-After", str(error.retry_after))
             if error.status == 401:
+                # not Basic, at which a browser would ask for a user and a password
                 self.set_header("WWW-Authenticate", 'Bearer realm="sandkasten-kernels"')
         elif isinstance(error, HTTPError) and status_code < 500:
             message = (error.log_message or http.HTTPStatus(status_code).phrase) % error.args

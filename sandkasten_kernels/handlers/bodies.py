@@ -41,6 +41,7 @@ class _BoundedDelegate(HTTPMessageDelegate):
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
         before, self._received = self._received, self._received + len(chunk)
+        # the key is checked once, when the body passes the limit for callers without one
         if before <= MAX_STRANGERS_BYTES < self._received and self._is_known(self._request):
             self._limit = MAX_BODY_BYTES
         if self._received <= self._limit:

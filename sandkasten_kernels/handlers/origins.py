@@ -65,6 +65,7 @@ class OriginPolicy:
 
     def accepts(self, headers: HTTPHeaders) -> bool:
         """Return whether a WebSocket may be opened: by no page, by a page of the gateway or of `allow_origin`."""
+        # programs send neither Origin nor Sec-Fetch-Site
         origin = headers.get("Origin")
         if origin is None:
             return headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin")
@@ -84,6 +85,7 @@ class OriginPolicy:
         """Return the CORS headers that let a page of `allow_origin` read an answer; {} for other pages."""
         if not self._allowed:
             return {}
+        # a cache must not give one origin the answer for another
         vary = {} if self._allowed == "*" else {"Vary": "Origin"}
         origin = headers.get("Origin")
         if origin is None or not self._is_allowed(origin):
@@ -122,4 +124,5 @@ class OriginPolicy:
 def _plain(origin: str) -> str:
     """Return an origin for comparison: in lower case, without the default port of its scheme."""
     lower = origin.lower()
+    # no origin ends with NUL: nothing is removed for another scheme
     return lower.removesuffix(_DEFAULT_PORTS.get(lower.partition("://")[0], "\0"))

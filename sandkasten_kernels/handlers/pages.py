@@ -53,6 +53,7 @@ class StaticFileHandler(_AssetHandler):
     open_to_all = True
 
     def get(self, name: str) -> None:
+        # the route's pattern allows no `..` and no other suffix
         path = asset_dir("static") / name
         if not path.is_file():
             raise HTTPError(404, "there is no such file")
@@ -95,7 +96,9 @@ class PageHandler(_AssetHandler):
             authenticator.new_cookie(),
             max_age=SIGNED_IN_SECONDS,
             httponly=True,
+            # no page of another site can make the browser send the cookie
             samesite="Strict",
+            # over plain http a browser would never send a secure cookie back
             secure=self.request.protocol == "https",
             path=self.services.web.base_url,
         )
@@ -147,6 +150,7 @@ class SessionPageHandler(PageHandler):
     file = "session.html"
 
     def get(self, *args: str) -> None:
+        # with a token the redirect comes first: no error page may keep it in the address bar
         if self.get_query_argument("token", None) is None:
             self.services.sessions.find(args[0], self.owner)
         super().get()
@@ -189,6 +193,7 @@ class SignInHandler(PageHandler):
     def post(self) -> None:
         page = self.get_body_argument("page", "")
         self.sign_in()
+        # 303: the browser follows with GET
         self.redirect(self.services.web.base_url + (page if _PAGES.fullmatch(page) else ""), status=303)
 
     def write_error(self, status_code: int, **kwargs: object) -> None:

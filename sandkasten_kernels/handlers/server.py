@@ -29,6 +29,7 @@ def http_server(
         application(services, idle_seconds=body_seconds),
         xheaders=services.web.trust_proxy,
         max_header_size=MAX_HEADER_BYTES,
+        # above the limits of `BoundedApplication`, which reads the rest of a body and drops it
         max_body_size=MAX_DROPPED_BYTES,
         idle_connection_timeout=header_seconds,
         body_timeout=body_seconds,

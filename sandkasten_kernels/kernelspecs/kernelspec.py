@@ -176,8 +176,8 @@ def _read(resource_dir: Path) -> Kernelspec | None:
         spec = KernelSpec.from_resource_dir(str(resource_dir))
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read: {error.strerror}") from error
-    # KernelSpec takes the JSON unchecked: each kind of fault raises another exception
     except (ValueError, TypeError, TraitError) as error:
+        # KernelSpec takes the JSON unchecked: each kind of fault raises another exception
         raise ConfigError(f"{file}: not a kernelspec: {' '.join(str(error).split())}") from error
     for key in ("argv", "display_name", "language"):
         if not getattr(spec, key):

@@ -130,6 +130,7 @@ class NotebookSessions:
             before = kernel = session.kernel
             if kernel_id is not None:
                 if kernel_id not in self._sessions:
+                    # 400 and not 404, as jupyter_server answers
                     raise InvalidRequest(f"there is no kernel {kernel_id[:64]!r}")
                 kernel = self._sessions.get(kernel_id, owner)
             elif kernel_name is not None:

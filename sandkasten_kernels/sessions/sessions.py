@@ -146,8 +146,8 @@ class Sessions:
                 record = policy.record(request, kernel, owner, acquired.source, attached, detail)
                 self._journal.begun(session := Session(kernel, record), acquired.stored)
                 return session
-            # a cancelled request too: its client has left, and nobody else knows the sandbox
             except BaseException:
+                # a cancelled request too: its client has left, and nobody else knows the sandbox
                 self._claims.release(kernel)
                 raise
         finally:

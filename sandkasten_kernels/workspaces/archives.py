@@ -61,8 +61,8 @@ async def _packed(files: Files, path: str, name: str, entry: FileInfo) -> AsyncG
                 yield bytes(min(left, MAX_DATA_BYTES))
                 left -= min(left, MAX_DATA_BYTES)
             yield tar_padding(size)
-    # deleted since its directory was listed
     except UnknownFile:
+        # deleted since its directory was listed
         return
 
 

@@ -124,8 +124,8 @@ class TarReader:
         self._path = self._size = None
         if info.type == tarfile.DIRTYPE:
             yield Entry(path, 0, info.mode, True)
-        # a size in base 256 may be negative
         elif info.type in _FILES and size >= 0:
+            # a size in base 256 may be negative
             self._data_left, self._padding = size, -size % BLOCK
             yield Entry(path, size, info.mode, False)
             if not size:

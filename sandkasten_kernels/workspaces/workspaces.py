@@ -86,6 +86,7 @@ class Workspaces:
                 await self._engine.make_workspace(name)
                 self._known.add(name)
                 self._log.info("workspace %s created", name)
+            # under the lock: `delete` sees the lease, or `hold` makes the workspace anew
             lease = Lease(name)
             self._leases.setdefault(name, []).append(lease)
             return lease

@@ -53,5 +53,6 @@ class ByteCounts:
         taken = int(self._stream._total_write_done_index)  # noqa: SLF001  # checked above
         if self._stream.socket is None:
             return taken
+        # the same as SIOCOUTQ: bytes in the queue that the other end's TCP has not acknowledged
         (unacknowledged,) = struct.unpack("i", fcntl.ioctl(self._stream.socket, termios.TIOCOUTQ, bytes(4)))
         return taken - int(unacknowledged)

@@ -37,6 +37,7 @@ __all__ = ["ChannelsHandler", "client_of"]
 
 log = logging.getLogger("sandkasten_kernels.channels")
 MAX_UNREAD_BYTES = MAX_MESSAGE_BYTES + 64 * 1024 * 1024
+# Tornado's client, which jupyter_server uses, takes messages up to 10 MiB by default
 MAX_LAB_FRAME_BYTES = 10 * 1024 * 1024 - 4096
 MAX_IN_FLIGHT = 32
 TRIM_BYTES, TRIM_SECONDS = 1024 * 1024, 1.0
@@ -127,6 +128,7 @@ class ChannelsHandler(Handler, WebSocketHandler):
                 channel, parts = legacy_decode(message)
             self._count(parts, len(message))
             if self._seat is not None:
+                # awaited: Tornado reads this client's next message only when the kernel has taken this one
                 await self.session.kernel.send(self._seat, channel, parts)
         except MalformedFrame as error:
             log.warning("kernel %s: dropped a client's message: %s", self.session.id, error)
@@ -160,6 +162,7 @@ class ChannelsHandler(Handler, WebSocketHandler):
 
     def end(self, reason: str) -> None:
         """Close because the kernel has ended for good."""
+        # a close frame has room for 123 bytes
         self.close(GONE, reason[:100])
 
     def _count(self, parts: Parts, size: int) -> None:

@@ -70,6 +70,7 @@ class Outbox:
         """
         self.arrived(arrived)
         messages = [*(message for _, message in self._sent), *self._waiting]
+        # by identity: two messages may be equal
         known = set(map(id, messages))
         ends = [end for sent, end in self._ends if sent >= ends_since and id(end) not in known]
         messages[:0] = ends

@@ -25,6 +25,7 @@ class NotebookSessionsHandler(Handler):
             self.services.notebooks.end(session.id, "its client left before it had the answer", self.owner)
             return
         self.set_header("Location", self.url(f"/api/sessions/{session.id}"))
+        # 201 also for one that exists, as jupyter_server answers
         self.write_json(session.model(), status=201)
 
 

@@ -134,6 +134,7 @@ async def _json_of(path: str, pieces: AsyncIterator[bytes], limit: int | None) -
             piece = piece[:left]
             left -= len(piece)
         data = rest + piece
+        # base64 of whole groups of three bytes can be joined
         whole = len(data) - len(data) % 3
         rest = data[whole:]
         yield base64.b64encode(data[:whole])

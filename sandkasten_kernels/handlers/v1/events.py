@@ -51,6 +51,7 @@ class EventsHandler(V1Handler):
         """
         log = self.services.events
         sse_headers(self)
+        # sends the headers, so that the client knows at once that it is connected
         await self._send(b": connected\n\n")
         while self.services.authenticator.caller(self.request):
             for event in log.since(last, PAGE):

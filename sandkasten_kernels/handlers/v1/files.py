@@ -161,10 +161,13 @@ class _Received:
                 self._folder = relative(self._field.decode("utf-8", "surrogateescape"))
 
     async def _begin(self, filename: str | None) -> None:
+        # a client may send a whole path, also one of Windows
         name = re.split(r"[/\\]", filename or "")[-1]
         if name in ("", ".", ".."):
             raise InvalidRequest(f"{self._part.name}: needs the name of a file as filename, got {filename!r:.200}")
+        # only to check it: raises for NUL and for a name that is too long
         relative(name)
+        # what is collected of the file before goes to the sandbox: at most one piece is in memory
         if self._writers:
             await self._writers[-1][1].flush()
         writer = Writer(self._files, name)

@@ -36,6 +36,7 @@ class FormReader:
     def __init__(self, content_type: str) -> None:
         kind, options = parse_options_header(content_type)
         boundary = options.get(b"boundary", b"")
+        # RFC 2046 allows a boundary of 70 characters
         if kind != b"multipart/form-data" or not 0 < len(boundary) <= 70:
             raise InvalidRequest("Content-Type: must be multipart/form-data with a boundary: send the files as a form")
         self._parser = MultipartParser(

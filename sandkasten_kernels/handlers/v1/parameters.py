@@ -33,6 +33,7 @@ MAX_TTL_SECONDS, MAX_LIFETIME_SECONDS = 86_400, 365 * 86_400
 MAX_LABELS, MAX_LABEL = 32, 128
 MAX_NAME = 128
 
+# the command base64 and Python's encodebytes break lines
 _LINE_ENDS = dict.fromkeys(map(ord, "\r\n"))
 _PLAIN = re.compile(r"[^\0\ud800-\udfff]*")
 
@@ -155,6 +156,7 @@ def _whole(body: Mapping[str, Any], name: str, least: int, most: int) -> int | N
     value = body.get(name)
     if value is None:
         return None
+    # bool is a subclass of int
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         raise InvalidRequest(f"{name}: must be a whole number from {least} to {most}")
     return value
@@ -171,6 +173,7 @@ def _number(body: Mapping[str, Any], name: str, least: float, most: float) -> fl
     value = body.get(name)
     if value is None:
         return None
+    # in this form the comparison refuses NaN too
     if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
         raise InvalidRequest(f"{name}: must be a number from {least:g} to {most:g}")
     return float(value)

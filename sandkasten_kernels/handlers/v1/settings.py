@@ -24,6 +24,7 @@ class SettingsHandler(V1Handler):
         if not isinstance(body.get("version"), str):
             raise InvalidRequest("version: is needed; send the one of GET /v1/settings")
         try:
+            # json.loads lets encoded surrogates pass, in the bytes as well as in escapes
             self.request.body.decode()
             json.dumps([text, changes, sources], ensure_ascii=False).encode()
         except UnicodeError:

@@ -34,6 +34,7 @@ def sse_headers(handler: Handler) -> None:
     """Set the headers of an event stream, which no proxy may cache or buffer."""
     handler.set_header("Content-Type", "text/event-stream")
     handler.set_header("Cache-Control", "no-cache")
+    # nginx buffers answers unless this header forbids it
     handler.set_header("X-Accel-Buffering", "no")
 
 
@@ -73,6 +74,7 @@ class EventStream:
         self._ended = True
         self._more.set()
         while not self._writer.done():
+            # a slow client may take long for the rest, while it reads at least one event in this time
             written = self._written
             await asyncio.wait({self._writer}, timeout=LAST_READ_SECONDS)
             if written == self._written and not self._writer.done():
@@ -123,6 +125,7 @@ class EventStream:
     def _cut_off(self) -> None:
         limit = f"{MAX_UNREAD_BYTES // 2**20} MiB"
         log.warning("an event stream was cut off: more than %s unread [%s]", limit, self._handler.request_id)
+        # first, so that the error below is within the limit
         self._unsent.clear()
         self._unsent_bytes = 0
         self.send("error", {"error": f"cut off: the client had more than {limit} of unread output"})

@@ -96,7 +96,9 @@ class StreamedHandler(V1Handler):
             return
         limit = self.services.limits.max_upload_bytes
         connection = cast(HTTP1Connection, self.request.connection)
+        # Tornado would close the connection at a larger length; `_check_length` answers instead
         connection.set_max_body_size(MAX_ANNOUNCED_BYTES)
+        # Tornado's timeout is for the whole body; `_await_client` has one for each piece
         connection.set_body_timeout(LONGEST_SECONDS)
         self._droppable = limit + MAX_DROPPED_BYTES
         self._receiving = True
@@ -114,6 +116,7 @@ class StreamedHandler(V1Handler):
         self._taking.add_done_callback(self._taken)
 
     async def data_received(self, chunk: bytes) -> None:
+        # from here the client waits for the gateway: its own timeout must not run
         self._await_client(False)
         if self._taking is not None and not self._taking.done():
             await self._pieces.put(chunk)
@@ -137,6 +140,7 @@ class StreamedHandler(V1Handler):
             return
 
     def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> Future[None]:
+        # while the body arrives the answer is only sent; `post` finishes when all of it is read
         if not self._receiving:
             return super().finish(chunk)
         if not self._answered:
@@ -156,6 +160,7 @@ class StreamedHandler(V1Handler):
 
     def _check_length(self, limit: int) -> None:
         announced = self.request.headers.get("Content-Length", "")
+        # cut: int() refuses more than 4300 digits
         if announced.isdecimal() and int(announced[:20]) > limit + FRAME_BYTES:
             raise TooLarge(f"more than {limit} bytes: limits.max_upload_bytes allows no larger upload")
 
@@ -172,6 +177,7 @@ class StreamedHandler(V1Handler):
         self.send_error(status, exc_info=(type(error), error, error.__traceback__))
 
     def _taken(self, taking: asyncio.Task[Any]) -> None:
+        # `data_received` may wait for room in the queue
         self._pieces.drop()
         if taking.cancelled() or (error := taking.exception()) is None:
             return

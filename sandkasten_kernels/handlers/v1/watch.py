@@ -60,6 +60,7 @@ class WatchHandler(V1Handler):
 class _Watcher:
     """A client of the shell's link that only listens."""
 
+    # the culler must not take a watcher for a connected client
     present = False
 
     def __init__(self, events: EventStream) -> None:
