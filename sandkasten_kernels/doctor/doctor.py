@@ -76,7 +76,7 @@ def _engine(settings: Settings, place: Path) -> Engine:
         log=RootSettings(config=settings.config).log,
         # An instance of its own: a running gateway's sandboxes must stay
         instance=f"doctor-{number}",
-        run_dir=place / f".sandkasten-{number[:8]}",
+        run_dir=place / f".sandkasten-{number[:8]}",  # beside the gateway's: the engine must be able to mount both
     )
 
 

@@ -94,7 +94,7 @@ class KernelProcess:
             id=self._id,
             kernelspec=self._spec.name,
             sandbox=left_sandbox(self._sandbox),
-            key="" if self._spec.in_guest else key.decode(),
+            key="" if self._spec.in_guest else key.decode(),  # the sandbox's own record has the guest's key
             sockets=dict(names),
             identity=self._link.identity.decode(),
             session=self._link.session,
@@ -103,6 +103,7 @@ class KernelProcess:
         self.leave_note()
         self._connected()
         await self._run_spec_code("warm_up", self._spec.warm_up, START_SECONDS)
+        # A process has had the environment since its start and only enters its directory; bash needs both.
         if self.cwd or (self._spec.in_guest and self.env):
             self._set_up(self.env)
         if self.owned:

@@ -12,7 +12,7 @@ from ..relay import GuestLink
 __all__ = ["KernelRecord", "Note", "Recalled", "left_sandbox", "recall"]
 
 RECALL_SECONDS = 10.0
-MAX_CLIENTS = 256
+MAX_CLIENTS = 256  # as many sessions as a link remembers (`OpenRequests`)
 
 
 @dataclass(frozen=True, kw_only=True)

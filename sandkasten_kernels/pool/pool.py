@@ -147,6 +147,7 @@ class Pool(PoolSettings):
         while (kernel := self._ledger.claim(spec.name)) is not None:
             stored = self._register.claim(kernel)
             if kernel.alive:
+                # A start takes much CPU, which the owner's first cell needs now.
                 self._hold_refills(self.refill_delay_seconds)
                 return Acquired(kernel, "pool", stored)
             self._ledger.was_dead(spec.name)

@@ -95,6 +95,6 @@ class Replies:
     def _answer(self, request: OpenRequest[Client], ename: str, reason: str) -> None:
         error: dict[str, Any] = {"status": "error", "ename": ename, "evalue": reason, "traceback": []}
         if request.kind == "execute_request":
-            error["execution_count"] = 0
+            error["execution_count"] = 0  # every execute_reply has the field
         reply = request.kind.removesuffix("_request") + "_reply"
         self._clients.deliver(request.client, "shell", build(reply, error, self._clients.session, request.header)[1])

@@ -117,6 +117,7 @@ class OpenRequests(Generic[C]):
         """Take a kernel's reply; return the delivery to make now, and the request whose reply is held from now on."""
         request = self._requests.get(str(json_object(parts[1]).get("msg_id")))
         if request is None:
+            # Done or forgotten already: its session still names the client.
             client = self.client_of(parts[1])
             return (Delivery(client, parts) if client is not None else None), None
         request.replied = True

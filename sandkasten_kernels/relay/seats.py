@@ -110,6 +110,7 @@ class Seats:
         if seat.connection is not connection:
             return
         seat.connection = None
+        # Nobody can come back to a seat without a name.
         if not seat.session_id:
             self._link.detach(seat)
             return

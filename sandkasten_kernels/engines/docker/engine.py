@@ -62,7 +62,7 @@ class DockerEngine(Engine):
         self._creating: set[asyncio.Future[str]] = set()
 
     async def setup(self, specs: list[SandboxSpec]) -> None:
-        self._sweeper.tasks = self.tasks.group()
+        self._sweeper.tasks = self.tasks.group()  # not in `__init__`: the gateway replaces `tasks` after that
         await self._connection.open()
         for image in sorted({full_name(spec.image) for spec in specs}):
             await self._check_image(image)
@@ -136,7 +136,7 @@ class DockerEngine(Engine):
         except BaseException:
             self._sweeper.discard(created, name, door)
             raise
-        self._sweeper.engine_answers(self.left)
+        self._sweeper.engine_answers(self.left)  # it has just answered
         return sandbox
 
     async def destroy(self, sandbox: Sandbox) -> None:

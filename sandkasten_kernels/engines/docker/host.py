@@ -137,8 +137,10 @@ class DockerHost:
                 "HostConfig": {
                     "NetworkMode": "host",
                     "CgroupnsMode": "host",
+                    # The engine makes the cgroup for its first container, which is this one; the script then limits it.
                     "CgroupParent": self.cgroup if parent is None else parent,
                     "CapDrop": ["ALL"],
+                    # NET_ADMIN for nft, SYS_CHROOT for the host's own nft below /host.
                     "CapAdd": ["NET_ADMIN", "SYS_CHROOT", "DAC_OVERRIDE"],
                     "SecurityOpt": ["no-new-privileges"],
                     "ReadonlyRootfs": True,

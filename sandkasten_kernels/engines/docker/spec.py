@@ -81,6 +81,7 @@ def container_config(
         # exec: the engine's default is noexec, and users run programs here.
         "/tmp": f"rw,exec,nosuid,nodev,size={sizes['/tmp']}m,mode=1777",
         HOME: f"rw,exec,nosuid,nodev,size={sizes[HOME]}m,{owned},mode=0700",
+        # For sockets alone: nothing in here can be run, and it is too small to take up memory.
         "/run/sandkasten": f"rw,noexec,nosuid,nodev,size=1m,nr_inodes=64,{owned},mode=0711",
     }
     mounts: list[dict[str, Any]] = [

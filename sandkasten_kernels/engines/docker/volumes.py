@@ -81,7 +81,7 @@ class Volumes:
         await self._remove_leftovers({private_name(name) for name in left})
         for stored in self._directories():
             await self.make(stored.name)
-        for in_container in (False, True):
+        for in_container in (False, True):  # a process of root's first: it needs no container
             if in_container or not self._in_container:
                 self._in_container = in_container
                 if await self._probe(sandbox):

@@ -92,6 +92,7 @@ class Door:
             # A hostile guest may pass more descriptors than the one expected.
             for fd in fds[1:]:
                 os.close(fd)
+            # The guest gets the key over this connection alone: no file or variable has it that user code could read.
             arrival = Arrival(fds[0] if fds else -1, -1, uid, secrets.token_bytes(32))
             try:
                 _check(data, arrival, pid)

@@ -45,6 +45,7 @@ NO_XDEV, NO_MAGICLINKS, NO_SYMLINKS, BENEATH = 1, 2, 4, 8
 CLONE_NEWNS = 0x20000
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 MS_REC, MS_PRIVATE = 0x4000, 1 << 18
+# A path of 3000 bytes and one more name of 255 stay below PATH_MAX (4096).
 MAX_ENTRIES, MAX_SECONDS, MAX_PATH_BYTES = 1_000_000, 5.0, 3000
 IMAGE, UNMADE = "disk.img", "disk.new"
 # the file is new, so its zeros are; what is removed inside gives its room on the disk back
@@ -90,6 +91,7 @@ def run(*command: str) -> None:
 def mount(image: str, target: str) -> None:
     """Mount an image in a namespace of this process; ``mount`` reuses the loop device that an image has already."""
     checked(libc.unshare(CLONE_NEWNS))
+    # Else the mount below would also appear in the namespace of the host.
     checked(libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None))
     with open(image, "rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # without the lock, two mounts at once would take two loop devices
@@ -130,6 +132,7 @@ def attach(directory: int, pidfd: int) -> None:
 def remove(parent: int, name: str) -> None:
     """Remove a directory of any depth: subdirectories are moved to the top until nothing is left."""
     top = beneath(parent, name, resolve=NO_XDEV)
+    # Random, so that the sandbox cannot have taken a name already.
     prefix, number = f".{secrets.token_hex(8)}-", 0
     while entries := os.listdir(top):  # noqa: PTH208  by descriptor
         before = number
@@ -169,7 +172,7 @@ def size(top: int) -> dict[str, int | bool]:
         path = f"{folder}/{name}"
         try:
             directory = beneath(root, path)
-        except FileNotFoundError:
+        except FileNotFoundError:  # the sandbox removes files during the count
             continue
         except OSError:
             complete = False

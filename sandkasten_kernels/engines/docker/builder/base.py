@@ -48,7 +48,7 @@ def _bootstrap(client: docker.DockerClient, report: Report) -> str:
                 reply = client.api.import_image_from_data(data, repository=repository, tag=tag)
         except ENGINE_ERRORS as error:
             raise ImageBuildError(f"the engine did not import the base image: {error}") from error
-    if "errorDetail" in reply:
+    if "errorDetail" in reply:  # the engine reports a failure in a reply with status 200
         raise ImageBuildError(f"the engine did not import the base image: {reply}")
     return reference
 
@@ -66,7 +66,7 @@ def _pull(client: docker.DockerClient, reference: str, report: Report) -> str:
     repository, tag = docker.utils.parse_repository_tag(reference)
     try:
         for event in client.api.pull(repository, tag=tag or "latest", stream=True, decode=True):
-            if "error" in event:
+            if "error" in event:  # as a part of a reply with status 200
                 return str(event["error"])
             if event.get("status") in {"Pull complete", "Already exists"}:
                 report(f"  layer {event.get('id', '')} {event['status'].lower()}")
