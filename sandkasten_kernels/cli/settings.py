@@ -100,6 +100,7 @@ class _HelpAll(argparse.Action):
 
 def _add_setting(container: Any, option: str, target: str, text: str) -> argparse.Action:
     """Add an option, with ``text`` as its help, for the setting ``target`` (``Section.key``)."""
+    # argparse formats help texts with the % operator
     text = text if text is argparse.SUPPRESS else text.replace("%", "%%")
     action: argparse.Action = container.add_argument(
         option, action=_SettingAction, dest=target, metavar="VALUE", default=argparse.SUPPRESS, help=text

@@ -55,6 +55,7 @@ class WorkspacesCommand(ClientCommand):
 
 
 def _check_names(names: list[str]) -> None:
+    # not at the top: a client's commands load no module of the gateway before they need it
     from ..engines import workspace_name
 
     try:
@@ -94,6 +95,7 @@ def _export(client: SyncSandboxClient, name: str, target: IO[bytes]) -> None:
     """Write the files of a workspace to ``target`` as a tar archive, with paths relative to the workspace."""
     source = _Reader(client.workspace(name).download_stream("."))
     with (
+        # the modes with a bar: neither stream can seek
         tarfile.open(fileobj=source, mode="r|") as whole,  # type: ignore[call-overload]
         tarfile.open(fileobj=target, mode="w|") as archive,
     ):

@@ -76,6 +76,7 @@ def _tool(function: Function, call: Function, **first: Any) -> Tool:
     described: Any = call
     described.__name__, described.__doc__ = function.__name__, function.__doc__
     described.__signature__ = signature.replace(parameters=[*leading, *list(signature.parameters.values())[1:]])
+    # the SDK reads both the signature and, by get_type_hints, the annotations
     described.__annotations__ = {p.name: p.annotation for p in described.__signature__.parameters.values()}
     described.__annotations__["return"] = str
     return function_tool(described)

@@ -46,6 +46,7 @@ def form_of(source: BinaryIO, name: str, dest_path: str, progress: Progress | No
     """
     if isinstance(source, io.TextIOBase):
         raise TypeError(f"{name} is open as text: open it in binary mode, as in open(path, 'rb')")
+    # the name goes into a header of the form, which these characters would end
     if found := _UNSAFE.search(name):
         raise ValueError(f"{name!r}: a file name cannot have {found[0]!r}: give another one as filename")
     if found := _LINE_END.search(dest_path):
@@ -154,6 +155,7 @@ def local_target(path: str, to: str | PathLike[str] | None) -> Path:
 def scratch(target: Path) -> tuple[BinaryIO, Path]:
     """Return a new temporary file beside ``target``, open for writing, and its path."""
     target.parent.mkdir(parents=True, exist_ok=True)
+    # beside the target, because a rename works within one file system only
     draft = target.parent / f".{target.name[:60]}-{uuid.uuid4().hex}"
     return draft.open("xb"), draft
 

@@ -112,6 +112,7 @@ class SandboxClient:
             "cpu_limit": cpu_limit,
         }
         body = {field: value for field, value in parameters.items() if value is not None}
+        # not `again`: a second request would make a second session
         return Session(self._api, (await self._api.ask("POST", "/v1/sessions", json=body))["id"])
 
     async def get_session(self, session_id: str) -> Session:
@@ -165,6 +166,7 @@ class SandboxClient:
                             since = event.id
                             yield event
                 except StreamError:
+                    # a gateway that ends each stream at once must not be asked without a pause
                     await self._api.wire.sleep(AGAIN_SECONDS)
 
     async def _events(self, since: int | None, limit: int) -> tuple[list[Event], int]:

@@ -94,6 +94,7 @@ class SandboxAPIError(SandboxError, httpx.HTTPStatusError):
     """
 
     def __init__(self, status_code: int, code: str, message: str, details: Mapping[str, Any] | None = None) -> None:
+        # the one of httpx needs a request and a response, which not every error has
         Exception.__init__(self, status_code, code, message, details)
         self.status_code = status_code
         self.code = code
@@ -167,6 +168,7 @@ def api_error(response: httpx.Response) -> SandboxAPIError:
     message = body.get("message") or body.get("error")
     if not isinstance(message, str):
         message = (
+            # the query may contain a key
             f"{response.request.url.copy_with(query=None)} answered {response.status_code} {response.reason_phrase}"
         )
     details = body.get("details")

@@ -100,6 +100,7 @@ class Output:
         """The picture; None for an output without one."""
         for mime in IMAGE_TYPES:
             content = _joined(self.data.get(mime, ""))
+            # a notebook keeps SVG as text, other pictures as base64
             if content and mime == "image/svg+xml":
                 return Image(mime, content.encode())
             if content:

@@ -61,6 +61,7 @@ class Masked:
             start, end = node.start_mark.index, end_of(node)
             if start < end:
                 source = text[start:end]
+                # a secret of several lines depends on its indentation; quoted in one line it fits everywhere
                 values[path] = _quoted(node) if isinstance(node, yaml.ScalarNode) and "\n" in source else source
                 # without quotes a comment right behind the value would become part of it
                 shown = f'"{KEPT}"' if text[end : end + 1] == "#" else KEPT

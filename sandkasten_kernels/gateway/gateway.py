@@ -107,6 +107,7 @@ class Gateway:
         stack.callback(server.stop)
         self._set_on_stop(engine, settings.value("on_stop"))
         port = sockets[0].getsockname()[1]
+        # after the server: a client that finds the file can connect at once
         stack.callback(data.withdraw)
         data.announce(f"http://{url_host(reachable(host))}:{port}{web.base_url}", token)
         name = url_host(host or "localhost")

@@ -112,6 +112,7 @@ class Sessions:
             session = await self._make(spec, request, owner)
             self._add(session)
             session.kernel.on_change(partial(self._journal.changed, session))
+            # a sandbox that ended before `_add` has called no callback of it
             if not session.kernel.sandbox.alive:
                 self._end(session, "crashed", "its sandbox ended")
                 raise SandboxFailed("the sandbox ended while it was claimed: try again", retry_after=1)

@@ -89,6 +89,7 @@ class KernelsHandler(Handler):
             session = await self.unless_gone(self.services.sessions.create(request, self.owner))
         except asyncio.CancelledError:
             return  # the client left, and nothing was created
+        # the cancel came too late: the kernel exists, and nobody knows its id
         if self._gone:
             self.services.sessions.end(session.id, "its client left before it had the answer", self.owner)
             return

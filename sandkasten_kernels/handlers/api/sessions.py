@@ -21,6 +21,7 @@ class NotebookSessionsHandler(Handler):
             session, is_new = await self.unless_gone(self.services.notebooks.open(body, self.owner))
         except asyncio.CancelledError:
             return  # the client left, and nothing was created
+        # the cancel came too late: the session exists, and nobody knows its id
         if self._gone and is_new:
             self.services.notebooks.end(session.id, "its client left before it had the answer", self.owner)
             return

@@ -33,6 +33,7 @@ class EventsHandler(V1Handler):
         limit = _whole("limit", self.get_query_argument("limit", str(DEFAULT_LIMIT)), MAX_LIMIT)
         since = _whole("since", last_seen or self.get_query_argument("since", ""), (1 << 63) - 1)
         log = self.services.events
+        # min: an id from an older database may be above all of today's, and the stream would stay silent
         begin = (
             max(0, log.last - (DEFAULT_LIMIT if limit is None else limit)) if since is None else min(since, log.last)
         )

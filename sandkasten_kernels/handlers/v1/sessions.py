@@ -27,6 +27,7 @@ class SessionsHandler(V1Handler):
             session = await self.unless_gone(self.services.sessions.create(request, self.owner))
         except asyncio.CancelledError:
             return  # the client left while it waited, and nothing was created
+        # the cancel came too late: the session exists, and nobody knows its id
         if self._gone:
             self.services.sessions.end(session.id, "its client left before it had the answer", self.owner)
             return
