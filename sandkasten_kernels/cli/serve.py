@@ -10,6 +10,7 @@ import shlex
 import signal
 import sys
 from pathlib import Path
+from typing import cast
 
 from ..config import Configuration, RootSettings
 from ..gateway import Gateway
@@ -42,7 +43,9 @@ async def _serve(configuration: Configuration, app: RootSettings) -> None:
         package.handlers = app.log.handlers
         package.propagate = False
 
-    set_log_level(app.log.level)
+    set_log_level(
+        cast("int | str", app.log_level)
+    )  # not that of `app.log`: traitlets leaves it at DEBUG and filters in the handler
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

@@ -52,17 +52,16 @@ class RmCommand(ClientCommand):
         targets = options.sessions
         if options.all:
             targets = [info.id for info in client.list_sessions() if info.status == "running"]
-        failures = []
+        code = 0
         for target in targets:
             try:
                 session = session_of(client, target)
                 session.destroy()
                 print(session.id)
             except SandboxError as error:  # the other sessions are ended all the same
-                failures.append(one_line(error))
-        if failures:
-            raise SandboxError("; ".join(failures))
-        return 0
+                print(f"sandkasten-kernels rm: {one_line(error)}", file=sys.stderr)
+                code = 1
+        return code
 
 
 class ExecCommand(ClientCommand):

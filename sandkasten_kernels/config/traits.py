@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from traitlets import Bool, Dict, Enum, Float, Int, Integer, List, Unicode, validate
+from traitlets import Bool, Dict, Enum, Float, Int, Integer, List, Unicode, observe, validate
 from traitlets.config import Application, Configurable, LoggingConfigurable
 
 from ..client.runtime_file import default_data_dir
@@ -121,6 +121,11 @@ class RootSettings(Application):
 
     def _data_dir_default(self) -> str:
         return str(default_data_dir())
+
+    @observe("config", type="change")
+    def _config_changed(self, change: Any) -> None:
+        # Application's own method logs all of the configuration at debug level, and api_key with it
+        super(Application, self)._config_changed(change)
 
     @validate("listen")
     def _check_listen(self, proposal: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ from urllib.parse import unquote_plus
 
 from tornado.web import HTTPError, RequestHandler
 
-from ..errors import ForeignPage, InvalidRequest, SandkastenError, TooLarge, Unauthorized
+from ..errors import ForeignPage, InvalidRequest, SandboxFailed, SandkastenError, TooLarge, Unauthorized
 from ..sessions import OWNER
 from .auth import XSRF_HEADER
 from .bodies import MAX_BODY_BYTES, is_oversized
@@ -66,12 +66,14 @@ class Handler(RequestHandler):
     owner = ""
     _work: asyncio.Future[Any] | None = None
     _gone = False
+    request_id = ""
 
     def initialize(self, services: Services) -> None:
         self.services = services
 
     def set_default_headers(self) -> None:
-        self.request_id = uuid.uuid4().hex[:12]
+        # once: Tornado calls this again for an error's answer, and the log has the cause under the first id
+        self.request_id = self.request_id or uuid.uuid4().hex[:12]
         self.set_header("X-Request-Id", self.request_id)
         self.set_header("X-Content-Type-Options", "nosniff")
         # a browser may open any answer as a page: none of them runs a script
@@ -152,11 +154,17 @@ class Handler(RequestHandler):
     async def unless_gone(self, work: Coroutine[Any, Any, T]) -> T:
         """Return the result of ``work``. When the client disconnects, ``work`` is cancelled.
 
-        Raises `asyncio.CancelledError` then, and any error of ``work``.
+        Raises `asyncio.CancelledError` then, and any error of ``work``; `SandboxFailed` when the gateway stops.
         """
         task = self.services.tasks.awaited("request", work)
         self._work = task
-        return await task
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if self._gone:
+                raise
+            # the client still waits: without this it would get an empty answer with status 200
+            raise SandboxFailed("the gateway is stopping: try again", retry_after=5) from None
 
     def on_connection_close(self) -> None:
         super().on_connection_close()  # in a WebSocket's handler, Tornado's method closes it

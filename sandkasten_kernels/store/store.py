@@ -99,7 +99,7 @@ class Store:
             return
         with self._transaction():
             self.save(record)
-            self.connect(record.id, connection, record.id)
+            self._connect(record.id, connection, record.id)
 
     def connect(self, kernel_id: str, connection: Mapping[str, Any], session_id: str = "") -> None:
         """Store a kernel and its sandbox until `disconnect`, or until the session ends.
@@ -110,6 +110,10 @@ class Store:
             ``sandbox``, an object with an ``id``, is of the sandbox, and the same for each of its kernels.
         session_id: the session that the sandbox belongs to; empty for a warm one.
         """
+        with self._transaction():
+            self._connect(kernel_id, connection, session_id)
+
+    def _connect(self, kernel_id: str, connection: Mapping[str, Any], session_id: str) -> None:
         kernel = dict(connection)
         sandbox = kernel.pop("sandbox")
         self._write(

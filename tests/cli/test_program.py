@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -74,3 +75,21 @@ def test_the_program_exits_as_its_command_does(gateway: GatewayProcess, tmp_path
         [*command, "-"], input="echo hi; exit 5", capture_output=True, text=True, timeout=60, check=False
     )
     assert (ran.returncode, ran.stdout, ran.stderr) == (5, "hi\n", "")
+
+
+@pytest.mark.parametrize("options", [("--debug",), ("--log-level=DEBUG",)])
+def test_no_command_logs_the_key(options: tuple[str, ...], tmp_path: Path) -> None:
+    env = {**os.environ, "SANDKASTEN_API_KEY": "hunter2-of-mine", "SANDKASTEN_ENGINE": "nowhere"}
+    for command in (["stop", "--all"], ["images", "list"], ["doctor"], ["config", "check"], ["serve", "--listen=bad"]):
+        line = [sys.executable, "-m", "sandkasten_kernels", *command, f"--data-dir={tmp_path}", *options]
+        ran = subprocess.run(line, env=env, capture_output=True, text=True, timeout=60, check=False)
+        assert "hunter2" not in ran.stdout + ran.stderr, command
+
+
+@pytest.mark.parametrize(("level", "shown"), [("INFO", False), ("DEBUG", True)])
+def test_serve_logs_at_its_level_from_the_start(level: str, shown: bool, tmp_path: Path) -> None:
+    with GatewayProcess(tmp_path, arguments=(f"--log-level={level}",), engine="local") as running:
+        with urllib.request.urlopen(f"{running.url}/healthz", timeout=60) as answer:
+            assert answer.status == 200
+        running.stop()
+        assert ("200 GET /healthz" in running.log.read_text()) is shown

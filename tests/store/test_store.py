@@ -281,3 +281,12 @@ def test_a_session_is_stored_with_its_kernel_or_not_at_all(path: Path) -> None:
         store.begin(A, connection("s"))
     assert (store.running(), store.connections()) == ([], {})
     store.save(A)
+
+
+def test_a_warm_kernel_is_stored_with_its_sandbox_or_not_at_all(path: Path) -> None:
+    with closing(Store(path)) as store, closing(sqlite3.connect(path)) as other:
+        other.execute("CREATE TRIGGER no BEFORE INSERT ON kernels BEGIN SELECT RAISE(FAIL, 'no'); END")
+        other.commit()
+        with pytest.raises(StoreFailed):
+            store.connect("kernel", connection("sandbox"))
+        assert other.execute("SELECT count(*) FROM sandboxes").fetchone() == (0,)

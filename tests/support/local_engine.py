@@ -187,9 +187,9 @@ class LocalEngine(Engine):
         if pid and is_guest(pid, self.run_dir):
             await killed(pid)
         if guest and guest.launcher:
-            if not guest.pid and guest.launcher.returncode is None:  # it has not said hello
-                for child in children_of(guest.launcher.pid):
-                    os.kill(child, signal.SIGKILL)
+            if not guest.pid and guest.launcher.returncode is None:
+                # It has not said hello, and may fork at this very moment: the session that it leads has both.
+                os.killpg(guest.launcher.pid, signal.SIGKILL)
             await guest.launcher.wait()
         self._guests.pop(name, None)
         for directory in (home, self.run_dir / name):
@@ -214,11 +214,6 @@ def is_guest(pid: int, run_dir: Path) -> bool:
         return f"SANDKASTEN_RUN_DIR={run_dir}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:
         return False
-
-
-def children_of(pid: int) -> list[int]:
-    """Return the process ids of a process's children."""
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 async def killed(pid: int) -> None:

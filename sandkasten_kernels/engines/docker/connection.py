@@ -31,11 +31,19 @@ class EngineConnection:
         self._client: docker.DockerClient | None = None
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="docker")
         self._opened = asyncio.Event()
+        self._opening = asyncio.Lock()
+        self._closed = False
 
     async def open(self) -> None:
-        """Return when the engine has answered; a second call returns at once. Raises `EngineError`."""
-        if self._client is None:
-            self._client = await self.run(connect)
+        """Return when the engine has answered; a second call returns at once.
+
+        Raises `EngineError`, also after `close`.
+        """
+        async with self._opening:  # two callers at once must not make two clients, of which nobody closes one
+            if self._closed:
+                raise EngineError("the connection to the engine is closed: the gateway stops")
+            if self._client is None:
+                self._client = await self.run(connect)
         self._opened.set()
 
     async def opened(self) -> None:
@@ -44,6 +52,7 @@ class EngineConnection:
 
     def close(self) -> None:
         """Start no more calls; those that run end unseen. A second call does nothing."""
+        self._closed = True
         client, self._client = self._client, None
         if client:
             client.close()

@@ -99,6 +99,7 @@ class DockerEngine(Engine):
         if not self._connection.is_open:
             return
         await self._sweeper.finish()
+        await self._sweeper.cleanup()  # a removal that still waits would try for ever, without a connection
         if self._rules:
             await self._rules.cleanup()
         if self._volumes:

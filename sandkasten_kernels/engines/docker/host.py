@@ -120,11 +120,16 @@ class DockerHost:
         """Run `host_helper` in a container, and return its output. Raises `EngineError` with its message."""
         # a file that the container mounts: as an argument, `ps` would show all of the source
         script = self._run_dir / f"{SCRIPT_PREFIX}{secrets.token_hex(8)}.py"
-        script.write_text(SCRIPT.read_text())
         try:
+            try:
+                script.write_text(SCRIPT.read_text())
+            except OSError as error:
+                # a full disk must not end the firewall's keeper or the stop, which expect the engine's errors alone
+                raise EngineError(f"{script.parent}: cannot be written: {error.strerror}") from error
             return self._run_script(script, parent, request)
         finally:
-            script.unlink()
+            with contextlib.suppress(OSError):  # the sweep at the next start removes one that stays
+                script.unlink()
 
     def _run_script(self, script: Path, parent: str | None, request: dict[str, Any]) -> str:
         container = self._api.create_container_from_config(

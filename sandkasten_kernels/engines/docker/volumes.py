@@ -243,16 +243,18 @@ class Volumes:
             finally:
                 os.close(anchor)
             path.chmod(0o666)
-            (door / MOUNT_HELPER).write_text(SCRIPT.read_text())
             listener.listen(1)
             try:
+                (door / MOUNT_HELPER).write_text(SCRIPT.read_text())
                 await self._run(self._start_helper, helper_config(self._instance, self._image, self._root, door))
                 link = await asyncio.wait_for(accepted(listener), START_SECONDS)
             except TimeoutError as error:
                 raise EngineError("the helper for workspaces did not start") from error
+            except OSError as error:
+                raise EngineError(f"the helper for workspaces did not start: {door}: {error.strerror}") from error
             finally:
                 path.unlink()
-                (door / MOUNT_HELPER).unlink()  # the helper has read all of it, or never will
+                (door / MOUNT_HELPER).unlink(missing_ok=True)  # the helper has read all of it, or never will
                 with contextlib.suppress(OSError):
                     door.rmdir()
         link.setblocking(False)

@@ -162,8 +162,8 @@ class ChannelsHandler(Handler, WebSocketHandler):
 
     def end(self, reason: str) -> None:
         """Close because the kernel has ended for good."""
-        # a close frame has room for 123 bytes
-        self.close(GONE, reason[:100])
+        # a close frame has room for 123 bytes of UTF-8; a character that is cut in two is dropped
+        self.close(GONE, reason.encode()[:123].decode(errors="ignore"))
 
     def _count(self, parts: Parts, size: int) -> None:
         metrics = self.services.metrics

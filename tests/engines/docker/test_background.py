@@ -20,6 +20,7 @@ from sandkasten_kernels.engines.docker.host import DockerHost
 from sandkasten_kernels.engines.docker.rules_keeper import FirewallKeeper
 from sandkasten_kernels.engines.docker.sweeper import Sweeper
 from sandkasten_kernels.engines.host.door import Door
+from sandkasten_kernels.errors import EngineError
 
 LOG = logging.getLogger("engine")
 
@@ -113,3 +114,19 @@ def test_the_host_helper_runs_from_a_file_that_goes_with_its_container(tmp_path:
     DockerHost(api, "test", tmp_path, reserve_mb=64, bridge=True, log=LOG).load_rules()
     assert seen[0]["Entrypoint"] == ["/opt/sandkasten/bin/python", "-I", "/run/sandkasten-host-helper"]
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_connection_that_is_closed_says_so_and_is_not_opened_again() -> None:
+    connection = EngineConnection()
+    connection.close()
+    with pytest.raises(EngineError, match="closed"):
+        await connection.open()
+
+
+async def test_a_host_script_that_cannot_be_written_is_an_error_of_the_engine(tmp_path: Path) -> None:
+    no_folder = tmp_path / "file"
+    no_folder.touch()
+    host = DockerHost.__new__(DockerHost)  # its constructor asks an engine
+    host._run_dir = no_folder
+    with pytest.raises(EngineError, match="cannot be written"):
+        host._run(gone=True)
