@@ -200,7 +200,7 @@ def assert_nothing_left(*, all_ended: bool = False) -> None:
     for gateway in ended:
         started.remove(gateway)
     left = {str(gateway.data_dir): found for gateway in ended if (found := gateway.left())}
-    assert not left
+    assert not left, f"left behind: {left}"
 
 
 def interpreter() -> str:

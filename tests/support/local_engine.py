@@ -188,8 +188,12 @@ class LocalEngine(Engine):
             await killed(pid)
         if guest and guest.launcher:
             if not guest.pid and guest.launcher.returncode is None:
-                # It has not said hello, and may fork at this very moment: the session that it leads has both.
+                # It has not said hello, and may fork at this very moment: stopped, it forks no more.
+                os.kill(guest.launcher.pid, signal.SIGSTOP)
+                children = children_of(guest.launcher.pid)
                 os.killpg(guest.launcher.pid, signal.SIGKILL)
+                for child in children:
+                    await killed(child)
             await guest.launcher.wait()
         self._guests.pop(name, None)
         for directory in (home, self.run_dir / name):
@@ -214,6 +218,14 @@ def is_guest(pid: int, run_dir: Path) -> bool:
         return f"SANDKASTEN_RUN_DIR={run_dir}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:
         return False
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the process ids of a process's children; none where it has ended."""
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
 
 
 async def killed(pid: int) -> None:

@@ -15,7 +15,7 @@ from tornado.httpclient import HTTPResponse
 
 from tests.support.box import BOUNDARY, KIND, MB, Box, form, member, new_box, packed
 from tests.support.gateway_process import GatewayProcess
-from tests.support.kernel_client import Api
+from tests.support.kernel_client import PATIENCE_SECONDS, Api
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.local
@@ -86,10 +86,17 @@ async def test_transfers_at_once_are_bounded(box: Box) -> None:
         return await box.api.request("GET", f"{box.path}/fs", None, box.auth)
 
     # asyncio closes a connection whose StreamReader nobody holds
-    connections = [await asyncio.open_connection(host, int(port)) for _ in range(16)]
+    connections = [await asyncio.open_connection(host, int(port)) for _ in range(17)]
     for _, writer in connections:
         writer.write(begun)
-    response = await eventually(listing, lambda response: response.code != 200)
+    # One of 17 is refused: only then the others have every place, and a listing cannot have taken one from them.
+    answers = [asyncio.create_task(reader.readline()) for reader, _ in connections]
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        refused, waiting = await asyncio.wait(answers, return_when=asyncio.FIRST_COMPLETED)
+    assert [task.result().split()[1] for task in refused] == [b"429"]
+    for task in waiting:
+        task.cancel()
+    response = await listing()
     assert (response.code, response.headers["Retry-After"]) == (429, "1")
     assert "16 uploads and downloads" in json.loads(response.body)["message"]
     for _, writer in connections:
