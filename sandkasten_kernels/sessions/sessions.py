@@ -166,7 +166,7 @@ class Sessions:
         self._culler.watch(session)
 
     def adopt(self, session: Session) -> None:
-        """Take in a session of an earlier process, whose kernel is connected: clients can use it from now on."""
+        """Take in a session of an earlier process with its connected kernel: clients can use it from now on."""
         self.returning.discard(session.id)
         self._pool.adopt_claimed(session.kernel)
         self._add(session)

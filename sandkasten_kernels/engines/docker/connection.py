@@ -89,7 +89,7 @@ class EngineConnection:
 
     async def answer(self, call: asyncio.Future[T]) -> T:
         """Return the result of a call started by `begin`; raises as `run`."""
-        # `wait_for` would cancel the future, whose result `Sweeper.discard` still waits for.
+        # `wait_for` would cancel the future, and `Sweeper.discard` still waits for its result.
         done, _ = await asyncio.wait({call}, timeout=CALL_SECONDS)
         if not done:
             raise EngineError(f"the Docker engine did not answer within {CALL_SECONDS:g} s")

@@ -22,7 +22,7 @@ _PACKAGED = re.compile(r"ds\d|dfsg|deb\d|ubuntu|[-+]\d+\.(?:el|fc|amzn)|\.(?:el|
 
 
 LISTED_UNTIL = date(2025, 11, 5)
-"""Advisories up to this day are in the list; the newest are those of runc."""
+"""The day of the newest advisory in the list, of runc. Nobody has looked for later ones yet."""
 
 
 @dataclass(frozen=True)
